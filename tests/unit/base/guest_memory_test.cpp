@@ -1,0 +1,66 @@
+#include "vmm/memory/guest_memory.h"
+
+#include <doctest/doctest.h>
+
+#include "vmm/memory/layout.h"
+
+using namespace hako;
+
+TEST_CASE("RAM above 3 GiB continues at 4 GiB") {
+    auto memory = GuestMemory::create({.size = 5 * GiB});
+    REQUIRE(memory);
+    REQUIRE(memory->regions().size() == 2);
+    CHECK(memory->regions()[0].size == 3 * GiB);
+    CHECK(memory->regions()[1].base == GuestAddress{4 * GiB});
+    CHECK(memory->end() == GuestAddress{6 * GiB});
+    CHECK(memory->store(GuestAddress{6 * GiB - 8}, std::uint64_t{7}));
+    CHECK(memory->load<std::uint64_t>(GuestAddress{6 * GiB - 8}) == 7);
+}
+
+TEST_CASE("ranges outside RAM are refused, whatever the arithmetic") {
+    auto memory = GuestMemory::create({.size = 5 * GiB});
+    REQUIRE(memory);
+    const std::uint64_t hole = layout::kRamHole;
+    CHECK(memory->readable(GuestAddress{hole - 4}, 4));
+    CHECK_FALSE(memory->readable(GuestAddress{hole - 4}, 5));
+    CHECK_FALSE(memory->readable(GuestAddress{hole}, 1));
+    CHECK_FALSE(memory->readable(GuestAddress{6 * GiB}, 1));
+    CHECK_FALSE(memory->readable(GuestAddress{UINT64_MAX}, 1));
+    CHECK_FALSE(memory->readable(GuestAddress{8}, UINT64_MAX));
+    CHECK_FALSE(memory->writable(GuestAddress{UINT64_MAX - 3}, 8));
+    CHECK_FALSE(memory->load<std::uint32_t>(GuestAddress{hole - 2}));
+    CHECK_FALSE(memory->store(GuestAddress{hole - 2}, std::uint32_t{1}));
+}
+
+TEST_CASE("a size that makes no sense is the user's error") {
+    for (const std::uint64_t size : {std::uint64_t{0}, MiB - 1, MiB + 1, kMaxMemory + MiB}) {
+        const auto memory = GuestMemory::create({.size = size});
+        REQUIRE_FALSE(memory);
+        CHECK(memory.error().fault() == Fault::kInput);
+    }
+}
+
+TEST_CASE("what hako writes is dirty, what it reads is not") {
+    auto memory = GuestMemory::create({.size = 2 * MiB});
+    REQUIRE(memory);
+    CHECK(memory->dirty_bitmap(0) == nullptr);
+    memory->start_dirty_tracking();
+    DirtyBitmap& dirty = *memory->dirty_bitmap(0);
+    REQUIRE(dirty.words() == 8);
+
+    CHECK(memory->load<std::uint8_t>(GuestAddress{0}) == 0);
+    CHECK(dirty.take(0) == 0);
+    CHECK(memory->store(GuestAddress{kPageSize - 1}, std::uint16_t{1}));
+    CHECK(dirty.take(0) == 0b11);
+    CHECK(dirty.take(0) == 0);
+
+    REQUIRE(memory->writable_later(GuestAddress{3 * kPageSize}, 10));
+    CHECK(dirty.take(0) == 0);
+    memory->mark_dirty(GuestAddress{3 * kPageSize}, 10);
+    CHECK(dirty.take(0) == 0b1000);
+
+    memory->mark_dirty(GuestAddress{63 * kPageSize}, 66 * kPageSize);
+    CHECK(dirty.take(0) == std::uint64_t{1} << 63);
+    CHECK(dirty.take(1) == ~std::uint64_t{0});
+    CHECK(dirty.take(2) == 1);
+}

@@ -1,0 +1,96 @@
+#include "vmm/kvm/vm.h"
+
+#include <cstring>
+
+#include "vmm/kvm/ioctl.h"
+#include "vmm/kvm/vcpu.h"
+
+namespace hako::kvm {
+
+int Vm::extension(std::uint32_t capability) const {
+    const int value = ioctl_retry(fd_.get(), KVM_CHECK_EXTENSION, capability);
+    return value < 0 ? 0 : value;
+}
+
+Result<> Vm::enable_capability(std::uint32_t capability, std::uint64_t argument) {
+    kvm_enable_cap request{};
+    request.cap = capability;
+    request.args[0] = argument;
+    if (ioctl_retry(fd_.get(), KVM_ENABLE_CAP, &request) < 0)
+        return fail_errno(errno, "KVM_ENABLE_CAP {} ({:#x})", capability, argument);
+    return {};
+}
+
+Result<> Vm::set_memory_slot(std::uint32_t slot, std::uint64_t guest_address, void* host, std::uint64_t size,
+                             std::uint32_t flags) {
+    kvm_userspace_memory_region region{};
+    region.slot = slot;
+    region.flags = flags;
+    region.guest_phys_addr = guest_address;
+    region.memory_size = size;
+    region.userspace_addr = reinterpret_cast<std::uint64_t>(host);
+    if (ioctl_retry(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return fail_errno(errno, "KVM_SET_USER_MEMORY_REGION slot {} at {:#x}+{:#x}", slot, guest_address, size);
+    return {};
+}
+
+Result<> Vm::set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map) {
+    if (ioctl_retry(fd_.get(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
+        return fail_errno(errno, "KVM_SET_IDENTITY_MAP_ADDR");
+    if (ioctl_retry(fd_.get(), KVM_SET_TSS_ADDR, tss) < 0) return fail_errno(errno, "KVM_SET_TSS_ADDR");
+    return {};
+}
+
+Result<> Vm::create_irqchip() {
+    if (ioctl_retry(fd_.get(), KVM_CREATE_IRQCHIP, 0) < 0) return fail_errno(errno, "KVM_CREATE_IRQCHIP");
+    return {};
+}
+
+Result<> Vm::set_gsi_routing(std::span<const kvm_irq_routing_entry> entries) {
+    const auto table = make_flexible<kvm_irq_routing, kvm_irq_routing_entry>(entries.size());
+    table->nr = static_cast<std::uint32_t>(entries.size());
+    std::memcpy(table->entries, entries.data(), entries.size_bytes());
+    if (ioctl_retry(fd_.get(), KVM_SET_GSI_ROUTING, table.get()) < 0) return fail_errno(errno, "KVM_SET_GSI_ROUTING");
+    return {};
+}
+
+Result<> Vm::irqfd(int eventfd, std::uint32_t gsi, std::uint32_t flags) {
+    kvm_irqfd request{};
+    request.fd = static_cast<std::uint32_t>(eventfd);
+    request.gsi = gsi;
+    request.flags = flags;
+    if (ioctl_retry(fd_.get(), KVM_IRQFD, &request) < 0) return fail_errno(errno, "KVM_IRQFD for GSI {}", gsi);
+    return {};
+}
+
+Result<> Vm::assign_irqfd(int eventfd, std::uint32_t gsi) { return irqfd(eventfd, gsi, 0); }
+Result<> Vm::deassign_irqfd(int eventfd, std::uint32_t gsi) { return irqfd(eventfd, gsi, KVM_IRQFD_FLAG_DEASSIGN); }
+
+Result<> Vm::ioeventfd(int eventfd, const IoEventAddress& address, std::uint32_t flags) {
+    kvm_ioeventfd request{};
+    request.fd = eventfd;
+    request.addr = address.address;
+    request.len = address.length;
+    request.flags = flags;
+    if (address.space == IoEventAddress::Space::kPio) request.flags |= KVM_IOEVENTFD_FLAG_PIO;
+    if (address.value) {
+        request.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+        request.datamatch = *address.value;
+    }
+    if (ioctl_retry(fd_.get(), KVM_IOEVENTFD, &request) < 0)
+        return fail_errno(errno, "KVM_IOEVENTFD at {:#x}", address.address);
+    return {};
+}
+
+Result<> Vm::assign_ioeventfd(int eventfd, const IoEventAddress& address) { return ioeventfd(eventfd, address, 0); }
+Result<> Vm::deassign_ioeventfd(int eventfd, const IoEventAddress& address) {
+    return ioeventfd(eventfd, address, KVM_IOEVENTFD_FLAG_DEASSIGN);
+}
+
+Result<Vcpu> Vm::create_vcpu(std::uint32_t id) {
+    Fd vcpu(ioctl_retry(fd_.get(), KVM_CREATE_VCPU, static_cast<unsigned long>(id)));
+    if (!vcpu.valid()) return fail_errno(errno, "KVM_CREATE_VCPU {}", id);
+    return Vcpu::adopt(std::move(vcpu), vcpu_mmap_size_, id);
+}
+
+}  // namespace hako::kvm

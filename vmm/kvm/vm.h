@@ -1,0 +1,63 @@
+// One KVM VM: memory slots, the in-kernel interrupt controllers, ioeventfds and irqfds, vCPUs. No policy.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "vmm/base/fd.h"
+#include "vmm/base/result.h"
+
+namespace hako::kvm {
+
+class Vcpu;
+
+/// Where an ioeventfd listens.
+struct IoEventAddress {
+    enum class Space { kMmio, kPio };
+    Space space = Space::kMmio;
+    std::uint64_t address = 0;
+    std::uint32_t length = 0;              ///< 1, 2, 4, 8, or 0 for any length (MMIO only)
+    std::optional<std::uint64_t> value{};  ///< only writes of this value, if given
+};
+
+/// Owns the VM's file descriptor. Methods are ioctls of the same name and may be called from any thread.
+class Vm {
+  public:
+    Vm(Fd fd, std::size_t vcpu_mmap_size) : fd_(std::move(fd)), vcpu_mmap_size_(vcpu_mmap_size) {}
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    [[nodiscard]] int extension(std::uint32_t capability) const;
+    Result<> enable_capability(std::uint32_t capability, std::uint64_t argument);
+
+    /// KVM_SET_USER_MEMORY_REGION. Size 0 removes the slot.
+    Result<> set_memory_slot(std::uint32_t slot, std::uint64_t guest_address, void* host, std::uint64_t size,
+                             std::uint32_t flags);
+    /// KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR: pages that Intel hosts without "unrestricted guest" need.
+    Result<> set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map);
+    /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and a local APIC per vCPU in the kernel.
+    Result<> create_irqchip();
+
+    /// KVM_SET_GSI_ROUTING: replaces the whole table.
+    Result<> set_gsi_routing(std::span<const kvm_irq_routing_entry> entries);
+    /// KVM_IRQFD: signals of `eventfd` raise `gsi` from now on (or no longer).
+    Result<> assign_irqfd(int eventfd, std::uint32_t gsi);
+    Result<> deassign_irqfd(int eventfd, std::uint32_t gsi);
+    /// KVM_IOEVENTFD: guest writes to the address signal `eventfd` without leaving the kernel.
+    Result<> assign_ioeventfd(int eventfd, const IoEventAddress& address);
+    Result<> deassign_ioeventfd(int eventfd, const IoEventAddress& address);
+
+    /// KVM_CREATE_VCPU; `id` is also its APIC id.
+    Result<Vcpu> create_vcpu(std::uint32_t id);
+
+  private:
+    Result<> ioeventfd(int eventfd, const IoEventAddress& address, std::uint32_t flags);
+    Result<> irqfd(int eventfd, std::uint32_t gsi, std::uint32_t flags);
+
+    Fd fd_;
+    std::size_t vcpu_mmap_size_;
+};
+
+}  // namespace hako::kvm

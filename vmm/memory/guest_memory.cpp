@@ -1,0 +1,138 @@
+#include "vmm/memory/guest_memory.h"
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "vmm/memory/layout.h"
+
+namespace hako {
+namespace {
+
+Result<Fd> make_memfd(const MemoryConfig& config) {
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    if (config.hugepages) {
+        flags |= MFD_HUGETLB;
+        if (config.hugepage_size != 0) {
+            if (!std::has_single_bit(config.hugepage_size))
+                return fail_input("hugepage size {} is not a power of two", config.hugepage_size);
+            flags |= static_cast<unsigned>(std::countr_zero(config.hugepage_size)) << MFD_HUGE_SHIFT;
+        }
+    }
+    Fd fd(::memfd_create("hako-ram", flags));
+    if (!fd.valid())
+        return fail_errno(errno, "cannot create guest memory{}", config.hugepages ? " of this huge page size" : "");
+    if (::ftruncate(fd.get(), static_cast<off_t>(config.size)) != 0)
+        return fail_errno(errno, "cannot size guest memory to {}", format_size(config.size));
+    // The size is fixed from here on: a shrunk file would turn guest accesses into SIGBUS.
+    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
+        return fail_errno(errno, "cannot seal guest memory");
+    return fd;
+}
+
+}  // namespace
+
+Result<GuestMemory> GuestMemory::create(const MemoryConfig& config) {
+    if (config.size < kMinMemory || config.size > kMaxMemory)
+        return fail_input("memory size {}: give between {} and {}", format_size(config.size), format_size(kMinMemory),
+                          format_size(kMaxMemory));
+    if (!is_aligned(config.size, MiB))
+        return fail_input("memory size {}: give a multiple of 1 MiB", format_size(config.size));
+
+    GuestMemory memory;
+    memory.size_ = config.size;
+    memory.fd_ = HAKO_TRY(make_memfd(config));
+
+    const std::uint64_t low = std::min(config.size, layout::kRamHole);
+    const auto add_region = [&](std::uint64_t base, std::uint64_t size, std::uint64_t offset) -> Result<> {
+        void* host = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory.fd_.get(),
+                            static_cast<off_t>(offset));
+        if (host == MAP_FAILED)
+            return fail_errno(errno, "cannot map {} of guest memory{}", format_size(size),
+                              config.hugepages ? " (reserve huge pages: sysctl vm.nr_hugepages)" : "");
+        memory.regions_.push_back({GuestAddress{base}, size, static_cast<std::byte*>(host), offset});
+        // A hint; hosts without THP for shared memory refuse it, and that is no loss of function.
+        if (config.thp && !config.hugepages) ::madvise(host, size, MADV_HUGEPAGE);
+        ::madvise(host, size, MADV_DONTDUMP);
+        if (config.prefault && ::madvise(host, size, MADV_POPULATE_WRITE) != 0)
+            return fail_errno(errno, "cannot prefault {} of guest memory", format_size(size));
+        return {};
+    };
+    HAKO_TRY(add_region(0, low, 0));
+    if (config.size > low) HAKO_TRY(add_region(layout::kHighRam, config.size - low, low));
+    memory.dirty_.resize(memory.regions_.size());
+    return memory;
+}
+
+GuestMemory::~GuestMemory() {
+    for (const MemoryRegion& region : regions_)
+        ::munmap(region.host, region.size);
+}
+
+std::byte* GuestMemory::find(GuestAddress address, std::uint64_t length) const {
+    for (const MemoryRegion& region : regions_) {
+        if (address < region.base) continue;
+        const std::uint64_t offset = address.value - region.base.value;
+        if (offset <= region.size && length <= region.size - offset) return region.host + offset;
+    }
+    return nullptr;
+}
+
+std::optional<std::span<const std::byte>> GuestMemory::readable(GuestAddress address, std::uint64_t length) const {
+    const std::byte* host = find(address, length);
+    if (host == nullptr) return std::nullopt;
+    return std::span(host, length);
+}
+
+std::optional<std::span<std::byte>> GuestMemory::writable(GuestAddress address, std::uint64_t length) {
+    const auto bytes = writable_later(address, length);
+    if (bytes) mark_dirty(address, length);
+    return bytes;
+}
+
+std::optional<std::span<std::byte>> GuestMemory::writable_later(GuestAddress address, std::uint64_t length) {
+    std::byte* host = find(address, length);
+    if (host == nullptr) return std::nullopt;
+    return std::span(host, length);
+}
+
+void GuestMemory::mark_dirty(GuestAddress address, std::uint64_t length) {
+    for (std::size_t i = 0; i < regions_.size(); ++i) {
+        if (!dirty_[i]) continue;
+        const MemoryRegion& region = regions_[i];
+        if (address < region.base || address.value - region.base.value >= region.size) continue;
+        const std::uint64_t offset = address.value - region.base.value;
+        dirty_[i]->mark(offset, std::min(length, region.size - offset));
+    }
+}
+
+bool GuestMemory::write(GuestAddress address, std::span<const std::byte> data) {
+    const auto bytes = writable(address, data.size());
+    if (!bytes) return false;
+    std::ranges::copy(data, bytes->begin());
+    return true;
+}
+
+bool GuestMemory::read(GuestAddress address, std::span<std::byte> data) const {
+    const auto bytes = readable(address, data.size());
+    if (!bytes) return false;
+    std::ranges::copy(*bytes, data.begin());
+    return true;
+}
+
+void GuestMemory::start_dirty_tracking() {
+    for (std::size_t i = 0; i < regions_.size(); ++i)
+        dirty_[i] = std::make_unique<DirtyBitmap>(regions_[i].size);
+}
+
+void GuestMemory::stop_dirty_tracking() {
+    for (auto& bitmap : dirty_)
+        bitmap.reset();
+}
+
+DirtyBitmap* GuestMemory::dirty_bitmap(std::size_t index) { return dirty_.at(index).get(); }
+
+}  // namespace hako

@@ -1,0 +1,103 @@
+// The guest's RAM: memfd regions mapped into hako, and the only way to reach them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "vmm/base/fd.h"
+#include "vmm/base/result.h"
+#include "vmm/memory/dirty_bitmap.h"
+#include "vmm/memory/guest_address.h"
+
+namespace hako {
+
+struct MemoryConfig {
+    std::uint64_t size = 512 * MiB;  ///< bytes, a multiple of 1 MiB
+    bool hugepages = false;          ///< hugetlbfs pages (memfd MFD_HUGETLB)
+    std::uint64_t hugepage_size = 0;  ///< bytes, 0: the host's default size
+    bool thp = true;                 ///< ask for transparent huge pages (MADV_HUGEPAGE)
+    bool prefault = false;           ///< populate all pages before the guest runs
+};
+
+/// Smallest and largest RAM that hako gives a guest, bytes.
+inline constexpr std::uint64_t kMinMemory = 1 * MiB;
+inline constexpr std::uint64_t kMaxMemory = 16384 * GiB;
+
+/// One contiguous piece of guest RAM.
+struct MemoryRegion {
+    GuestAddress base;
+    std::uint64_t size = 0;
+    std::byte* host = nullptr;      ///< where it is mapped
+    std::uint64_t file_offset = 0;  ///< where it starts in the memfd
+};
+
+/// Guest RAM in one memfd, mapped shared. Regions: [0, 3 GiB) and from 4 GiB up (vmm/memory/layout.h).
+///
+/// The guest changes this memory at any time: copy a value out once, then check the copy.
+/// Addresses come from the guest: each accessor checks that the range lies inside one region and gives
+/// nothing back otherwise. Writable memory is handed out by write accessors only, which mark it dirty.
+class GuestMemory {
+  public:
+    static Result<GuestMemory> create(const MemoryConfig& config);
+    GuestMemory(GuestMemory&&) noexcept = default;
+    GuestMemory& operator=(GuestMemory&&) = delete;
+    ~GuestMemory();
+
+    [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
+    [[nodiscard]] std::uint64_t size() const { return size_; }
+    /// One past the highest guest-physical RAM address.
+    [[nodiscard]] GuestAddress end() const { return regions_.back().base + regions_.back().size; }
+    [[nodiscard]] int fd() const { return fd_.get(); }
+
+    /// `length` bytes at `address`, if they all lie in one region. Length 0 is fine inside or at the end of one.
+    [[nodiscard]] std::optional<std::span<const std::byte>> readable(GuestAddress address,
+                                                                     std::uint64_t length) const;
+    /// The same, to be written at once; the pages are marked dirty.
+    [[nodiscard]] std::optional<std::span<std::byte>> writable(GuestAddress address, std::uint64_t length);
+    /// Memory that the kernel will write later (io_uring reads): check and translate now, mark_dirty() when done.
+    [[nodiscard]] std::optional<std::span<std::byte>> writable_later(GuestAddress address, std::uint64_t length);
+    /// Marks a range that was handed out by writable_later() once its data are in place.
+    void mark_dirty(GuestAddress address, std::uint64_t length);
+
+    /// Copies a value out, or nothing if it is not all inside RAM.
+    template <typename T>
+    [[nodiscard]] std::optional<T> load(GuestAddress address) const {
+        static_assert(std::is_trivially_copyable_v<T>);
+        const auto bytes = readable(address, sizeof(T));
+        if (!bytes) return std::nullopt;
+        T value;
+        std::memcpy(&value, bytes->data(), sizeof(T));
+        return value;
+    }
+    /// Copies a value in; false if it does not fit inside RAM.
+    template <typename T>
+    bool store(GuestAddress address, const T& value) {
+        static_assert(std::is_trivially_copyable_v<T>);
+        return write(address, std::as_bytes(std::span(&value, 1)));
+    }
+    bool write(GuestAddress address, std::span<const std::byte> data);
+    bool read(GuestAddress address, std::span<std::byte> data) const;
+
+    /// From now on hako's own writes are tracked. No device may be running.
+    void start_dirty_tracking();
+    void stop_dirty_tracking();
+    /// The bitmap of region `index`, or null while tracking is off.
+    [[nodiscard]] DirtyBitmap* dirty_bitmap(std::size_t index);
+
+  private:
+    GuestMemory() = default;
+    [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
+
+    Fd fd_;
+    std::uint64_t size_ = 0;
+    std::vector<MemoryRegion> regions_;
+    std::vector<std::unique_ptr<DirtyBitmap>> dirty_;
+};
+
+}  // namespace hako
