@@ -1,0 +1,41 @@
+// One VM as the user described it: plain structs, filled from the command line (later from JSON too).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/console/config.h"
+#include "virtio/blk/config.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/seed/config.h"
+
+namespace hako {
+
+struct PayloadConfig {
+    std::string kernel;  ///< bzImage or ELF with a PVH note
+    std::string initrd;  ///< empty: none
+    std::string command_line;
+
+    bool operator==(const PayloadConfig&) const = default;
+};
+
+inline constexpr std::uint32_t kMaxVcpus = 64;
+
+struct CpuConfig {
+    std::uint32_t count = 1;  ///< 1 to kMaxVcpus
+
+    bool operator==(const CpuConfig&) const = default;
+};
+
+struct MachineConfig {
+    PayloadConfig payload;
+    CpuConfig cpus;
+    MemoryConfig memory;
+    std::vector<virtio::blk::Config> disks;
+    console::Config serial;
+    std::optional<seed::Config> cloud_init;
+};
+
+}  // namespace hako
