@@ -8,18 +8,11 @@
 
 #include "devices/console/config.h"
 #include "virtio/blk/config.h"
+#include "vmm/boot/config.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/seed/config.h"
 
 namespace hako {
-
-struct PayloadConfig {
-    std::string kernel;  ///< bzImage or ELF with a PVH note
-    std::string initrd;  ///< empty: none
-    std::string command_line;
-
-    bool operator==(const PayloadConfig&) const = default;
-};
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
 

@@ -37,6 +37,11 @@ inline constexpr std::uint64_t kHighRam = 4 * GiB;
 /// 64-bit PCI BARs lie above RAM, from here or from the end of RAM rounded up to 1 GiB, whichever is higher.
 inline constexpr std::uint64_t kMmio64Min = 64 * GiB;
 inline constexpr std::uint64_t kMmio64Size = 64 * GiB;
+/// Where the window for 64-bit BARs starts, for a guest whose RAM ends at `ram_end`.
+constexpr std::uint64_t mmio64_base(std::uint64_t ram_end) {
+    const std::uint64_t above_ram = align_up(ram_end, GiB);
+    return above_ram > kMmio64Min ? above_ram : kMmio64Min;
+}
 
 // Port I/O.
 inline constexpr std::uint16_t kPortRtc = 0x70;
