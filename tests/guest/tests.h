@@ -1,0 +1,29 @@
+// The tests of the bare-metal guest.
+#pragma once
+
+#include "guest.h"
+
+namespace guest {
+
+void test_ports();
+void test_pci();
+void test_block();
+void test_block_depth();
+void test_hostile_queue();
+void test_smp();
+void test_reset();
+void test_panic();
+void test_triple_fault();
+void test_kvm_error();
+void test_wait();
+
+inline constexpr Test kTests[] = {
+    {"ports", test_ports},          {"pci", test_pci},
+    {"block", test_block},          {"block-depth", test_block_depth},
+    {"hostile-queue", test_hostile_queue},
+    {"smp", test_smp},              {"reset", test_reset},
+    {"panic", test_panic},          {"triple-fault", test_triple_fault},
+    {"kvm-error", test_kvm_error},  {"wait", test_wait},
+};
+
+}  // namespace guest
