@@ -1,0 +1,31 @@
+// The seam between a console device (UART) and its backend: bytes out, bytes in, and who waits for whom.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace hako::console {
+
+/// The backend as the device sees it. Called from vCPU threads; never blocks.
+class Sink {
+  public:
+    virtual ~Sink() = default;
+    /// Takes one byte of guest output. False: no room, the byte was not taken, and Port::writable() follows.
+    virtual bool put(std::uint8_t byte) = 0;
+    /// The guest has made room after Port::receive() took less than it was offered.
+    virtual void input_wanted() = 0;
+};
+
+/// The device as the backend sees it. Called from the control thread.
+class Port {
+  public:
+    virtual ~Port() = default;
+    /// Offers input to the guest; returns how many of the bytes, from the first on, it took. If not all,
+    /// Sink::input_wanted() follows once there is room.
+    virtual std::size_t receive(std::span<const std::uint8_t> bytes) = 0;
+    /// Sink::put() takes bytes again.
+    virtual void writable() = 0;
+};
+
+}  // namespace hako::console

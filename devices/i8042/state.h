@@ -1,0 +1,18 @@
+// The migratable state of the keyboard controller.
+#pragma once
+
+#include <cstdint>
+
+namespace hako::i8042 {
+
+struct State {
+    std::uint8_t command_byte = 0;  ///< as read by command 0x20
+    std::uint8_t output = 0;        ///< waits at port 0x60 while output_full
+    bool output_full = false;
+    std::uint8_t pending_command = 0;  ///< a command that waits for its data byte, 0: none
+    bool last_was_command = false;     ///< status bit 3
+
+    bool operator==(const State&) const = default;
+};
+
+}  // namespace hako::i8042

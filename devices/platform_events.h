@@ -1,0 +1,17 @@
+// What the guest may ask of the whole machine through a platform device.
+#pragma once
+
+namespace hako {
+
+/// Called on vCPU threads, from any of them: must not block, and must not take the VM down on the spot.
+/// A guest may repeat any of them at will.
+class PlatformEvents {
+  public:
+    virtual ~PlatformEvents() = default;
+    virtual void power_off() = 0;     ///< ACPI S5
+    virtual void reset() = 0;         ///< ACPI reset register, i8042 reset line
+    virtual void panicked() = 0;      ///< pvpanic: the guest kernel has panicked
+    virtual void crash_loaded() = 0;  ///< pvpanic: it has panicked and goes on into its crash kernel
+};
+
+}  // namespace hako
