@@ -57,6 +57,7 @@ struct QueuePosition {
 };
 
 /// What a device calls on its transport. Thread-safe; called from io threads.
+/// Never waits for the lock that the transport holds while it calls the device: reset() waits for the io thread.
 class TransportHooks {
   public:
     virtual ~TransportHooks() = default;

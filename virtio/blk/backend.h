@@ -1,0 +1,36 @@
+// What the queues of one block device share while they run.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "virtio/blk/disk.h"
+#include "virtio/io/engine.h"
+
+namespace hako::virtio::blk {
+
+inline constexpr std::size_t kSerialLength = 20;  ///< VIRTIO_BLK_ID_BYTES
+
+/// Where requests go. Made by the device; the flags below `io thread only` are its queues' common memory.
+struct Backend {
+    io::FileRef buffered;
+    io::FileRef direct;  ///< valid if has_direct
+    bool has_direct = false;
+    DirectAlignment alignment;  ///< of requests to `direct`
+    bool readonly = false;
+    std::uint32_t max_segments = 0;  ///< data segments in a request, VIRTIO_BLK_F_SEG_MAX
+    std::array<std::byte, kSerialLength> serial{};
+
+    std::atomic<std::uint64_t> capacity{0};  ///< 512-byte sectors
+    std::atomic<bool> writeback{true};       ///< the driver may rely on a cache until it flushes
+
+    // io thread only
+    bool broken = false;      ///< a queue broke the rules: all stop until reset
+    bool can_discard = true;  ///< until the file refuses it
+    bool can_zero_range = true;
+    bool can_punch_hole = true;
+};
+
+}  // namespace hako::virtio::blk
