@@ -21,8 +21,8 @@ import tty
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import LabError, cache
-from .recipes import lab_initrd, lab_kernel
+from . import cache
+from .recipes import lab_initrd, lab_kernel, lab_qemu
 
 TIMED_OUT = 124
 LAB_FAILED = 125
@@ -106,7 +106,7 @@ def _qemu(lab: Lab, run: Path, channels: dict[str, int], terminal: int | None) -
     place = base64.b64encode(str(run).encode()).decode()
     words = f"{KERNEL_COMMAND_LINE} hako.run={place} hako.shell={int(terminal is not None)}"
     command = [
-        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        *lab_qemu.command(lab_qemu.BUNDLE.path()), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-M", "q35,hpet=off", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
         "-smp", str(lab.cpus), "-m", str(lab.memory), "-kernel", str(kernel), "-initrd", str(initrd), "-append", words,
         "-chardev", f"file,id=kernel,path={_escape(run / 'console')}", "-serial", "chardev:kernel",
@@ -232,12 +232,9 @@ class Run:
     def _start(self, command: list[str], inherited: list[int]) -> None:
         parent = os.getpid()
         with open(self._folder / "qemu", "wb") as log:
-            try:
-                self._child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherited,
-                    start_new_session=True, preexec_fn=lambda: _die_with_parent(parent))
-            except FileNotFoundError:
-                raise LabError("qemu-system-x86_64 is missing: run tools/install") from None
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherited,
+                start_new_session=True, preexec_fn=lambda: _die_with_parent(parent))
         for descriptor in self._sockets[1::2]:
             descriptor.close()
         self._selector.register(os.pidfd_open(self._child.pid), selectors.EVENT_READ, None)
