@@ -1,0 +1,108 @@
+#include "tools/hako/cli_app.h"
+
+namespace hako::cli {
+namespace {
+
+constexpr const char* kBoot = "What to boot";
+constexpr const char* kHardware = "The machine";
+constexpr const char* kConduct = "How it runs";
+constexpr const char* kOther = "Other";
+constexpr const char* kHidden = "";
+
+/// An option with one value each time it is given. How often that may be is checked later, with a better
+/// message.
+void value(CLI::App& command, const char* name, App::Values& values, const char* type, const char* group,
+           const char* description) {
+    command.add_option(name, values, description)->type_name(type)->group(group)->allow_extra_args(false);
+}
+
+void flag(CLI::App& command, const char* name, bool& given, const char* group, const char* description) {
+    command.add_flag(name, given, description)->group(group)->disable_flag_override();
+}
+
+}  // namespace
+
+App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "hako") {
+    root.set_help_flag();
+    root.require_subcommand(0, 1);
+    root.allow_extras();
+    run = root.add_subcommand("run", "boot a VM and stay with it until it ends");
+    doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
+    completion = root.add_subcommand("completion", "print a completion script for a shell");
+    for (CLI::App* command : {run, doctor, completion}) {
+        command->set_help_flag();
+        command->allow_extras();
+    }
+
+    value(*run, "--kernel", kernel, "PATH", kBoot,
+          "Linux bzImage (vmlinuz), or an ELF kernel with a PVH note");
+    value(*run, "--initrd", initrd, "PATH", kBoot, "initial RAM disk");
+    value(*run, "--cmdline", cmdline, "TEXT", kBoot,
+          "kernel command line, e.g. \"root=/dev/vda console=ttyS0\"");
+    value(*run, "--cloud-init", cloud_init, "PATH[,META[,NETWORK]]", kBoot,
+          "user-data file, and meta-data and network-config if any, as a NoCloud disk; "
+          "keys: user-data= meta-data= network-config= vendor-data=");
+
+    value(*run, "--cpus", cpus, "N", kHardware, "number of CPUs, 1 to 64 (default 1)");
+    value(*run, "--memory", memory, "SIZE[,KEY=VALUE...]", kHardware,
+          "memory such as 512M or 2G (default 512M); keys: size= hugepages=on|off|2M|1G thp=on|off "
+          "prefault=on|off");
+    value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
+          "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "
+          "queue_size=N id=TEXT; write a comma in a path as \",,\"");
+    value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
+          "where the serial port goes (default tty)");
+
+    flag(*run, "--no-reboot", no_reboot, kConduct, "end with exit code 3 when the guest asks for a reboot");
+    value(*run, "--shutdown-timeout", shutdown_timeout, "SECONDS", kConduct,
+          "after SIGTERM press the power button, and end the VM if it is not off by then (default 30)");
+    flag(*run, "--check", check, kConduct, "check every option and file without touching KVM, then exit");
+    run->add_flag("-v,--verbose", verbosity, "log more; twice for debugging")
+        ->group(kConduct)
+        ->disable_flag_override();
+
+    flag(*doctor, "--json", json, kOther,
+         "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
+
+    completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
+
+    for (CLI::App* command : {run, doctor, completion})
+        flag(*command, "--version", version, kHidden, "");
+    for (CLI::App* command : {&root, run, doctor, completion})
+        flag(*command, "-h,--help", help, kOther, "print this help");
+    flag(root, "--version", version, kOther, "print the version");
+}
+
+std::vector<std::string> OptionView::choices() const {
+    std::vector<std::string> words;
+    if (takes_path() || value.find('|') == std::string::npos) return words;
+    for (std::size_t begin = 0; begin <= value.size();) {
+        const std::size_t end = std::min(value.find('|', begin), value.size());
+        std::string word = value.substr(begin, end - begin);
+        if (const std::size_t equals = word.find('='); equals != std::string::npos) word.resize(equals + 1);
+        words.push_back(std::move(word));
+        begin = end + 1;
+    }
+    return words;
+}
+
+std::vector<OptionView> visible_options(const CLI::App& command) {
+    std::vector<OptionView> views;
+    for (const CLI::Option* option : command.get_options(nullptr)) {
+        if (option->get_group() == kHidden) continue;
+        OptionView view;
+        if (!option->get_snames().empty()) view.short_name = "-" + option->get_snames().front();
+        if (!option->get_lnames().empty()) view.long_name = "--" + option->get_lnames().front();
+        if (option->get_type_size_max() > 0) view.value = option->get_type_name();
+        view.description = option->get_description();
+        view.group = option->get_group();
+        views.push_back(std::move(view));
+    }
+    return views;
+}
+
+std::vector<const CLI::App*> commands(const CLI::App& root) {
+    return root.get_subcommands(nullptr);
+}
+
+}  // namespace hako::cli

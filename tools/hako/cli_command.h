@@ -1,0 +1,55 @@
+// What the command line asked for.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "vmm/base/result.h"
+#include "vmm/machine/config.h"
+
+namespace hako::cli {
+
+/// Files of a cloud-init seed; nothing has been opened yet.
+struct SeedPaths {
+    std::string user_data;
+    std::optional<std::string> meta_data;
+    std::optional<std::string> network_config;
+    std::optional<std::string> vendor_data;
+
+    bool operator==(const SeedPaths&) const = default;
+};
+
+/// `hako run`.
+struct RunCommand {
+    /// As the user gave it, defaults filled in; `machine.cloud_init` is unset (see `cloud_init`).
+    MachineConfig machine;
+    std::optional<SeedPaths> cloud_init;
+    bool check = false;      ///< validate only, without touching KVM
+    bool no_reboot = false;  ///< end when the guest asks for a reboot
+    std::chrono::seconds shutdown_timeout{30};
+    unsigned verbosity = 0;  ///< how often -v was given: 0 warnings, 1 info, 2 and more debug
+};
+
+/// `hako doctor`.
+struct DoctorCommand {
+    bool json = false;
+};
+
+/// Help, version, a completion script: a text for stdout, then exit code 0.
+struct PrintCommand {
+    std::string text;
+};
+
+using Command = std::variant<RunCommand, DoctorCommand, PrintCommand>;
+
+/// Reads a command line (`argv[0]` is skipped). Fails with Fault::kInput and one line that names the option
+/// and the value and says what is allowed. Opens no file.
+Result<Command> parse(int argc, const char* const* argv);
+
+/// "hako: …" and a newline: an error for stderr, on one line whatever bytes the user's values hold.
+std::string error_line(const Error& error);
+
+}  // namespace hako::cli

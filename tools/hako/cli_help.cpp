@@ -1,0 +1,118 @@
+#include "tools/hako/cli_help.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <iterator>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+#include "tools/hako/exit_code.h"
+
+namespace hako::cli {
+namespace {
+
+constexpr std::size_t kColumns = 100;
+constexpr std::size_t kNameColumns = 28;
+
+constexpr std::string_view kRunExamples = R"(
+Examples:
+  Debian's own kernel with a root disk, on this terminal:
+    hako run --kernel vmlinuz --initrd initrd.img --cmdline "root=/dev/vda console=ttyS0" \
+        --cpus 2 --memory 1G --disk debian.img
+  The same, set up by cloud-init, with a second disk that the guest may only read:
+    hako run --kernel vmlinuz --initrd initrd.img --cmdline "root=/dev/vda console=ttyS0" \
+        --disk path=debian.img,serial=root --disk path=data.img,readonly --cloud-init user-data.yaml
+)";
+
+constexpr std::string_view kCompletionExamples = R"(
+Examples:
+  bash:  hako completion bash > /etc/bash_completion.d/hako
+  zsh:   hako completion zsh > /usr/local/share/zsh/site-functions/_hako
+  fish:  hako completion fish > ~/.config/fish/completions/hako.fish
+)";
+
+/// "  name    text", the text wrapped under itself; a name that is too long gets a line of its own.
+void append_entry(std::string& out, const std::string& name, const std::string& text) {
+    std::string line = "  " + name;
+    if (line.size() + 2 > kNameColumns) {
+        out += line + '\n';
+        line.clear();
+    }
+    line.resize(kNameColumns, ' ');
+    std::istringstream words(text);
+    bool first = true;
+    for (std::string word; words >> word;) {
+        if (!first && line.size() + 1 + word.size() > kColumns) {
+            out += line + '\n';
+            line.assign(kNameColumns, ' ');
+            first = true;
+        }
+        if (!first) line += ' ';
+        line += word;
+        first = false;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + '\n';
+}
+
+std::string option_name(const OptionView& option) {
+    std::string name = option.short_name;
+    if (!name.empty() && !option.long_name.empty()) name += ", ";
+    name += option.long_name;
+    if (!option.value.empty()) name += (name.empty() ? "" : " ") + option.value;
+    return name;
+}
+
+void append_options(std::string& out, const CLI::App& command) {
+    const std::vector<OptionView> options = visible_options(command);
+    std::vector<std::string> groups;
+    for (const OptionView& option : options)
+        if (std::find(groups.begin(), groups.end(), option.group) == groups.end())
+            groups.push_back(option.group);
+    for (const std::string& group : groups) {
+        out += fmt::format("\n{}:\n", group);
+        for (const OptionView& option : options)
+            if (option.group == group) append_entry(out, option_name(option), option.description);
+    }
+}
+
+void append_exit_codes(std::string& out) {
+    out += "\nExit codes:\n";
+    for (const ExitCodeText& entry : kExitCodes)
+        out += fmt::format("  {}  {}\n", static_cast<int>(entry.code), entry.meaning);
+}
+
+}  // namespace
+
+std::string help_text(const App& app, const CLI::App& command) {
+    std::string out;
+    if (&command == &app.root) {
+        out = fmt::format("{}\n\nUsage: hako COMMAND [OPTIONS]\n\nCommands:\n", app.root.get_description());
+        for (const CLI::App* entry : commands(app.root))
+            append_entry(out, entry->get_name(), entry->get_description());
+        append_options(out, command);
+        out += "\n`hako COMMAND --help` explains a command.\n";
+        return out;
+    }
+    const char* usage = &command == app.run          ? "--kernel PATH "
+                        : &command == app.completion ? "bash|zsh|fish "
+                                                     : "";
+    out = fmt::format("hako {}: {}\n\nUsage: hako {} {}[OPTIONS]\n", command.get_name(),
+                      command.get_description(), command.get_name(), usage);
+    append_options(out, command);
+    if (&command == app.run) {
+        out += kRunExamples;
+        append_exit_codes(out);
+    } else if (&command == app.doctor) {
+        out +=
+            "\nExit codes:\n  0  VMs can run here\n  1  they cannot: see the lines that begin with "
+            "\"fail\"\n";
+    } else {
+        out += kCompletionExamples;
+    }
+    return out;
+}
+
+}  // namespace hako::cli

@@ -1,0 +1,191 @@
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "tools/hako/cli_app.h"
+#include "tools/hako/cli_command.h"
+#include "tools/hako/cli_completion.h"
+#include "tools/hako/cli_disk.h"
+#include "tools/hako/cli_help.h"
+#include "tools/hako/cli_memory.h"
+#include "tools/hako/cli_nearest.h"
+#include "tools/hako/cli_number.h"
+#include "tools/hako/cli_seed.h"
+#include "tools/hako/cli_serial.h"
+
+namespace hako::cli {
+namespace {
+
+constexpr std::uint64_t kMaxShutdownSeconds = 86400;
+/// An error line is cut here: values may be of any length.
+constexpr std::size_t kMaxErrorLine = 1024;
+
+/// The value of an option that may be given once; null when it was not given.
+Result<const std::string*> single(const char* name, const App::Values& values) {
+    if (values.empty()) return nullptr;
+    if (values.size() > 1)
+        return fail_input("{} is given {} times ({}): give it once", name, values.size(),
+                          fmt::join(values, ", "));
+    if (values.front().empty()) return fail_input("{}: the value is empty", name);
+    return &values.front();
+}
+
+Result<> read_text(const char* name, const App::Values& values, std::string& text) {
+    if (const std::string* value = HAKO_TRY(single(name, values))) text = *value;
+    return {};
+}
+
+/// Leaves `number` alone when the option was not given.
+Result<> read_number(const char* name, const App::Values& values, std::uint64_t min, std::uint64_t max,
+                     std::uint64_t& number) {
+    const std::string* value = HAKO_TRY(single(name, values));
+    if (value == nullptr) return {};
+    const auto parsed = parse_number(*value, min, max);
+    if (!parsed) return fail_input("{} {}: must be a whole number from {} to {}", name, *value, min, max);
+    number = *parsed;
+    return {};
+}
+
+Result<Command> run_command(const App& app) {
+    RunCommand command;
+    MachineConfig& machine = command.machine;
+    HAKO_TRY(read_text("--kernel", app.kernel, machine.payload.kernel));
+    HAKO_TRY(read_text("--initrd", app.initrd, machine.payload.initrd));
+    if (app.cmdline != App::Values{""})
+        HAKO_TRY(read_text("--cmdline", app.cmdline, machine.payload.command_line));
+    std::uint64_t cpus = machine.cpus.count;
+    HAKO_TRY(read_number("--cpus", app.cpus, 1, kMaxVcpus, cpus));
+    machine.cpus.count = static_cast<std::uint32_t>(cpus);
+    if (const std::string* value = HAKO_TRY(single("--memory", app.memory)))
+        machine.memory = HAKO_TRY(parse_memory(*value));
+    machine.disks = HAKO_TRY(parse_disks(app.disk));
+    machine.serial.mode = console::Mode::kTty;
+    if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
+        machine.serial = HAKO_TRY(parse_serial(*value));
+    if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
+        command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
+
+    auto timeout = static_cast<std::uint64_t>(command.shutdown_timeout.count());
+    HAKO_TRY(read_number("--shutdown-timeout", app.shutdown_timeout, 0, kMaxShutdownSeconds, timeout));
+    command.shutdown_timeout = std::chrono::seconds(timeout);
+    command.check = app.check;
+    command.no_reboot = app.no_reboot;
+    command.verbosity = static_cast<unsigned>(std::clamp(app.verbosity, 0, 2));
+    if (machine.payload.kernel.empty())
+        return fail_input(
+            "--kernel is missing: the bzImage (vmlinuz) or ELF kernel to boot; see `hako run --help`");
+    return command;
+}
+
+Result<Command> completion_command(const App& app) {
+    const std::string* shell = HAKO_TRY(single("completion", app.shell));
+    if (shell == nullptr) return fail_input("completion: which shell? bash, zsh or fish");
+    if (*shell == "bash") return PrintCommand{bash_completion(app)};
+    if (*shell == "zsh") return PrintCommand{zsh_completion(app)};
+    if (*shell == "fish") return PrintCommand{fish_completion(app)};
+    return fail_input("completion {}: must be bash, zsh or fish", *shell);
+}
+
+std::unexpected<Error> unknown_argument(const CLI::App& command, const std::string& argument) {
+    const std::string name = argument.substr(0, argument.find('='));
+    if (!name.starts_with('-'))
+        return fail_input("{}: hako {} takes no such argument; see `hako {} --help`", argument,
+                          command.get_name(), command.get_name());
+    const std::vector<OptionView> options = visible_options(command);
+    std::vector<std::string_view> names;
+    for (const OptionView& option : options)
+        if (!option.long_name.empty()) names.push_back(option.long_name);
+    return fail_input("{}: hako {} has no such option{} (see `hako {} --help`)", name, command.get_name(),
+                      did_you_mean(name, names), command.get_name());
+}
+
+std::unexpected<Error> unknown_command(const App& app, const std::string& argument) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : commands(app.root))
+        names.push_back(command->get_name());
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    return fail_input("{}: no such {}{} (commands are {}; see `hako --help`)", argument,
+                      argument.starts_with('-') ? "option before the command" : "command",
+                      did_you_mean(argument, views), fmt::join(names, ", "));
+}
+
+/// CLI11 found too few values ("--kernel: 1 required PATH missing") or, for a flag, one too many ("check was
+/// given …").
+std::unexpected<Error> wrong_value_count(const CLI::App& root, std::string_view message) {
+    const std::string name(message.substr(0, message.find_first_of(": ")));
+    std::vector<const CLI::App*> all = commands(root);
+    all.push_back(&root);
+    for (const CLI::App* command : all) {
+        for (const OptionView& option : visible_options(*command)) {
+            if (option.long_name != name && option.long_name != "--" + name) continue;
+            if (option.value.empty()) return fail_input("{} takes no value", option.long_name);
+            return fail_input("{}: a value must follow: {}", name, option.value);
+        }
+    }
+    return fail_input("{}", message);
+}
+
+/// The arguments as CLI11 wants them, last first. It takes the argument after an empty "--name=" for the
+/// value; given as two arguments the empty value stays one.
+std::vector<std::string> arguments_backwards(int argc, const char* const* argv) {
+    std::vector<std::string> arguments;
+    for (int i = 1; i < argc; ++i) {
+        std::string argument = argv[i];
+        const bool no_value = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+        if (no_value) argument.pop_back();
+        arguments.push_back(std::move(argument));
+        if (no_value) arguments.emplace_back();
+    }
+    std::reverse(arguments.begin(), arguments.end());
+    return arguments;
+}
+
+}  // namespace
+
+Result<Command> parse(int argc, const char* const* argv) {
+    App app;
+    try {
+        app.root.parse(arguments_backwards(argc, argv));
+    } catch (const CLI::ArgumentMismatch& error) {
+        return wrong_value_count(app.root, error.what());
+    } catch (const CLI::ParseError& error) {
+        return fail_input("{}", error.what());
+    }
+    const CLI::App* command = &app.root;
+    if (const auto given = app.root.get_subcommands(); !given.empty()) command = given.front();
+
+    if (app.help) return PrintCommand{help_text(app, *command)};
+    if (app.version) return PrintCommand{"hako " HAKO_VERSION "\n"};
+    if (const auto rest = app.root.remaining(false); !rest.empty()) {
+        const bool behind_command = command != &app.root && !rest.front().starts_with('-');
+        return behind_command ? unknown_argument(*command, rest.front()) : unknown_command(app, rest.front());
+    }
+    if (command == &app.root)
+        return fail_input("no command is given: run, doctor or completion; see `hako --help`");
+    if (const auto rest = command->remaining(false); !rest.empty())
+        return unknown_argument(*command, rest.front());
+
+    if (command == app.run) return run_command(app);
+    if (command == app.doctor) return DoctorCommand{.json = app.json};
+    return completion_command(app);
+}
+
+std::string error_line(const Error& error) {
+    std::string line = "hako: ";
+    for (const char c : error.text()) {
+        if (line.size() >= kMaxErrorLine) {
+            line += " …";
+            break;
+        }
+        if (std::iscntrl(static_cast<unsigned char>(c)) != 0) {
+            line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+        } else {
+            line += c;
+        }
+    }
+    return line + '\n';
+}
+
+}  // namespace hako::cli
