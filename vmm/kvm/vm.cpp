@@ -87,6 +87,11 @@ Result<> Vm::deassign_ioeventfd(int eventfd, const IoEventAddress& address) {
     return ioeventfd(eventfd, address, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
+std::uint32_t Vm::tsc_khz() const {
+    const int khz = ioctl_retry(fd_.get(), KVM_GET_TSC_KHZ, 0);
+    return khz > 0 ? static_cast<std::uint32_t>(khz) : 0;
+}
+
 Result<Vcpu> Vm::create_vcpu(std::uint32_t id) {
     Fd vcpu(ioctl_retry(fd_.get(), KVM_CREATE_VCPU, static_cast<unsigned long>(id)));
     if (!vcpu.valid()) return fail_errno(errno, "KVM_CREATE_VCPU {}", id);

@@ -49,6 +49,9 @@ class Vm {
     Result<> assign_ioeventfd(int eventfd, const IoEventAddress& address);
     Result<> deassign_ioeventfd(int eventfd, const IoEventAddress& address);
 
+    /// KVM_GET_TSC_KHZ of new vCPUs, or 0 if this host does not tell.
+    [[nodiscard]] std::uint32_t tsc_khz() const;
+
     /// KVM_CREATE_VCPU; `id` is also its APIC id.
     Result<Vcpu> create_vcpu(std::uint32_t id);
 

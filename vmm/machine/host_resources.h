@@ -1,0 +1,24 @@
+// What a VM takes from the host beside KVM: its images, opened and locked, and its seed.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "virtio/blk/disk.h"
+#include "vmm/base/result.h"
+#include "vmm/machine/config.h"
+#include "vmm/seed/seed.h"
+
+namespace hako {
+
+/// Opened before KVM is touched, so that bad input costs nothing and leaves nothing behind; handed from one
+/// life of a machine to the next over a reboot, so that nobody else can take an image in between.
+struct HostResources {
+    std::vector<virtio::blk::Disk> disks;  ///< in the order of MachineConfig::disks
+    std::optional<virtio::blk::Disk> seed;
+
+    /// Opens and locks every image and builds the seed.
+    static Result<HostResources> open(const MachineConfig& config);
+};
+
+}  // namespace hako

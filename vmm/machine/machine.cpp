@@ -1,0 +1,140 @@
+#include "vmm/machine/machine.h"
+
+#include "vmm/base/log.h"
+#include "vmm/boot/acpi/tables.h"
+#include "vmm/boot/loader.h"
+#include "vmm/memory/layout.h"
+
+namespace hako {
+namespace {
+
+/// The id of the seed's disk; the user's ids do not start with two underscores.
+constexpr const char* kSeedId = "__seed";
+
+Result<> require_extensions(const kvm::System& system) {
+    struct Extension {
+        std::uint32_t capability;
+        const char* name;
+    };
+    for (const auto& [capability, name] : {Extension{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+                                           Extension{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+                                           Extension{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+                                           Extension{KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
+                                           Extension{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"}}) {
+        if (system.extension(capability) == 0)
+            return fail_host("this host's KVM lacks {} (`hako doctor` lists what hako needs)", name);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, HostResources resources,
+                                                 console::Sink* serial,
+                                                 std::function<void(const MachineEnd&)> on_end) {
+    const kvm::System system = HAKO_TRY(kvm::System::open());
+    HAKO_TRY(require_extensions(system));
+    GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
+    kvm::Vm vm = HAKO_TRY(system.create_vm());
+    HAKO_TRY(vm.set_tss_and_identity_map(layout::kTss, layout::kIdentityMap));
+    HAKO_TRY(vm.create_irqchip());
+    for (std::uint32_t slot = 0; const MemoryRegion& region : memory.regions())
+        HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
+
+    std::unique_ptr<Machine> machine(new Machine(std::move(vm), std::move(memory), std::move(on_end)));
+    HAKO_TRY(machine->build(system, config, std::move(resources), serial));
+    return machine;
+}
+
+Machine::Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end)
+    : vm_(std::move(vm)),
+      memory_(std::move(memory)),
+      interrupts_(vm_),
+      kicks_(vm_),
+      pci_space_(mmio_, pci::windows_above(memory_.end())),
+      on_end_(std::move(on_end)) {}
+
+Machine::~Machine() { stop(); }
+
+Result<> Machine::build(const kvm::System& system, const MachineConfig& config, HostResources resources,
+                        console::Sink* serial) {
+    platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, serial));
+    bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
+
+    for (std::size_t i = 0; i < config.disks.size(); ++i)
+        HAKO_TRY_WRAP(add_block(config.disks[i], std::move(resources.disks[i])), "disk {}", config.disks[i].id);
+    if (resources.seed) {
+        virtio::blk::Config seed;
+        seed.id = kSeedId;
+        seed.serial = "cidata";
+        seed.readonly = true;
+        HAKO_TRY_WRAP(add_block(seed, std::move(*resources.seed)), "cloud-init seed");
+        has_seed_ = true;
+    }
+
+    const boot::BootState boot = HAKO_TRY(boot::load(memory_, config.payload));
+    const acpi::AcpiConfig acpi{.vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
+    HAKO_TRY(acpi::write_tables(memory_, acpi));
+
+    const auto on_stop = [this](const VcpuStop& stop) {
+        end(stop.kind == VcpuStop::Kind::kTripleFault ? MachineEnd::Kind::kTripleFault : MachineEnd::Kind::kKvmError,
+            stop.detail);
+    };
+    cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config.cpus, boot, pio_, mmio_, on_stop));
+    return {};
+}
+
+Result<> Machine::add_block(const virtio::blk::Config& config, virtio::blk::Disk disk) {
+    if (!engine_) engine_ = HAKO_TRY(virtio::io::Engine::create());
+    auto device = HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *engine_));
+    virtio::blk::BlockDevice* const block = device.get();
+    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
+    auto transport = HAKO_TRY(virtio::PciTransport::create(config.id, std::move(device), services));
+    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
+    blocks_.push_back({block, std::move(transport), address});
+    return {};
+}
+
+void Machine::resume() {
+    for (const BlockSlot& slot : blocks_)
+        slot.transport->resume();
+    cpus_->resume();
+}
+
+void Machine::pause() {
+    cpus_->pause();
+    for (const BlockSlot& slot : blocks_)
+        slot.transport->pause();
+}
+
+HostResources Machine::stop() {
+    // vCPUs first: nobody but them calls the devices from the guest's side.
+    cpus_.reset();
+    HostResources resources;
+    for (BlockSlot& slot : blocks_) {
+        if (const auto removed = bridge_->remove(slot.address); !removed) log_error("{}", removed.error().text());
+        slot.device->reset();
+        if (has_seed_ && &slot == &blocks_.back()) {
+            resources.seed = std::move(slot.device->disk());
+        } else {
+            resources.disks.push_back(std::move(slot.device->disk()));
+        }
+        slot.transport.reset();
+    }
+    blocks_.clear();
+    return resources;
+}
+
+void Machine::refresh_disks() {
+    for (const BlockSlot& slot : blocks_) {
+        if (const auto changed = slot.device->refresh_capacity(); !changed)
+            log_warn("disk {}: {}", slot.device->id(), changed.error().text());
+    }
+}
+
+void Machine::end(MachineEnd::Kind kind, std::string detail) {
+    // A guest may repeat itself and several vCPUs may stop at once: the first tells how it ended.
+    if (!ended_.exchange(true)) on_end_({kind, std::move(detail)});
+}
+
+}  // namespace hako

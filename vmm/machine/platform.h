@@ -1,0 +1,39 @@
+// The devices every machine has, at their fixed ports: power management, clock, reset, panic, serial port.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "devices/acpi/device.h"
+#include "devices/i8042/device.h"
+#include "devices/platform_events.h"
+#include "devices/pvpanic/device.h"
+#include "devices/rtc/device.h"
+#include "devices/serial/device.h"
+#include "vmm/bus/bus.h"
+#include "vmm/bus/interrupts.h"
+
+namespace hako {
+
+class Platform {
+  public:
+    /// Puts the devices on the port bus. `serial`: where the serial port's bytes go, or null for no serial port.
+    /// All arguments outlive the platform; no vCPU runs when it is destroyed.
+    static Result<std::unique_ptr<Platform>> create(Bus& pio, InterruptController& interrupts, PlatformEvents& events,
+                                                    console::Sink* serial);
+
+    [[nodiscard]] acpi_pm::Device& power() { return power_; }
+    /// Null when there is no serial port.
+    [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
+
+  private:
+    Platform(PlatformEvents& events, IrqLine ged) : power_(std::move(ged), events), i8042_(events), pvpanic_(events) {}
+
+    acpi_pm::Device power_;
+    i8042::Device i8042_;
+    pvpanic::Device pvpanic_;
+    rtc::Device rtc_;
+    std::optional<serial::Device> serial_;
+};
+
+}  // namespace hako
