@@ -89,7 +89,6 @@ class Function {
         const std::uint64_t size;
         const std::uint64_t home;
         std::optional<std::uint64_t> mapped;
-        std::optional<std::uint64_t> refused;  ///< the address that was last found unusable
     };
     void update_mappings();
 

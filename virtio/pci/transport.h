@@ -99,10 +99,17 @@ class PciTransport final : public pci::Function, private TransportHooks {
         std::uint64_t descriptors = 0;
         std::uint64_t driver = 0;
         std::uint64_t device = 0;
+
+        bool operator==(const QueueSetup&) const = default;
+    };
+    /// What the driver asks for through VIRTIO_PCI_CAP_PCI_CFG.
+    struct WindowAccess {
+        std::uint32_t offset = 0;
+        std::uint32_t length = 0;
     };
 
     PciTransport(std::string name, std::unique_ptr<Device> device, const PciServices& services,
-                 pci::Msix msix, std::vector<EventFd> kicks, std::optional<State> restored);
+                 pci::Msix msix, std::vector<EventFd> kicks, std::optional<pci::Function::State> restored);
     Result<> build(const State* restored);
     Result<> restore(const State& state);
 
@@ -125,13 +132,16 @@ class PciTransport final : public pci::Function, private TransportHooks {
     void write_status(std::uint8_t value);
     void notify(std::uint64_t offset);
     void update_msix();
+    [[nodiscard]] bool touches_window(std::uint32_t offset, std::size_t length) const;
+    [[nodiscard]] std::optional<WindowAccess> window_access() const;
+    [[nodiscard]] bool acceptable(std::uint64_t features) const;
     void start();
-    void stop();
     void reset();
+    void forget_driver();
     void misuse(std::string_view why);
     void raise_config_interrupt();
     [[nodiscard]] std::uint16_t checked_vector(std::uint64_t vector) const;
-    [[nodiscard]] bool has_status(std::uint8_t bit) const;
+    [[nodiscard]] bool has_status(std::uint8_t bit) const { return (status_.load() & bit) != 0; }
 
     std::unique_ptr<Device> device_;
     GuestMemory& memory_;
@@ -146,7 +156,7 @@ class PciTransport final : public pci::Function, private TransportHooks {
     std::atomic<std::uint8_t> status_{0};
     std::atomic<std::uint8_t> generation_{0};
     std::atomic<std::uint8_t> isr_{0};
-    std::atomic<std::uint16_t> config_vector_;
+    std::atomic<std::uint16_t> config_vector_{0};
     std::vector<std::atomic<std::uint16_t>> queue_vectors_;
     LogLimit log_limit_;
 
