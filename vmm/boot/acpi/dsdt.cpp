@@ -1,0 +1,125 @@
+#include "vmm/boot/acpi/dsdt.h"
+
+#include <fmt/core.h>
+
+#include "vmm/boot/acpi/resources.h"
+#include "vmm/memory/layout.h"
+
+namespace hako::acpi {
+namespace {
+
+using namespace aml;
+using namespace resources;
+
+constexpr std::uint16_t kEventPort = layout::kPortPm + 3;
+constexpr std::uint8_t kNotifyPressed = 0x80;  // power button (ACPI 6.3, 4.8.3.1.2)
+constexpr std::uint8_t kPresentAndWorking = 0x0f;
+
+/// What the guest may take over of PCI Express (PCI Firmware 3.2, 4.5.1, control field): the capability
+/// structure. Hot plug comes by ACPI, and there are no ports that could send PME or AER messages.
+constexpr std::uint32_t kOscGranted = 1u << 4;
+constexpr std::uint32_t kOscUnknownUuid = 1u << 2;
+constexpr std::uint32_t kOscMasked = 1u << 4;
+
+Bytes crs(std::initializer_list<Bytes> descriptors) {
+    return name("_CRS", resource_template(descriptors));
+}
+
+/// _OSC: the guest asks who is in charge of which PCI Express feature (PCI Firmware 3.2, 4.5).
+Bytes osc() {
+    const Bytes status = path("CDW1");
+    const Bytes control = path("CDW3");
+    const Bytes ours = equal(arg(0), uuid("33db4d5b-1ff7-401c-9657-7441c03dd766"));
+    return method("_OSC", 4, true,
+                  join({dword_field(arg(3), 0, "CDW1"),
+                        if_then(ours, join({dword_field(arg(3), 8, "CDW3"), store(control, local(0)),
+                                            bit_and(control, integer(kOscGranted), control),
+                                            if_then(logical_not(equal(local(0), control)),
+                                                    bit_or(status, integer(kOscMasked), status))})),
+                        otherwise(bit_or(status, integer(kOscUnknownUuid), status)), give_back(arg(3))}));
+}
+
+/// No _PRT: hako's PCI functions have MSI-X and no interrupt pin.
+Bytes pci_host_bridge(const AcpiConfig& config) {
+    return device(
+        "PCI0", join({name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")),
+                      name("_UID", integer(0)), name("_SEG", integer(0)), name("_BBN", integer(0)),
+                      crs({bus_numbers(0, 0), io(layout::kPortPciAddress, 8),
+                           memory_window32(layout::kMmio32, layout::kMmio32End - layout::kMmio32),
+                           memory_window64(layout::mmio64_base(config.ram_end.value), layout::kMmio64Size)}),
+                      osc()}));
+}
+
+/// Motherboard resources: ECAM is taken (PCI Firmware 3.2, 4.1.2).
+Bytes motherboard() {
+    return device("MBRD", join({name("_HID", eisa_id("PNP0C02")), name("_UID", integer(0)),
+                                crs({memory32_fixed(layout::kEcam, layout::kEcamSize)})}));
+}
+
+Bytes serial_port() {
+    return device("COM1", join({name("_HID", eisa_id("PNP0501")), name("_UID", integer(0)),
+                                crs({io(layout::kPortSerial, 8), edge_interrupt(layout::kIrqSerial)})}));
+}
+
+Bytes clock(bool interrupt) {
+    const Bytes ports = io(layout::kPortRtc, 2);
+    return device("RTC0", join({name("_HID", eisa_id("PNP0B00")),
+                                interrupt ? crs({ports, edge_interrupt(layout::kIrqRtc)}) : crs({ports})}));
+}
+
+Bytes keyboard_controller() {
+    constexpr std::uint32_t kKeyboardInterrupt = 1;
+    return device("KBD0", join({name("_HID", eisa_id("PNP0303")),
+                                crs({io(layout::kPortI8042, 1), io(layout::kPortI8042 + 4, 1),
+                                     edge_interrupt(kKeyboardInterrupt)})}));
+}
+
+/// RDPT and WRPT read the supported events and report one; Linux itself takes the port from _CRS.
+Bytes panic_notifier() {
+    return device("PEVT",
+                  join({name("_HID", string("QEMU0001")), name("_UID", integer(0)),
+                        name("_STA", integer(kPresentAndWorking)), crs({io(layout::kPortPvpanic, 1)}),
+                        io_region("PEOR", layout::kPortPvpanic, 1), byte_field("PEOR", "PEPT"),
+                        method("RDPT", 0, true, join({store(path("PEPT"), local(0)), give_back(local(0))})),
+                        method("WRPT", 1, true, store(arg(0), path("PEPT")))}));
+}
+
+Bytes power_button() {
+    return device("PWRB", join({name("_HID", eisa_id("PNP0C0C")), name("_UID", integer(0))}));
+}
+
+/// Generic Event Device (ACPI 6.3, 5.6.9): one interrupt, and a register that says why and is cleared by
+/// reading.
+Bytes event_device() {
+    const Bytes button = bit_and(local(0), integer(kEventPowerButton));
+    return device("GED0", join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
+                                crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
+                                byte_field("EREG", "EVTS"),
+                                method("_EVT", 1, true,
+                                       join({store(path("EVTS"), local(0)),
+                                             if_then(button, notify("\\_SB.PWRB", kNotifyPressed))}))}));
+}
+
+Bytes processors(std::uint32_t count) {
+    Bytes result;
+    for (std::uint32_t i = 0; i < count; ++i)
+        append(result, device(fmt::format("C{:03X}", i),
+                              join({name("_HID", string("ACPI0007")), name("_UID", integer(i))})));
+    return result;
+}
+
+}  // namespace
+
+Bytes dsdt_body(const AcpiConfig& config) {
+    Bytes devices = join({processors(config.vcpus), pci_host_bridge(config), motherboard()});
+    if (config.serial) append(devices, serial_port());
+    if (config.rtc) append(devices, clock(config.rtc_interrupt));
+    if (config.i8042) append(devices, keyboard_controller());
+    if (config.pvpanic) append(devices, panic_notifier());
+    append(devices, join({power_button(), event_device()}));
+    // _S5: the sleep type for soft off; the other three are for hardware that is not here (7.4.2).
+    return join({scope("\\_SB", devices),
+                 name("\\_S5", package({integer(kSleepTypeS5), integer(0), integer(0), integer(0)}))});
+}
+
+}  // namespace hako::acpi
