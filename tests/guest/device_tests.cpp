@@ -111,6 +111,24 @@ void test_block_depth() {
     }
 }
 
+void test_reboot_once() {
+    // The disk remembers what memory does not: the first life marks it and resets, the second finds the mark.
+    VirtioPci disk = start_disk();
+    constexpr std::uint8_t kMark = 0xa5;
+    queue.submit(0, BlockQueue::kIn, 0, buffer[0], kSector);
+    disk.notify();
+    queue.wait(1);
+    CHECK(queue.status_of(0) == 0);
+    if (buffer[0][0] == kMark) return;
+    buffer[0][0] = kMark;
+    queue.submit(1, BlockQueue::kOut, 0, buffer[0], kSector);
+    disk.notify();
+    queue.wait(1);
+    CHECK(queue.status_of(1) == 0);
+    print("rebooting\n");
+    test_reset();
+}
+
 void test_hostile_queue() {
     VirtioPci disk = start_disk();
     queue.submit(0, BlockQueue::kIn, 0, buffer[0], kSector);

@@ -71,4 +71,9 @@ void test_wait() {
     }
 }
 
+void test_deaf() {
+    print("deaf\n");
+    halt();
+}
+
 }  // namespace guest

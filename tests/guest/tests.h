@@ -16,6 +16,8 @@ void test_panic();
 void test_triple_fault();
 void test_kvm_error();
 void test_wait();
+void test_deaf();
+void test_reboot_once();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},          {"pci", test_pci},
@@ -24,6 +26,7 @@ inline constexpr Test kTests[] = {
     {"smp", test_smp},              {"reset", test_reset},
     {"panic", test_panic},          {"triple-fault", test_triple_fault},
     {"kvm-error", test_kvm_error},  {"wait", test_wait},
+    {"deaf", test_deaf},            {"reboot-once", test_reboot_once},
 };
 
 }  // namespace guest

@@ -54,13 +54,12 @@ class Session {
         console_ = HAKO_TRY(console::Backend::open(io_, config_.serial, [this] { shut_down(); }));
         if (config_.serial.mode == console::Mode::kPty)
             fmt::print(stderr, "hako: the serial port is {}\n", console_->path());
-        HAKO_TRY(start(HAKO_TRY(HostResources::open(config_))));
+        HostResources resources = HAKO_TRY(HostResources::open(config_));
+        HAKO_TRY(start(std::move(resources)));
         wait_for_signal();
         watch_disks();
         io_.run();
-        // The terminal is given back before anything is said on it.
-        console_->stop();
-        machine_.reset();
+        end_life();
         if (failure_) return std::unexpected(std::move(*failure_));
         fmt::print(stderr, "hako: {}\n", last_words_);
         return exit_code_;
@@ -104,13 +103,21 @@ class Session {
 
     void reboot() {
         log_info("the guest reboots");
-        HostResources resources = machine_->stop();
-        console_->stop();
-        machine_.reset();
+        HostResources resources = end_life();
         if (auto started = start(std::move(resources)); !started) {
             failure_ = std::move(started).error().wrap("reboot");
             io_.stop();
         }
+    }
+
+    /// Stops the machine, then the console, so that the guest's last bytes come out and the terminal is given
+    /// back before hako says anything on it.
+    HostResources end_life() {
+        HostResources resources;
+        if (machine_) resources = machine_->stop();
+        console_->stop();
+        machine_.reset();
+        return resources;
     }
 
     void wait_for_signal() {

@@ -32,9 +32,11 @@ Result<> require_extensions(const kvm::System& system) {
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, HostResources resources,
                                                  console::Sink* serial,
                                                  std::function<void(const MachineEnd&)> on_end) {
+    // The kernel first: what is wrong with the input is said before KVM is touched.
+    GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
+    const boot::BootState boot = HAKO_TRY(boot::load(memory, config.payload));
     const kvm::System system = HAKO_TRY(kvm::System::open());
     HAKO_TRY(require_extensions(system));
-    GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
     kvm::Vm vm = HAKO_TRY(system.create_vm());
     HAKO_TRY(vm.set_tss_and_identity_map(layout::kTss, layout::kIdentityMap));
     HAKO_TRY(vm.create_irqchip());
@@ -42,7 +44,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ho
         HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
 
     std::unique_ptr<Machine> machine(new Machine(std::move(vm), std::move(memory), std::move(on_end)));
-    HAKO_TRY(machine->build(system, config, std::move(resources), serial));
+    HAKO_TRY(machine->build(system, config, boot, std::move(resources), serial));
     return machine;
 }
 
@@ -56,8 +58,8 @@ Machine::Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const Machin
 
 Machine::~Machine() { stop(); }
 
-Result<> Machine::build(const kvm::System& system, const MachineConfig& config, HostResources resources,
-                        console::Sink* serial) {
+Result<> Machine::build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
+                        HostResources resources, console::Sink* serial) {
     platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, serial));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
 
@@ -72,7 +74,6 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
         has_seed_ = true;
     }
 
-    const boot::BootState boot = HAKO_TRY(boot::load(memory_, config.payload));
     const acpi::AcpiConfig acpi{.vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
 

@@ -74,8 +74,8 @@ class Machine final : private PlatformEvents {
     };
 
     Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end);
-    Result<> build(const kvm::System& system, const MachineConfig& config, HostResources resources,
-                   console::Sink* serial);
+    Result<> build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
+                   HostResources resources, console::Sink* serial);
     Result<> add_block(const virtio::blk::Config& config, virtio::blk::Disk disk);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
