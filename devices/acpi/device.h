@@ -10,7 +10,7 @@
 #include "vmm/bus/bus.h"
 #include "vmm/bus/interrupts.h"
 
-namespace hako::acpi {
+namespace hako::acpi_pm {
 
 // Byte registers, from layout::kPortPm. FADT and DSDT tell the guest of them.
 inline constexpr std::uint64_t kSleepControl =
@@ -45,4 +45,4 @@ class Device final : public BusDevice {
     State state_;
 };
 
-}  // namespace hako::acpi
+}  // namespace hako::acpi_pm

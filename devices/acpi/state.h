@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace hako::acpi {
+namespace hako::acpi_pm {
 
 struct State {
     std::uint8_t sleep_status = 0;  ///< WAK_STS (bit 7)
@@ -12,4 +12,4 @@ struct State {
     bool operator==(const State&) const = default;
 };
 
-}  // namespace hako::acpi
+}  // namespace hako::acpi_pm

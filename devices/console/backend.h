@@ -26,11 +26,11 @@ class Backend : public Sink {
     static Result<std::unique_ptr<Backend>> open(boost::asio::io_context& io, const Config& config,
                                                  std::function<void()> on_quit = {});
 
-    /// Connects the device: input flows from now on (and the terminal becomes raw).
+    /// Connects the device: input flows from now on, and the terminal becomes raw.
     virtual void start(Port& port) = 0;
-    /// Disconnects the device, writes what is buffered as flush_now() does, and gives the terminal back.
-    /// Idempotent; the destructor does it too, so call it while the port lives. Output put afterwards is
-    /// swallowed.
+    /// Writes what the device and the buffer hold as flush_now() does, disconnects the device and gives the
+    /// terminal back. Works while nobody runs `io`. Idempotent, and start() may follow with another device (a
+    /// reboot). Call it while the port lives; the destructor does the rest of it without touching the port.
     virtual void stop() = 0;
     /// Writes all that is buffered, waiting for a slow reader no longer than `limit`. For exit paths.
     virtual void flush_now(std::chrono::milliseconds limit = std::chrono::milliseconds(1000)) = 0;

@@ -24,7 +24,7 @@ class Port {
     /// Offers input to the guest; returns how many of the bytes, from the first on, it took. If not all,
     /// Sink::input_wanted() follows once there is room.
     virtual std::size_t receive(std::span<const std::uint8_t> bytes) = 0;
-    /// Sink::put() takes bytes again.
+    /// Sink::put() takes bytes (again). Called once at the start, too.
     virtual void writable() = 0;
 };
 

@@ -3,6 +3,9 @@
 
 namespace hako::console {
 
+/// Whether this process may use the terminal `fd` now; a background job that reads from it is stopped.
+bool in_foreground(int fd);
+
 /// Puts the terminal `fd` in raw mode and remembers how it was; one terminal in a process. Also arranges for
 /// restore_terminal() at exit() and on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT, whose handlers before run
 /// after it. False if `fd` is no terminal, this process is not in its foreground, or the terminal refuses.

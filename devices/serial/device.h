@@ -44,7 +44,7 @@ class Device final : public BusDevice, public console::Port {
     [[nodiscard]] std::size_t fifo_capacity() const;
     [[nodiscard]] std::uint8_t interrupt_id() const;
     [[nodiscard]] std::uint8_t modem_lines() const;
-    void raise();
+    void update_interrupt();
     void transmit(std::uint8_t byte);
     void drain_tx();
     void set_fifo_control(std::uint8_t value);
@@ -55,6 +55,7 @@ class Device final : public BusDevice, public console::Port {
     mutable std::mutex mutex_;
     State state_;
     bool input_refused_ = false;  ///< the backend holds input that found no room
+    bool edge_sent_ = false;      ///< and the guest has read no register since
     LogLimit lost_limit_;
 };
 

@@ -19,7 +19,7 @@ struct State {
     std::uint8_t dlm = 0;
     bool thr_empty_pending = false;  ///< the "transmitter empty" interrupt is due
     std::vector<std::uint8_t> rx;    ///< received, not yet read: at most 16, at most 1 with the FIFO off
-    std::vector<std::uint8_t> tx;    ///< written, not yet taken by the backend: same limits
+    std::vector<std::uint8_t> tx;    ///< written, not yet taken by the backend: at most 16
 
     bool operator==(const State&) const = default;
 };
