@@ -1,11 +1,11 @@
 // What CPU the guest sees: the one place of CPUID policy.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "vmm/kvm/uapi.h"
 
 namespace hako::boot {
 

@@ -1,11 +1,10 @@
 // The MSRs hako sets before a vCPU first runs.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <span>
 #include <vector>
 
+#include "vmm/kvm/uapi.h"
 #include "vmm/kvm/vcpu.h"
 
 namespace hako::boot {

@@ -1,10 +1,9 @@
 // The state a vCPU starts in: what a boot loader or firmware would have left behind.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include "vmm/base/result.h"
 #include "vmm/boot/boot_state.h"
+#include "vmm/kvm/uapi.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/memory/guest_memory.h"
 

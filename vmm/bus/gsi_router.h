@@ -1,12 +1,11 @@
 // The VM's GSI routing table: IOAPIC and PIC pins, and one entry for each MSI route.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <map>
 #include <mutex>
 
 #include "vmm/bus/interrupts.h"
+#include "vmm/kvm/uapi.h"
 #include "vmm/kvm/vm.h"
 
 namespace hako {

@@ -1,13 +1,12 @@
 // /dev/kvm: what this host's KVM can do, and new VMs. No policy. (Linux: Documentation/virt/kvm/api.rst)
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstdint>
 #include <vector>
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/kvm/uapi.h"
 
 namespace hako::kvm {
 

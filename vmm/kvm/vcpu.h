@@ -1,14 +1,13 @@
 // One KVM vCPU: its kvm_run page and register state. No policy.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/kvm/uapi.h"
 
 namespace hako::kvm {
 

@@ -1,14 +1,13 @@
 // One KVM VM: memory slots, the in-kernel interrupt controllers, ioeventfds and irqfds, vCPUs. No policy.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstdint>
 #include <optional>
 #include <span>
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/kvm/uapi.h"
 
 namespace hako::kvm {
 
@@ -35,7 +34,8 @@ class Vm {
     /// KVM_SET_USER_MEMORY_REGION. Size 0 removes the slot.
     Result<> set_memory_slot(std::uint32_t slot, std::uint64_t guest_address, void* host, std::uint64_t size,
                              std::uint32_t flags);
-    /// KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR: pages that Intel hosts without "unrestricted guest" need.
+    /// KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR: pages that Intel hosts without "unrestricted guest"
+    /// need.
     Result<> set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map);
     /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and a local APIC per vCPU in the kernel.
     Result<> create_irqchip();
