@@ -1,4 +1,5 @@
-// What every virtio device is to its transport, and what the transport is to the device. (virtio 1.3, 2 and 3)
+// What every virtio device is to its transport, and what the transport is to the device. (virtio 1.3, 2 and
+// 3)
 #pragma once
 
 #include <cstddef>
@@ -41,9 +42,10 @@ inline constexpr std::uint64_t kEventIdx = std::uint64_t{1} << 29;
 inline constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
 }  // namespace feature
 
-/// A virtqueue as the driver set it up. Guest-given: the addresses and the size are checked by Queue::create().
+/// A virtqueue as the driver set it up. Guest-given: the addresses and the size are checked by
+/// Queue::create().
 struct QueueConfig {
-    std::uint16_t size = 0;  ///< descriptors, a power of two
+    std::uint16_t size = 0;    ///< descriptors, a power of two
     GuestAddress descriptors;  ///< descriptor table
     GuestAddress driver;       ///< available ring
     GuestAddress device;       ///< used ring
@@ -57,17 +59,19 @@ struct QueuePosition {
 };
 
 /// What a device calls on its transport. Thread-safe; called from io threads.
-/// Never waits for the lock that the transport holds while it calls the device: reset() waits for the io thread.
+/// Never waits for the lock that the transport holds while it calls the device: reset() waits for the io
+/// thread.
 class TransportHooks {
   public:
     virtual ~TransportHooks() = default;
-    /// The eventfd that interrupts for used buffers of queue `index`, or -1 while the driver gave it no vector.
-    /// Changes only while the guest changes it, so a device may ask once per batch.
+    /// The eventfd that interrupts for used buffers of queue `index`, or -1 while the driver gave it no
+    /// vector. Changes only while the guest changes it, so a device may ask once per batch.
     [[nodiscard]] virtual int queue_interrupt(std::uint16_t index) const = 0;
     /// Device configuration changed: new generation and a configuration interrupt.
     virtual void config_changed() = 0;
-    /// The guest broke the rules beyond repair: DEVICE_NEEDS_RESET is set and the driver told (virtio 1.3, 2.1.2).
-    /// `why` goes to the log, rate-limited. The device stops using its queues until reset.
+    /// The guest broke the rules beyond repair: DEVICE_NEEDS_RESET is set and the driver told
+    /// (virtio 1.3, 2.1.2). `why` goes to the log, rate-limited. The device stops using its queues until
+    /// reset.
     virtual void needs_reset(std::string_view why) = 0;
 };
 
@@ -76,8 +80,8 @@ struct Activation {
     std::uint64_t features = 0;  ///< negotiated
     GuestMemory& memory;
     TransportHooks& hooks;
-    std::span<const QueueConfig> queues;      ///< one for each queue, enabled or not
-    std::span<const EventFd> kicks;           ///< doorbell of each queue; signalled by KVM
+    std::span<const QueueConfig> queues;       ///< one for each queue, enabled or not
+    std::span<const EventFd> kicks;            ///< doorbell of each queue; signalled by KVM
     std::span<const QueuePosition> positions;  ///< empty, or where each queue stood when saved
 };
 
@@ -100,9 +104,11 @@ class Device {
     virtual void read_config(std::uint32_t offset, std::span<std::byte> data) = 0;
     virtual void write_config(std::uint32_t offset, std::span<const std::byte> data) = 0;
 
-    /// Starts work on the queues. An error means the driver's queues are unusable: the transport sets NEEDS_RESET.
+    /// Starts work on the queues. An error means the driver's queues are unusable: the transport sets
+    /// NEEDS_RESET.
     virtual Result<> activate(const Activation& activation) = 0;
-    /// Stops and forgets everything the driver set up; nothing is in flight when it returns. Fine when inactive.
+    /// Stops and forgets everything the driver set up; nothing is in flight when it returns. Fine when
+    /// inactive.
     virtual void reset() = 0;
 
     /// Takes no new requests and returns once those in flight are done and visible to the guest.

@@ -58,7 +58,8 @@ class BlockDevice final : public Device {
 
   private:
     BlockDevice(const Config& config, Disk disk, io::Engine& engine, const State& state);
-    void drain();
+    template <typename Action>
+    void quiesce(Action action);
 
     const Config config_;
     Disk disk_;
@@ -70,7 +71,6 @@ class BlockDevice final : public Device {
     std::unique_ptr<QueueMetrics[]> metrics_;
     std::vector<std::unique_ptr<RequestQueue>> queues_;  ///< while active; null where the driver enabled none
     std::atomic<TransportHooks*> hooks_{nullptr};        ///< while active
-    std::uint64_t driver_features_ = 0;                  ///< while active
     bool paused_ = false;
 };
 

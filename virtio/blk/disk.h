@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
 #include "virtio/blk/config.h"
@@ -42,15 +41,14 @@ class Disk {
     [[nodiscard]] Result<std::uint64_t> capacity() const;
 
     /// Gives the image up to another process, and takes it again; both for migration. open() has locked it.
-    void release_lock() { lock_.release(); }
-    Result<> acquire_lock();
+    ImageLock& lock() { return lock_; }
 
   private:
     Disk() = default;
-    Result<> open_files(const Config& config);
-    Result<> probe_direct(const Config& config, int path_fd);
-    Result<> probe_topology();
-    Result<> check_size();
+    Result<> open_file(const Config& config, int path_fd);
+    Result<> open_direct(const Config& config, int path_fd);
+    Result<> read_topology();
+    Result<> check_size() const;
 
     std::string name_;
     bool readonly_ = true;

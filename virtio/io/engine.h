@@ -15,9 +15,12 @@
 #include <vector>
 
 #include "vmm/base/eventfd.h"
+#include "vmm/base/log.h"
 #include "vmm/base/result.h"
 
 namespace hako::virtio::io {
+
+class EventWatch;
 
 /// Takes the completions of an SQE. Whoever prepares the SQE preallocates it and keeps it until the last one.
 class Completion {
@@ -25,9 +28,7 @@ class Completion {
     /// Called on the io thread. `result`: the CQE's res (a count, or -errno); `flags`: its IORING_CQE_F_
     /// bits.
     virtual void complete(std::int32_t result, std::uint32_t flags) = 0;
-
-  protected:
-    ~Completion() = default;
+    virtual ~Completion() = default;
 };
 
 /// Work done once at the end of a wake-up, however many completions asked for it: what makes batches.
@@ -35,9 +36,7 @@ class BatchWork {
   public:
     /// Called on the io thread. Bounded: work that remains is scheduled again.
     virtual void run_batch() = 0;
-
-  protected:
-    ~BatchWork() = default;
+    virtual ~BatchWork() = default;
 
   private:
     friend class Engine;
@@ -117,7 +116,7 @@ class Engine {
     [[nodiscard]] io_uring_sqe& prepare(Completion* completion);
     /// Runs `work` once at the end of this round (of the next one, when called from run_batch()).
     void schedule(BatchWork& work);
-    /// Forgets a schedule(). Not from run_batch().
+    /// Forgets a schedule(), before the work goes away.
     void unschedule(BatchWork& work);
     /// Adds 1 to an eventfd with the next submission; nobody hears of its completion.
     void signal(int eventfd);
@@ -142,25 +141,24 @@ class Engine {
       private:
         std::atomic<std::uint64_t> value_{0};
     };
-    /// The poll on wake_, by which other threads hand in jobs.
-    class Wake final : public Completion {
+    /// Runs the jobs of other threads.
+    class Jobs final : public BatchWork {
       public:
-        explicit Wake(Engine& engine) : engine_(engine) {}
-        void complete(std::int32_t result, std::uint32_t flags) override;
+        explicit Jobs(Engine& engine) : engine_(engine) {}
+        void run_batch() override { engine_.run_jobs(); }
 
       private:
         Engine& engine_;
     };
 
-    explicit Engine(const EngineConfig& config, EventFd wake);
+    Engine(const EngineConfig& config, EventFd wake);
+    void thread_main();
     Result<> set_up_ring();
-    void tear_down_ring();
-    void thread_main(std::atomic<int>& phase, Result<>& outcome);
     void loop();
     void enter(unsigned wait_for);
+    void count_submitted(int submitted, unsigned ready);
     void dispatch();
     void run_scheduled();
-    void arm_wake();
     void run_job(void (*run)(void*), void* context);
     void run_jobs();
 
@@ -169,9 +167,11 @@ class Engine {
     io_uring ring_{};
     std::uint32_t setup_flags_ = 0;
     bool skip_success_ = false;
-    std::vector<bool> file_slots_;
-    BatchWork* scheduled_ = nullptr;
-    Wake wake_poll_{*this};
+    std::vector<bool> file_slots_;    ///< taken
+    BatchWork* scheduled_ = nullptr;  ///< for the end of this round
+    BatchWork* running_ = nullptr;    ///< not run yet, while the end of a round is under way
+    Jobs jobs_work_{*this};
+    std::unique_ptr<EventWatch> wake_watch_;
     bool stopping_ = false;
 
     Counter wakeups_;
@@ -179,10 +179,12 @@ class Engine {
     Counter early_submits_;
     Counter sqes_;
     Counter cqes_;
+    LogLimit submit_errors_;
 
     std::mutex jobs_mutex_;
     std::condition_variable jobs_done_;
     std::vector<Job*> jobs_;
+    std::optional<Result<>> set_up_;  ///< how set_up_ring() went; under jobs_mutex_ too
 
     std::thread thread_;
     std::thread::id thread_id_;
