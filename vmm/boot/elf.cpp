@@ -181,7 +181,7 @@ Result<BootState> load_elf(GuestMemory& memory, const PayloadFile& kernel, const
     const bool reachable =
         std::ranges::any_of(segments, [&](const Segment& s) { return contains(s, entry); });
     if (!reachable || entry > std::numeric_limits<std::uint32_t>::max())
-        return fail_input("{}: its PVH entry point {:#x} is in no segment: the file is damaged",
+        return fail_input("{}: its PVH entry point {:#x} is in no segment below 4 GiB: the file is damaged",
                           kernel.name(), entry);
 
     HAKO_TRY(write_command_line(memory, command_line, layout::kCommandLineMax));

@@ -148,8 +148,7 @@ Result<> start_boot_vcpu(kvm::Vcpu& vcpu, GuestMemory& memory, const BootState& 
     apply(state, regs, sregs);
     // Segments and mode first: KVM checks RIP and RFLAGS against them on some hosts.
     HAKO_TRY(vcpu.set_sregs(sregs));
-    HAKO_TRY(vcpu.set_regs(regs));
-    return set_up_local_apic(vcpu);
+    return vcpu.set_regs(regs);
 }
 
 }  // namespace hako::boot

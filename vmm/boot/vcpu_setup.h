@@ -22,9 +22,9 @@ void apply(const BootState& state, kvm_regs& regs, kvm_sregs& sregs);
 /// virtual wire mode). For every vCPU.
 void set_local_interrupts(kvm_lapic_state& lapic);
 
-/// All of the above on vCPU 0. Other vCPUs stay in KVM's reset state and wait for INIT and SIPI.
+/// Tables and registers for vCPU 0. Other vCPUs stay in KVM's reset state and wait for INIT and SIPI.
 Result<> start_boot_vcpu(kvm::Vcpu& vcpu, GuestMemory& memory, const BootState& state);
-/// set_local_interrupts() on any vCPU; needs the in-kernel interrupt controllers.
+/// set_local_interrupts() on a vCPU, the first one too; needs the in-kernel interrupt controllers.
 Result<> set_up_local_apic(kvm::Vcpu& vcpu);
 
 }  // namespace hako::boot

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
+#include <span>
 #include <string_view>
 
 #include "vmm/boot/acpi/aml.h"
@@ -84,6 +84,7 @@ Bytes byte_port(std::uint16_t port) {
 Bytes fadt(const AcpiConfig& config, GuestAddress dsdt) {
     // Offsets from the start of the table.
     constexpr std::size_t kProfile = 45;
+    constexpr std::size_t kCentury = 108;
     constexpr std::size_t kBootFlags = 109;
     constexpr std::size_t kFlags = 112;
     constexpr std::size_t kResetRegister = 116;
@@ -96,6 +97,7 @@ Bytes fadt(const AcpiConfig& config, GuestAddress dsdt) {
     constexpr std::size_t kSize = 276;
 
     constexpr std::uint8_t kEnterpriseServer = 4;
+    constexpr std::uint8_t kCenturyByte = 0x32;  // in the RTC's memory, where PCs have it
     // IA-PC boot architecture flags (table 5-11).
     constexpr std::uint32_t kHas8042 = 1u << 1;
     constexpr std::uint32_t kNoVga = 1u << 2;
@@ -116,6 +118,7 @@ Bytes fadt(const AcpiConfig& config, GuestAddress dsdt) {
         std::ranges::copy(bytes, body.begin() + static_cast<std::ptrdiff_t>(offset - kHeaderSize));
     };
     set(kProfile, kEnterpriseServer, 1);
+    if (config.rtc) set(kCentury, kCenturyByte, 1);
     set(kBootFlags, kNoVga | (config.i8042 ? kHas8042 : 0) | (config.rtc ? 0 : kNoRtc), 2);
     set(kFlags,
         kWbinvd | kNoFixedPowerButton | kNoFixedSleepButton | kResetRegisterSupported | kHardwareReduced, 4);

@@ -18,7 +18,9 @@ struct AcpiConfig {
     bool serial = true;          ///< COM1
     bool rtc = true;             ///< CMOS RTC at ports 0x70 and 0x71
     bool rtc_interrupt = false;  ///< its alarm interrupt works (layout::kIrqRtc)
-    bool i8042 = false;   ///< a full keyboard controller; one that only resets the machine is not declared
+    /// A keyboard controller worth probing: one that only resets the machine is better not declared, and
+    /// works.
+    bool i8042 = false;
     bool pvpanic = true;  ///< panic notification at layout::kPortPvpanic
 };
 
