@@ -4,6 +4,8 @@
 #include <archive_entry.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -35,13 +37,17 @@ constexpr std::size_t kFirstDescriptor = 16;  // sector
 constexpr std::uint8_t kPrimary = 1;
 constexpr std::uint8_t kSupplementary = 2;  // Joliet
 constexpr std::uint8_t kTerminator = 255;
+constexpr std::size_t kPathTable = 140;  // its first sector, little-endian (8.4.16)
 constexpr std::size_t kRootRecord = 156;
 constexpr std::size_t kRootRecordSize = 34;
-constexpr std::size_t kVolumeDates = 813;  // creation and modification (8.4.26)
+constexpr std::array<std::size_t, 3> kVolumeDates = {813, 830,
+                                                     864};  // creation, modification, effective (8.4.26)
 constexpr std::string_view kVolumeDate("1970010100000000\0", 17);
 constexpr std::size_t kExtent = 2;  // in a directory record (9.1): first sector, little-endian
 constexpr std::size_t kLength = 10;
 constexpr std::size_t kRecordDate = 18;
+constexpr std::size_t kNameLength = 32;
+constexpr std::size_t kName = 33;
 constexpr std::string_view kRecordDateValue("\x46\x01\x01\x00\x00\x00\x00", 7);
 
 std::uint32_t load32(const std::string& image, std::size_t at) {
@@ -51,16 +57,44 @@ std::uint32_t load32(const std::string& image, std::size_t at) {
     return value;
 }
 
+/// The Rock Ridge time stamps (RRIP 4.1.6) of the directory record at `record`, which is whole within the
+/// image.
+void fix_time_stamps(std::string& image, std::size_t record) {
+    const auto byte = [&image](std::size_t at) { return std::size_t{static_cast<unsigned char>(image[at])}; };
+    const std::size_t end = record + byte(record);
+    const std::size_t name = byte(record + kNameLength);
+    // System use entries (SUSP 4) follow the name, at an even offset.
+    std::size_t entry = record + kName + name + (name + 1) % 2;
+    while (entry + 4 <= end && byte(entry + 2) >= 4 && entry + byte(entry + 2) <= end) {
+        const std::size_t next = entry + byte(entry + 2);
+        if (image.compare(entry, 2, "TF") == 0)
+            for (std::size_t date = entry + 5; date + kRecordDateValue.size() <= next;
+                 date += kRecordDateValue.size())
+                image.replace(date, kRecordDateValue.size(), kRecordDateValue);
+        entry = next;
+    }
+}
+
 /// libarchive writes the time of day into the volume descriptors and local time into directory records.
+/// False if the image is not laid out as the standard says.
 bool fix_dates(std::string& image) {
+    std::size_t path_table = 0;
     for (std::size_t sector = kFirstDescriptor; (sector + 1) * kSector <= image.size(); ++sector) {
         const std::size_t descriptor = sector * kSector;
         const auto type = static_cast<std::uint8_t>(image[descriptor]);
-        if (type == kTerminator) return true;
+        if (type == kTerminator) {
+            // Between the descriptors and the first path table libarchive notes its version, options and the
+            // date.
+            const std::size_t begin = descriptor + kSector;
+            if (path_table < begin || path_table > image.size()) return false;
+            std::fill(image.begin() + static_cast<std::ptrdiff_t>(begin),
+                      image.begin() + static_cast<std::ptrdiff_t>(path_table), '\0');
+            return true;
+        }
         if (type != kPrimary && type != kSupplementary) continue;
-        for (std::size_t i = 0; i < 2; ++i)
-            image.replace(descriptor + kVolumeDates + i * kVolumeDate.size(), kVolumeDate.size(),
-                          kVolumeDate);
+        if (type == kPrimary) path_table = std::size_t{load32(image, descriptor + kPathTable)} * kSector;
+        for (const std::size_t date : kVolumeDates)
+            image.replace(descriptor + date, kVolumeDate.size(), kVolumeDate);
         image.replace(descriptor + kRootRecord + kRecordDate, kRecordDateValue.size(), kRecordDateValue);
 
         const std::size_t begin = std::size_t{load32(image, descriptor + kRootRecord + kExtent)} * kSector;
@@ -74,6 +108,7 @@ bool fix_dates(std::string& image) {
             }
             if (length < kRootRecordSize || record + length > end) return false;
             image.replace(record + kRecordDate, kRecordDateValue.size(), kRecordDateValue);
+            fix_time_stamps(image, record);
             record += length;
         }
     }
