@@ -274,7 +274,7 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supp
     add_timing(entries, shape);
     set_highest(entries, 0);
     set_highest(entries, 0x80000000);
-    std::ranges::stable_sort(entries, [](const Entry& a, const Entry& b) {
+    std::ranges::sort(entries, [](const Entry& a, const Entry& b) {
         return a.function != b.function ? a.function < b.function : a.index < b.index;
     });
     return entries;

@@ -18,7 +18,6 @@ constexpr std::string_view kOemId = "HAKO  ";
 constexpr std::string_view kOemTableId = "HAKOVM  ";
 constexpr std::string_view kCreatorId = "HAKO";
 constexpr std::size_t kHeaderSize = 36;
-constexpr std::size_t kLengthOffset = 4;
 constexpr std::size_t kChecksumOffset = 9;
 constexpr std::uint64_t kTableAlignment = 16;
 
