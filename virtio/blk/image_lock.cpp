@@ -1,6 +1,5 @@
 #include "virtio/blk/image_lock.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,32 +27,36 @@ struct ::flock one_byte(short type, long offset) {
     return lock;
 }
 
+/// Calls `visit(path)` for the entries of a directory until it returns true. Processes come and go meanwhile.
+template <typename Visit>
+void visit_entries(const std::filesystem::path& directory, Visit visit) {
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+         at.increment(error)) {
+        if (visit(at->path())) return;
+    }
+}
+
 /// The process that holds a lock on the file, for the message only: OFD locks do not tell, /proc does.
 std::optional<int> find_holder(int fd) {
     struct ::stat wanted{};
     if (::fstat(fd, &wanted) != 0) return std::nullopt;
-    std::error_code error;
-    for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
-        const int pid = std::atoi(process.path().filename().c_str());
-        if (pid <= 0) continue;
-        for (const auto& file : std::filesystem::directory_iterator(process.path() / "fd", error)) {
+    std::optional<int> holder;
+    visit_entries("/proc", [&](const std::filesystem::path& process) {
+        const int pid = std::atoi(process.filename().c_str());
+        if (pid <= 0) return false;
+        visit_entries(process / "fd", [&](const std::filesystem::path& file) {
             struct ::stat found{};
-            if (::stat(file.path().c_str(), &found) != 0) continue;
-            if (found.st_dev != wanted.st_dev || found.st_ino != wanted.st_ino ||
-                found.st_rdev != wanted.st_rdev)
-                continue;
-            std::ifstream info(process.path() / "fdinfo" / file.path().filename());
+            if (::stat(file.c_str(), &found) != 0) return false;
+            if (found.st_dev != wanted.st_dev || found.st_ino != wanted.st_ino) return false;
+            std::ifstream info(process / "fdinfo" / file.filename());
             const std::string text((std::istreambuf_iterator<char>(info)), {});
-            if (text.find("lock:") != std::string::npos) return pid;
-        }
-    }
-    return std::nullopt;
-}
-
-std::unexpected<Error> in_use(int fd, const std::string& name) {
-    const auto pid = find_holder(fd);
-    return fail_input("image {} is in use by another process{}: stop it first, or give this VM its own copy",
-                      name, pid ? fmt::format(" (pid {})", *pid) : "");
+            if (text.find("lock:") != std::string::npos) holder = pid;
+            return holder.has_value();
+        });
+        return holder.has_value();
+    });
+    return holder;
 }
 
 }  // namespace
@@ -65,17 +68,17 @@ Result<> ImageLock::acquire() {
 
 Result<> ImageLock::announce() {
     if (fd_ < 0) return {};
-    if (use_ == Use::kWrite) return lock(F_WRLCK, kIntent);
+    if (use_ == Use::kWrite) return explain(lock(F_WRLCK, kIntent));
     struct ::flock held = one_byte(F_WRLCK, kIntent);
-    if (::fcntl(fd_, F_OFD_GETLK, &held) == 0 && held.l_type != F_UNLCK) return in_use(fd_, name_);
+    if (::fcntl(fd_, F_OFD_GETLK, &held) == 0 && held.l_type != F_UNLCK) return explain(EAGAIN);
     return {};
 }
 
 Result<> ImageLock::own() {
     if (fd_ < 0) return {};
-    Result<> owned = lock(use_ == Use::kWrite ? short{F_WRLCK} : short{F_RDLCK}, kOwner);
-    unlock(kIntent);
-    return owned;
+    const int error = lock(use_ == Use::kWrite ? short{F_WRLCK} : short{F_RDLCK}, kOwner);
+    unlock(kIntent);  // before the holder is looked for: that is not us
+    return explain(error);
 }
 
 void ImageLock::release() {
@@ -83,16 +86,31 @@ void ImageLock::release() {
     unlock(kOwner);
 }
 
-Result<> ImageLock::lock(short type, long offset) {
+int ImageLock::lock(short type, long offset) {
     struct ::flock wanted = one_byte(type, offset);
-    if (::fcntl(fd_, F_OFD_SETLK, &wanted) == 0) return {};
-    const int error = errno;
-    if (error == EAGAIN || error == EACCES) return in_use(fd_, name_);
-    if (error == ENOLCK || error == EOPNOTSUPP || error == ENOSYS || error == EINVAL) {
-        log_warn("image {}: its file system has no locks; nothing keeps another process off it", name_);
-        return {};
+    return ::fcntl(fd_, F_OFD_SETLK, &wanted) == 0 ? 0 : errno;
+}
+
+Result<> ImageLock::explain(int error) const {
+    switch (error) {
+        case 0:
+            return {};
+        case EAGAIN:
+        case EACCES: {
+            const auto pid = find_holder(fd_);
+            return fail_input(
+                "image {} is in use by another process{}: stop it first, or give this VM its own copy", name_,
+                pid ? fmt::format(" (pid {})", *pid) : "");
+        }
+        case ENOLCK:
+        case EOPNOTSUPP:
+        case ENOSYS:
+        case EINVAL:
+            log_warn("image {}: its file system has no locks; nothing keeps another process off it", name_);
+            return {};
+        default:
+            return fail_errno(error, "cannot lock image {}", name_);
     }
-    return fail_errno(error, "cannot lock image {}", name_);
 }
 
 void ImageLock::unlock(long offset) {

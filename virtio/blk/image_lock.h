@@ -34,7 +34,9 @@ class ImageLock {
     void release();
 
   private:
-    Result<> lock(short type, long offset);
+    /// 0 or the errno.
+    int lock(short type, long offset);
+    [[nodiscard]] Result<> explain(int error) const;
     void unlock(long offset);
 
     int fd_ = -1;

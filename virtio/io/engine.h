@@ -96,7 +96,7 @@ class Engine {
             const auto call = [](void* context) {
                 (*static_cast<std::remove_reference_t<Work>*>(context))();
             };
-            run_job(call, &work);
+            run_job(call, const_cast<void*>(static_cast<const void*>(std::addressof(work))));
         } else {
             std::optional<Value> value;
             const auto fill = [&] { value.emplace(work()); };
