@@ -1,0 +1,313 @@
+#include <doctest/doctest.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/unit/cli/command_line.h"
+#include "tools/hako/cli_command.h"
+#include "tools/hako/exit_code.h"
+#include "vmm/base/units.h"
+
+using namespace hako;
+using namespace hako::cli;
+using hako::cli::test::parse_words;
+using hako::cli::test::run_error;
+
+namespace {
+
+RunCommand run_command(std::vector<const char*> words) {
+    words.insert(words.begin(), "run");
+    const auto command = parse_words(std::move(words));
+    REQUIRE_MESSAGE(command, (command ? "" : command.error().text()));
+    REQUIRE(std::holds_alternative<RunCommand>(*command));
+    return std::get<RunCommand>(*command);
+}
+
+MemoryConfig memory_of(const char* text) {
+    return run_command({"--kernel", "k", "--memory", text}).machine.memory;
+}
+
+virtio::blk::Config disk_of(const char* text) {
+    return run_command({"--kernel", "k", "--disk", text}).machine.disks.at(0);
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("a kernel alone makes a machine of defaults") {
+    const RunCommand command = run_command({"--kernel", "vmlinuz"});
+    CHECK(command.machine.payload == PayloadConfig{.kernel = "vmlinuz", .initrd = {}, .command_line = {}});
+    CHECK(command.machine.cpus.count == 1);
+    CHECK(command.machine.memory.size == 512 * MiB);
+    CHECK(command.machine.memory.thp);
+    CHECK_FALSE(command.machine.memory.hugepages);
+    CHECK(command.machine.disks.empty());
+    CHECK(command.machine.serial.mode == console::Mode::kTty);
+    CHECK_FALSE(command.cloud_init);
+    CHECK_FALSE(command.check);
+    CHECK_FALSE(command.no_reboot);
+    CHECK(command.shutdown_timeout == std::chrono::seconds(30));
+    CHECK(command.verbosity == 0);
+}
+
+TEST_CASE("every option of run reaches its field") {
+    const RunCommand command = run_command({"--kernel=k",
+                                            "--initrd",
+                                            "i",
+                                            "--cmdline",
+                                            "root=/dev/vda console=ttyS0",
+                                            "--cpus",
+                                            "64",
+                                            "--memory",
+                                            "2G",
+                                            "--disk",
+                                            "a.img",
+                                            "--disk",
+                                            "b.img",
+                                            "--serial",
+                                            "off",
+                                            "--cloud-init",
+                                            "u",
+                                            "--check",
+                                            "--no-reboot",
+                                            "--shutdown-timeout",
+                                            "0",
+                                            "-v",
+                                            "--verbose"});
+    CHECK(command.machine.payload == PayloadConfig{"k", "i", "root=/dev/vda console=ttyS0"});
+    CHECK(command.machine.cpus.count == 64);
+    CHECK(command.machine.memory.size == 2 * GiB);
+    REQUIRE(command.machine.disks.size() == 2);
+    CHECK(command.machine.disks[0].path == "a.img");
+    CHECK(command.machine.disks[1].path == "b.img");
+    CHECK(command.machine.serial.mode == console::Mode::kOff);
+    CHECK(command.cloud_init == SeedPaths{.user_data = "u"});
+    CHECK(command.check);
+    CHECK(command.no_reboot);
+    CHECK(command.shutdown_timeout.count() == 0);
+    CHECK(command.verbosity == 2);
+}
+
+TEST_CASE("a command line of the guest's is taken as it stands") {
+    CHECK(run_command({"--kernel", "k", "--cmdline", "[a,b] {c} -x=1"}).machine.payload.command_line ==
+          "[a,b] {c} -x=1");
+    CHECK(run_command({"--kernel", "k", "--cmdline", "-quiet"}).machine.payload.command_line == "-quiet");
+    CHECK(run_command({"--kernel", "k", "--cmdline=", "--cpus", "2"}).machine.payload.command_line.empty());
+    CHECK(run_command({"--kernel", "k", "--cmdline="}).machine.payload.command_line.empty());
+}
+
+TEST_CASE("memory is a size, or a size with keys") {
+    CHECK(memory_of("1M").size == MiB);
+    CHECK(memory_of("size=3G").size == 3 * GiB);
+    CHECK(memory_of("hugepages=off").size == 512 * MiB);
+    const MemoryConfig huge = memory_of("4G,hugepages=1G,prefault");
+    CHECK(huge.hugepages);
+    CHECK(huge.hugepage_size == GiB);
+    CHECK(huge.prefault);
+    CHECK_FALSE(huge.thp);
+    CHECK(memory_of("size=1G,hugepages=on").hugepage_size == 0);
+    CHECK(memory_of("size=1G,hugepages=on").hugepages);
+    CHECK(memory_of("1G,hugepages=2M").hugepage_size == 2 * MiB);
+    CHECK_FALSE(memory_of("1G,thp=off").thp);
+}
+
+TEST_CASE("a disk is a path, or a path with keys") {
+    using virtio::blk::Config;
+    Config plain;
+    plain.id = "_disk0";
+    plain.path = "a.img";
+    CHECK(disk_of("a.img") == plain);
+    CHECK(disk_of("path=a.img") == plain);
+
+    Config full = plain;
+    full.readonly = true;
+    full.serial = "root 1";
+    full.direct = false;
+    full.queues = 4;
+    full.queue_size = 1024;
+    full.id = "root";
+    CHECK(disk_of("readonly,path=a.img,serial=root 1,direct=off,queues=4,queue_size=1024,id=root") == full);
+    CHECK(disk_of("a.img,direct=on").direct == std::optional(true));
+    CHECK(disk_of("a.img,readonly=on").readonly);
+    CHECK_FALSE(disk_of("a.img,readonly=off").readonly);
+}
+
+TEST_CASE("a path may hold commas, written twice, and equals signs") {
+    CHECK(disk_of("a,,b.img,readonly").path == "a,b.img");
+    CHECK(disk_of("path=a,,,,b").path == "a,,b");
+    CHECK(disk_of("/dir/a=b.img").path == "/dir/a=b.img");
+    CHECK(disk_of("path=a=b").path == "a=b");
+    CHECK(disk_of("[a").path == "[a");
+    CHECK(disk_of("path=readonly").path == "readonly");
+}
+
+TEST_CASE("disks without an id are named by their place") {
+    const auto disks =
+        run_command({"--kernel", "k", "--disk", "a", "--disk", "b,id=x", "--disk", "c"}).machine.disks;
+    REQUIRE(disks.size() == 3);
+    CHECK(disks[0].id == "_disk0");
+    CHECK(disks[1].id == "x");
+    CHECK(disks[2].id == "_disk2");
+}
+
+TEST_CASE("the serial port goes to one of four places") {
+    const auto serial = [](const char* text) {
+        return run_command({"--kernel", "k", "--serial", text}).machine.serial;
+    };
+    CHECK(serial("tty").mode == console::Mode::kTty);
+    CHECK(serial("pty").mode == console::Mode::kPty);
+    CHECK(serial("off").mode == console::Mode::kOff);
+    CHECK(serial("file=out=1,2.log") == console::Config{.mode = console::Mode::kFile, .path = "out=1,2.log"});
+}
+
+TEST_CASE("cloud-init files are told apart by their place or by their key") {
+    const auto seed = [](const char* text) {
+        return run_command({"--kernel", "k", "--cloud-init", text}).cloud_init;
+    };
+    CHECK(seed("u") == SeedPaths{.user_data = "u"});
+    CHECK(seed("u,m,n") == SeedPaths{.user_data = "u", .meta_data = "m", .network_config = "n"});
+    CHECK(seed("u,network-config=n") == SeedPaths{.user_data = "u", .network_config = "n"});
+    CHECK(seed("u,vendor-data=v") == SeedPaths{.user_data = "u", .vendor_data = "v"});
+    CHECK(seed("a,,b") == SeedPaths{.user_data = "a,b"});
+}
+
+TEST_CASE("bad values are refused with the option, the value and what is allowed") {
+    struct Bad {
+        std::vector<const char*> words;
+        std::vector<const char*> parts;  ///< what the message holds
+    };
+    const std::string long_id(65, 'a');
+    const std::string long_id_option = "a,id=" + long_id;
+    const std::vector<Bad> table = {
+        {{"--cpus", "0"}, {"--cpus 0", "1 to 64"}},
+        {{"--cpus", "65"}, {"--cpus 65", "1 to 64"}},
+        {{"--cpus", "-1"}, {"--cpus -1", "1 to 64"}},
+        {{"--cpus", "2x"}, {"--cpus 2x"}},
+        {{"--cpus", "99999999999999999999"}, {"1 to 64"}},
+        {{"--cpus", ""}, {"--cpus", "empty"}},
+        {{"--cpus", "1", "--cpus", "2"}, {"--cpus", "2 times", "1, 2"}},
+        {{"--cpus"}, {"--cpus", "a value must follow"}},
+        {{"--memory", "1X"}, {"--memory 1X", "512M or 2G"}},
+        {{"--memory", "0"}, {"--memory 0", "1 MiB"}},
+        {{"--memory", "1048577"}, {"multiple of 1 MiB"}},
+        {{"--memory", "99999T"}, {"16 TiB"}},
+        {{"--memory", "size="}, {"size", "empty"}},
+        {{"--memory", "1G,2G"}, {"2G is not KEY=VALUE", "size, hugepages, thp, prefault"}},
+        {{"--memory", "1G,size=2G"}, {"size is given twice"}},
+        {{"--memory", "1G,hugepages=4M"}, {"hugepages must be on, off, 2M or 1G, not 4M"}},
+        {{"--memory", "1025M,hugepages=2M"}, {"1025 MiB", "2 MiB"}},
+        {{"--memory", "1G,hugepages=on,thp=on"}, {"thp=on", "choose one"}},
+        {{"--memory", "1G,thp=yes"}, {"thp must be on or off, not yes"}},
+        {{"--memory", "1G,hugepage=on"}, {"no such key: hugepage", "did you mean hugepages?"}},
+        {{"--disk", ""}, {"--disk", "missing"}},
+        {{"--disk", "readonly"}, {"--disk readonly", "path= is missing"}},
+        {{"--disk", "path="}, {"path= must not be empty"}},
+        {{"--disk", "a,"}, {"--disk a,", "missing", "written twice"}},
+        {{"--disk", "a,b"}, {"b is not KEY=VALUE"}},
+        {{"--disk", "a,qeues=2"}, {"no such key: qeues", "queue_size", "did you mean queues?"}},
+        {{"--disk", "a,readonly=maybe"}, {"readonly must be on or off, not maybe"}},
+        {{"--disk", "a,direct=1"}, {"direct must be on or off, not 1"}},
+        {{"--disk", "a,direct"}, {"direct is not KEY=VALUE"}},
+        {{"--disk", "a,queues=0"}, {"queues must be a whole number from 1 to 64, not 0"}},
+        {{"--disk", "a,queues=65"}, {"queues must be a whole number from 1 to 64, not 65"}},
+        {{"--disk", "a,queue_size=100"}, {"queue_size must be a power of two from 16 to 1024, not 100"}},
+        {{"--disk", "a,queue_size=8"}, {"queue_size must be a whole number from 16 to 1024, not 8"}},
+        {{"--disk", "a,queue_size=2048"}, {"queue_size", "1024"}},
+        {{"--disk", "a,serial=123456789012345678901"}, {"serial must be at most 20 printable"}},
+        {{"--disk", "a,serial=t\xc3\xa4st"}, {"serial must be at most 20 printable"}},
+        {{"--disk", "a,serial=x\ty"}, {"serial must be at most 20 printable"}},
+        {{"--disk", "a,id=x/y"}, {"id must be at most 64 letters", "not x/y"}},
+        {{"--disk", long_id_option.c_str()}, {"id must be at most 64"}},
+        {{"--disk", "a,id=abcdefghijklmnopqrstu"}, {"needs a serial= of its own"}},
+        {{"--disk", "a,id=x", "--disk", "b,id=x"}, {"--disk b,id=x", "taken by a", "ids must differ"}},
+        {{"--disk", "a", "--disk", "b,id=_disk0"}, {"ids must differ"}},
+        {{"--disk", "a,serial=s", "--disk", "b,serial=s"}, {"serial s is taken by a"}},
+        {{"--disk", "a,serial=x", "--disk", "b,id=x"}, {"serial x is taken by a"}},
+        {{"--serial", "file"}, {"--serial file", "tty, file=PATH, pty or off"}},
+        {{"--serial", "file="}, {"--serial file="}},
+        {{"--serial", "TTY"}, {"--serial TTY"}},
+        {{"--cloud-init", "a,b,c,d"}, {"--cloud-init a,b,c,d", "d is not KEY=VALUE"}},
+        {{"--cloud-init", "meta-data=m"}, {"user-data file is missing"}},
+        {{"--shutdown-timeout", "1.5"}, {"--shutdown-timeout 1.5", "0 to 86400"}},
+        {{"--shutdown-timeout", "86401"}, {"--shutdown-timeout 86401"}},
+        {{"--check=yes"}, {"--check takes no value"}},
+        {{"--kernel", "other"}, {"--kernel is given 2 times (k, other)"}},
+        {{"--dsik", "x"}, {"--dsik", "did you mean --disk?"}},
+        {{"--dsik=x"}, {"--dsik:", "did you mean --disk?"}},
+        {{"image"}, {"image", "takes no such argument"}},
+        {{"--", "image"}, {"image", "takes no such argument"}},
+    };
+    for (const Bad& bad : table) {
+        std::vector<const char*> words = {"run", "--kernel", "k"};
+        words.insert(words.end(), bad.words.begin(), bad.words.end());
+        const auto command = parse_words(words);
+        const std::string line = bad.words.back();
+        REQUIRE_FALSE_MESSAGE(command, line);
+        CHECK(command.error().fault() == Fault::kInput);
+        for (const char* part : bad.parts)
+            CHECK_MESSAGE(contains(command.error().text(), part), command.error().text()
+                                                                      << " lacks " << part);
+    }
+}
+
+TEST_CASE("a VM has at most 24 disks") {
+    std::vector<std::string> names;
+    for (int i = 0; i < 25; ++i)
+        names.push_back("disk" + std::to_string(i));
+    std::vector<const char*> words = {"run", "--kernel", "k"};
+    for (const std::string& name : names)
+        words.insert(words.end(), {"--disk", name.c_str()});
+    const auto too_many = parse_words(words);
+    REQUIRE_FALSE(too_many);
+    CHECK(too_many.error().text() == "--disk is given 25 times: a VM has at most 24 disks");
+    words.resize(words.size() - 2);
+    CHECK(parse_words(words));
+}
+
+TEST_CASE("a missing or unknown command is refused with those that exist") {
+    const auto error = [](std::vector<const char*> words) {
+        const auto command = parse_words(std::move(words));
+        return command ? std::string() : command.error().text();
+    };
+    CHECK(contains(error({}), "run, doctor or completion"));
+    CHECK(contains(error({"rnu"}), "did you mean run?"));
+    CHECK(contains(error({"--kernel", "k"}), "option before the command"));
+    CHECK(contains(error({"run"}), "--kernel is missing"));
+    CHECK(contains(error({"doctor", "now"}), "hako doctor takes no such argument"));
+    CHECK(contains(error({"doctor", "run"}), "hako doctor takes no such argument"));
+    CHECK(contains(error({"completion"}), "bash, zsh or fish"));
+    CHECK(contains(error({"completion", "ksh"}), "completion ksh: must be bash, zsh or fish"));
+    CHECK(contains(error({"completion", "bash", "zsh"}), "2 times"));
+}
+
+TEST_CASE("doctor is parsed with and without --json") {
+    const auto json = [](std::vector<const char*> words) {
+        const auto command = parse_words(std::move(words));
+        REQUIRE(command);
+        return std::get<DoctorCommand>(*command).json;
+    };
+    CHECK_FALSE(json({"doctor"}));
+    CHECK(json({"doctor", "--json"}));
+}
+
+TEST_CASE("an error is one line whatever the value holds") {
+    const auto command = parse_words({"run", "--kernel", "k", "--cpus", "1\n\x1b[2Jhako: all is well"});
+    REQUIRE_FALSE(command);
+    const std::string line = error_line(command.error());
+    CHECK(line.starts_with("hako: --cpus 1\\x0a\\x1b[2J"));
+    CHECK(line.find('\n') == line.size() - 1);
+    CHECK(line.find('\x1b') == std::string::npos);
+    const std::string endless(100000, 'x');
+    CHECK(error_line(Error(Fault::kInput, endless)).size() < 2000);
+}
+
+TEST_CASE("input errors end with exit code 2 and host errors with 1") {
+    CHECK(static_cast<int>(exit_code(Fault::kInput)) == 2);
+    CHECK(static_cast<int>(exit_code(Fault::kHost)) == 1);
+    for (std::size_t i = 0; i < kExitCodes.size(); ++i)
+        CHECK(static_cast<std::size_t>(kExitCodes[i].code) == i);
+}
