@@ -211,7 +211,7 @@ std::optional<QueueFault> Queue::walk(Chain& chain, std::uint16_t head) {
             if (in_indirect) return QueueFault::kIndirectNested;
             if (!indirect_) return QueueFault::kIndirectNotNegotiated;
             if ((descriptor.flags & kDescNext) != 0) return QueueFault::kIndirectWithNext;
-            entries = descriptor.length / kDescriptorSize;
+            entries = descriptor.length / std::uint32_t{kDescriptorSize};
             if (entries == 0 || entries > kMaxQueueSize || descriptor.length % kDescriptorSize != 0)
                 return QueueFault::kIndirectSize;
             const auto bytes = memory_->readable(GuestAddress{descriptor.address}, descriptor.length);

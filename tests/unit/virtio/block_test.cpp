@@ -304,6 +304,7 @@ TEST_CASE("write-zeroes writes zeros where the file can do no better") {
     driver.publish();
     transport.kicks[0].signal();
     REQUIRE(test::wait_for(transport.interrupts[0]));
+    REQUIRE(driver.take_used());
     CHECK(memory.load<std::uint8_t>(kData + 512) == test::kOk);
     CHECK(image.read(0, 512) == bytes_of(512, 0xab));
     CHECK(image.read(512, 7000 * 512) == bytes_of(7000 * 512, 0));
@@ -581,7 +582,9 @@ TEST_CASE("an image that was cut gives I/O errors, one that has grown shows its 
 TEST_CASE("what a read brings in is marked dirty, what a write takes out is not") {
     OneDisk disk;
     disk.blk.activate();
+    disk.blk.device->pause();
     disk.blk.memory.start_dirty_tracking();
+    disk.blk.device->resume();
     DirtyBitmap& dirty = *disk.blk.memory.dirty_bitmap(0);
     const auto data_pages = [&] { return dirty.take(2 * MiB / kPageSize / 64); };
     const std::array data = {Buffer{kData + 100, 100, true}, Buffer{kData + (2 * 4096 - 6), 412, true},
