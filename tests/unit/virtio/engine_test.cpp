@@ -2,7 +2,12 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -251,6 +256,38 @@ TEST_CASE("registered files serve requests, and run out without harm") {
             engine->unregister_file(second);
         });
     }
+}
+
+TEST_CASE("where io_uring is forbidden the error says so and what to do") {
+    std::array<int, 2> pipe{};
+    REQUIRE(::pipe(pipe.data()) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        // As a container's seccomp profile does it.
+        std::array<sock_filter, 4> rules = {
+            sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+            sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+            sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+            sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        const sock_fprog program{.len = rules.size(), .filter = rules.data()};
+        ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+        const auto engine = Engine::create();
+        const std::string text = engine ? "created" : engine.error().text();
+        [[maybe_unused]] const ssize_t done = ::write(pipe[1], text.data(), text.size());
+        ::_exit(0);
+    }
+    ::close(pipe[1]);
+    std::array<char, 1024> buffer{};
+    const ssize_t length = ::read(pipe[0], buffer.data(), buffer.size());
+    ::close(pipe[0]);
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    REQUIRE(length > 0);
+    const std::string text(buffer.data(), static_cast<std::size_t>(length));
+    CHECK(text.find("io_uring") != std::string::npos);
+    CHECK(text.find("seccomp") != std::string::npos);
 }
 
 TEST_CASE("an engine leaves no descriptor behind") {
