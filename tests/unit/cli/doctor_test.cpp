@@ -206,6 +206,15 @@ TEST_CASE("io_uring fails only where rings cannot be had as the engine needs the
     check_form(judge_io_uring(old));
 }
 
+TEST_CASE("a kernel with the newer ring flags is seen to have the older features too") {
+    const IoUringProbe probe = probe_io_uring();
+    if (!probe.single_issuer) return;  // older than Linux 6.0, or forbidden here
+    CHECK(probe.required_flags);
+    CHECK(probe.required_features);
+    CHECK(probe.multishot_poll);
+    CHECK(probe.registered_files);
+}
+
 TEST_CASE("the advice for a refused io_uring follows its reason") {
     const auto advice = [](IoUringProbe probe) {
         const Check check = judge_io_uring(probe);
