@@ -56,6 +56,8 @@ struct QueueConfig {
 struct QueuePosition {
     std::uint16_t next_avail = 0;  ///< next available-ring index to read
     std::uint16_t next_used = 0;   ///< next used-ring index to write
+
+    bool operator==(const QueuePosition&) const = default;
 };
 
 /// What a device calls on its transport. Thread-safe; called from io threads.

@@ -129,7 +129,8 @@ void RequestQueue::begin(std::uint16_t head) {
             begin_transfer(slot, *request, Step::kWrite, chain_.readable(), chain_.readable_bytes());
             return;
         case RequestType::kFlush:
-            begin_flush(slot);
+            slot.step = Step::kFlush;
+            submit(slot);
             return;
         case RequestType::kGetId:
             answer_id(slot);
@@ -159,12 +160,6 @@ void RequestQueue::begin_transfer(Slot& slot, const Request& request, Step step,
     std::ranges::transform(data, slot.vectors, [](const Segment& segment) {
         return iovec{.iov_base = segment.host, .iov_len = segment.length};
     });
-    submit(slot);
-}
-
-void RequestQueue::begin_flush(Slot& slot) {
-    slot.step = Step::kFlush;
-    if (setup_.backend.readonly) return finish(slot, RequestStatus::kOk);
     submit(slot);
 }
 
@@ -278,8 +273,8 @@ void RequestQueue::completed(Slot& slot, std::int32_t result) {
         case Step::kWrite:
         case Step::kWriteZeroes:
             if (result > 0) return transferred(slot, static_cast<std::uint32_t>(result));
-            // 0 bytes: the file ends before the disk does, since somebody cut it.
-            if (result == 0 || !try_again(slot, result)) finish(slot, RequestStatus::kIoError);
+            // 0 bytes, too: the file ends before the disk does, since somebody cut it.
+            if (!try_again(slot, result)) finish(slot, RequestStatus::kIoError);
             return;
         case Step::kFlush:
         case Step::kSync:

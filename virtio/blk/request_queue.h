@@ -91,7 +91,6 @@ class RequestQueue final : public io::BatchWork {
     void begin(std::uint16_t head);
     void begin_transfer(Slot& slot, const Request& request, Step step, std::span<const Segment> data,
                         std::uint32_t bytes);
-    void begin_flush(Slot& slot);
     void begin_range(Slot& slot);
     void answer_id(Slot& slot);
 

@@ -233,10 +233,13 @@ TEST_CASE("registered files serve requests, and run out without harm") {
     auto engine = Engine::create({.files = 1}).value();
     Fd memory(::memfd_create("file", MFD_CLOEXEC));
     REQUIRE(::write(memory.get(), "hako", 4) == 4);
+    std::optional<bool> registered;
     for (int round = 0; round < 2; ++round) {
         const FileRef first = engine->run_sync([&] { return engine->register_file(memory.get()); });
         const FileRef second = engine->run_sync([&] { return engine->register_file(memory.get()); });
         CHECK_FALSE(second.registered);
+        CHECK(first.registered == registered.value_or(first.registered));  // a slot given back serves again
+        registered = first.registered;
         for (const FileRef& file : {first, second}) {
             std::array<char, 4> text{};
             Expectation expectation(1);

@@ -415,6 +415,7 @@ TEST_CASE("with EVENT_IDX the driver kicks only for what the device awaits") {
     CHECK_FALSE(f.driver.publish());  // the device is at work, it has not asked again
     REQUIRE(f.pop());
     CHECK(f.queue.enable_notifications());
+    CHECK(f.driver.avail_event() == 1);
     REQUIRE(f.pop());
     CHECK_FALSE(f.queue.enable_notifications());
     CHECK(f.driver.avail_event() == 2);
@@ -524,4 +525,26 @@ TEST_CASE("what the device writes into its rings is marked dirty, page by page")
     }
     queue.publish();
     CHECK(take() == only(0b011));
+    REQUIRE(queue.pop(chain).value());
+    queue.push_used(chain.head(), 1);
+    queue.publish();
+    CHECK(take() == only(0b011));  // an element of the second page, the index on the first
+}
+
+TEST_CASE("a batch of used chains that wraps around the ring is dirty on both sides") {
+    auto memory = GuestMemory::create({.size = 2 * MiB}).value();
+    DriverQueue driver(memory, kRings, 1024);
+    // Elements 0 to 254 lie on the first page, 255 to 766 on the second, the rest on the third.
+    QueueConfig config = driver.config();
+    config.device = GuestAddress{0x40800};
+    auto queue = Queue::create(memory, config, 0, {.next_avail = 0, .next_used = 1023}).value();
+    Chain chain(4);
+    memory.start_dirty_tracking();
+    for (int i = 0; i < 600; ++i)
+        REQUIRE(driver.add(std::array{Buffer{kData, 8, true}}));
+    driver.publish();
+    while (queue.pop(chain).value())
+        queue.push_used(chain.head(), 1);
+    queue.publish();
+    CHECK(memory.dirty_bitmap(0)->take(1) == 0b111);
 }
