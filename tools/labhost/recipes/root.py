@@ -27,6 +27,7 @@ FILES = {
     "etc/cloud/cloud.cfg.d/90_hako.cfg":
         "datasource_list: [NoCloud, None]\n"
         "ssh_genkeytypes: [ed25519]\n"  # an RSA key takes minutes under emulation
+        "locale: C.UTF-8\n"  # the only one there is
         "apt: {preserve_sources_list: true}\n",
     # A guest without a DHCP server comes up all the same.
     "etc/systemd/system/systemd-networkd-wait-online.service.d/hako.conf":
