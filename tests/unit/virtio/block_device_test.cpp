@@ -38,6 +38,7 @@ class LoopDevice {
             loop_config config{};
             config.fd = static_cast<std::uint32_t>(backing.get());
             config.block_size = block_size;
+            config.info.lo_flags = LO_FLAGS_AUTOCLEAR;  // a test that is killed leaves none behind
             if (!loop.fd_.valid()) return std::nullopt;
             if (::ioctl(loop.fd_.get(), LOOP_CONFIGURE, &config) == 0) return loop;
             loop.fd_.reset();
