@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <regex>
 #include <sstream>
 
 #include "temp_dir.h"
@@ -161,6 +162,14 @@ TEST_CASE("the DSDT names the devices at their addresses") {
              "33db4d5b-1ff7-401c-9657-7441c03dd766",
          })
         CHECK_MESSAGE(dsdt.find(part) != std::string::npos, std::string(part), " is not in\n", dsdt);
+    // Every interrupt is edge-triggered: COM1 and the event device.
+    std::size_t edges = 0;
+    for (std::size_t at = 0; (at = dsdt.find("Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive",
+                                             at)) != std::string::npos;
+         ++at)
+        ++edges;
+    CHECK(edges == 2);
+    CHECK(std::regex_search(dsdt, std::regex(R"(Name \(\\_S5, Package \(0x04\)[^{]*\{\s*0x05,)")));
     CHECK(dsdt.find("Device (C002)") == std::string::npos);
     CHECK(dsdt.find("PNP0303") == std::string::npos);
     CHECK(dsdt.find("_PRT") == std::string::npos);
@@ -238,6 +247,7 @@ TEST_CASE("the FADT is hardware-reduced and tells where to sleep and reset") {
         CHECK_MESSAGE(source.find(part) != std::string::npos, std::string(part), " is not in\n", source);
     CHECK(get<std::uint64_t>(fadt, 120) == layout::kPortPm + 2u);  // address of RESET_REG
     CHECK(get<std::uint8_t>(fadt, 128) == kResetValue);
+    CHECK(get<std::uint8_t>(fadt, 108) == 0x32);  // the RTC's century byte
 }
 
 TEST_CASE("the MADT has an entry for each CPU, one IOAPIC and the NMI input") {
@@ -258,6 +268,16 @@ TEST_CASE("the MADT has an entry for each CPU, one IOAPIC and the NMI input") {
         CHECK(structures.count(9) == 0);
         CHECK(get<std::uint32_t>(find(all, "APIC").bytes, 40) == 0);  // no 8259
     }
+}
+
+TEST_CASE("the MCFG tells of ECAM for the one bus there is") {
+    const auto all = tables(config());
+    const auto& mcfg = find(all, "MCFG").bytes;
+    REQUIRE(mcfg.size() == 60);
+    CHECK(get<std::uint64_t>(mcfg, 44) == layout::kEcam);
+    CHECK(get<std::uint16_t>(mcfg, 52) == 0);  // segment
+    CHECK(get<std::uint8_t>(mcfg, 54) == 0);   // first bus
+    CHECK(get<std::uint8_t>(mcfg, 55) == 0);   // last bus
 }
 
 TEST_CASE("CPUs from 255 on have x2APIC entries") {

@@ -134,6 +134,8 @@ TEST_CASE("all leaves tell of one socket of N cores with one thread each") {
         CHECK((leaf(intel, 4, 3).eax >> 26) == last);
         CHECK((leaf(intel, 4, 3).eax & 0x3fff) == 0x0163);  // type and level stay
         CHECK(leaf(intel, 4, 4).eax == 0);
+        CHECK_FALSE(is_set(leaf(intel, 0x80000001).ecx, 1));
+        CHECK(leaf(intel, 0x80000008).ecx == 0);
 
         const auto amd = boot::guest_cpuid(host(Vendor::kAmd), 0, {.vcpus = count});
         CHECK(leaf(amd, 0x80000008).ecx == ((count - 1) | bits << 12));

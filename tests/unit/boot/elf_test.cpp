@@ -88,7 +88,12 @@ TEST_CASE_TEMPLATE("wild ELF headers are refused with the reason", Image, Elf64I
         {"phentsize 0", [](Image& i) { i.header.e_phentsize = 0; }, "program headers of 0 bytes"},
         {"phentsize too large", [](Image& i) { i.header.e_phentsize = 0xffff; }, "program headers of 65535"},
         {"more in the file than in memory", [](Image& i) { i.load.p_memsz = kElfLoadSize - 1; }, "damaged"},
-        {"bytes for no memory", [](Image& i) { i.load.p_memsz = 0; }, "damaged"},
+        {"bytes for no memory",
+         [](Image& i) {
+             i.load.p_memsz = 0;
+             i.entry = 0;
+         },
+         "damaged"},
         {"segment cut off", [](Image& i) { i.load.p_offset += 1; }, "truncated"},
         {"segment offset that wraps", [](Image& i) { i.load.p_offset = kMax; }, "truncated"},
         {"segment of all bytes", [](Image& i) { i.load.p_filesz = i.load.p_memsz = kMax; }, "truncated"},
