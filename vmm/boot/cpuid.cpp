@@ -14,10 +14,11 @@ constexpr std::uint32_t bit(unsigned number) {
     return std::uint32_t{1} << number;
 }
 
-/// Leaves a guest gets; KVM answers zeros for all others. Left out: 3 (serial number), 0xa (PMU: its counters
-/// and MSRs are not saved), 0x10 (cache allocation), 0x12 (SGX), 0x14 (processor trace), 0x18, 0x1d and 0x1e
-/// (AMX), 0x8000000a (nested SVM), 0x8000001b (IBS), 0x8000001f (SEV), 0x80000022 (PMU), 0x80000026 (topology
-/// again).
+/// Leaves a guest gets; KVM answers zeros for all others. 0x80000007 passes with its invariant TSC: a guest
+/// that counts on it moves only to a host of the same TSC frequency, or one that scales it. Left out: 3
+/// (serial number), 0xa (PMU: its counters and MSRs are not saved), 0x10 (cache allocation), 0x12 (SGX), 0x14
+/// (processor trace), 0x18, 0x1d and 0x1e (AMX), 0x8000000a (nested SVM), 0x8000001b (IBS), 0x8000001f (SEV),
+/// 0x80000022 (PMU), 0x80000026 (topology again).
 constexpr std::uint32_t kPassed[] = {
     0x0,        0x1,        0x2,        0x4,        0x6,        0x7,        0xb,
     0xd,        0x1f,       0x40000000, 0x40000001, 0x80000000, 0x80000001, 0x80000002,
@@ -43,15 +44,18 @@ constexpr std::uint32_t kHidden1Ecx =
 /// EDX: DS (debug store), ACPI, TM and PBE (heat).
 constexpr std::uint32_t kHidden1Edx = bit(21) | bit(22) | bit(29) | bit(31);
 
-// Leaf 7. EBX: SGX, MPX (gone from new CPUs; its XSAVE state is off below), processor trace.
-constexpr std::uint32_t kHidden7Ebx = bit(2) | bit(14) | bit(25);
-/// ECX: WAITPKG (as MWAIT), SGX_LC; CET shadow stacks (supervisor XSAVE state is off below).
-constexpr std::uint32_t kHidden7Ecx = bit(5) | bit(7) | bit(30);
+// Leaf 7. EBX: SGX, PQM and PQE (cache monitoring and allocation), MPX (gone from new CPUs; its XSAVE state
+// is off below), processor trace.
+constexpr std::uint32_t kHidden7Ebx = bit(2) | bit(12) | bit(14) | bit(15) | bit(25);
+/// ECX: WAITPKG (as MWAIT), key locker, ENQCMD, SGX_LC; CET shadow stacks (supervisor XSAVE state is off
+/// below).
+constexpr std::uint32_t kHidden7Ecx = bit(5) | bit(7) | bit(23) | bit(29) | bit(30);
 /// EDX: UINTR (no KVM saves it), PCONFIG, ARCH_LBR, CET indirect branch tracking, AMX BF16, TILE and INT8.
 constexpr std::uint32_t kHidden7Edx = bit(5) | bit(18) | bit(19) | bit(20) | bit(22) | bit(24) | bit(25);
-/// Subleaf 1. EAX: AMX FP16. EDX: AMX COMPLEX, CET supervisor shadow stack, AMX MOVRS and friends.
-constexpr std::uint32_t kHidden71Eax = bit(21);
-constexpr std::uint32_t kHidden71Edx = bit(8) | bit(18);
+/// Subleaf 1. EAX: FRED (new state to save), AMX FP16. EDX: AMX COMPLEX, CET supervisor shadow stack, AVX10
+/// and APX (with leaves and XSAVE state of their own).
+constexpr std::uint32_t kHidden71Eax = bit(17) | bit(21);
+constexpr std::uint32_t kHidden71Edx = bit(8) | bit(18) | bit(19) | bit(21);
 
 // Leaf 0x80000001, ECX: SVM (nested state is not saved), EXTAPIC, IBS, SKINIT, WDT, LWP, the PMU's core,
 // north-bridge and last-level-cache counters, MWAITX.

@@ -163,10 +163,14 @@ TEST_CASE("what hako does not save or emulate is hidden") {
         for (const unsigned bit :
              {2u, 3u, 5u, 6u, 7u, 8u, 15u, 27u})  // MWAIT, VMX, SMX, PDCM … OSXSAVE is KVM's
             CHECK_FALSE(is_set(leaf(guest, 1).ecx, bit));
-        CHECK_FALSE(is_set(leaf(guest, 1).edx, 21));     // debug store
-        CHECK_FALSE(is_set(leaf(guest, 7).ebx, 2));      // SGX
-        CHECK_FALSE(is_set(leaf(guest, 7).ebx, 25));     // processor trace
-        CHECK_FALSE(is_set(leaf(guest, 7).ecx, 7));      // shadow stacks
+        CHECK_FALSE(is_set(leaf(guest, 1).edx, 21));  // debug store
+        CHECK_FALSE(is_set(leaf(guest, 7).ebx, 2));   // SGX
+        CHECK_FALSE(is_set(leaf(guest, 7).ebx, 25));  // processor trace
+        CHECK_FALSE(is_set(leaf(guest, 7).ecx, 7));   // shadow stacks
+        for (const unsigned bit : {17u, 21u})         // FRED, AMX
+            CHECK_FALSE(is_set(leaf(guest, 7, 1).eax, bit));
+        for (const unsigned bit : {19u, 21u})  // AVX10, APX
+            CHECK_FALSE(is_set(leaf(guest, 7, 1).edx, bit));
         for (const unsigned bit : {20u, 22u, 24u, 25u})  // branch tracking, AMX
             CHECK_FALSE(is_set(leaf(guest, 7).edx, bit));
         for (const unsigned bit : {2u, 12u, 23u, 24u, 28u, 29u})  // SVM, PMU, MWAITX

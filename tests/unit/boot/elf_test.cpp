@@ -93,7 +93,7 @@ TEST_CASE_TEMPLATE("wild ELF headers are refused with the reason", Image, Elf64I
              i.load.p_memsz = 0;
              i.entry = 0;
          },
-         "damaged"},
+         "bytes in the file and 0 in memory"},
         {"segment cut off", [](Image& i) { i.load.p_offset += 1; }, "truncated"},
         {"segment offset that wraps", [](Image& i) { i.load.p_offset = kMax; }, "truncated"},
         {"segment of all bytes", [](Image& i) { i.load.p_filesz = i.load.p_memsz = kMax; }, "truncated"},
