@@ -46,14 +46,19 @@ void on_crash(int number) {
     ::raise(number);
 }
 
+/// Each time anew: somebody may have put a handler of his own over ours meanwhile.
 void arrange_restore() {
-    (void)std::atexit(restore_terminal);
+    static std::once_flag once;
+    std::call_once(once, [] { (void)std::atexit(restore_terminal); });
     for (std::size_t i = 0; i < kCrashSignals.size(); ++i) {
+        struct sigaction current{};
+        if (::sigaction(kCrashSignals[i], nullptr, &current) != 0 || current.sa_handler == on_crash) continue;
+        g_before[i] = current;
         struct sigaction action{};
         action.sa_handler = on_crash;
         action.sa_flags = SA_ONSTACK;
         sigemptyset(&action.sa_mask);
-        ::sigaction(kCrashSignals[i], &action, &g_before[i]);
+        ::sigaction(kCrashSignals[i], &action, nullptr);
     }
 }
 
@@ -73,8 +78,7 @@ bool enter_raw_mode(int fd) {
         if (const int previous = g_fd.exchange(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); previous >= 0)
             ::close(previous);
         if (g_fd.load() < 0) return false;
-        static std::once_flag once;
-        std::call_once(once, arrange_restore);
+        arrange_restore();
     }
     termios raw = g_saved;
     ::cfmakeraw(&raw);

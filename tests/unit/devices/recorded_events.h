@@ -1,0 +1,20 @@
+// Counts what a guest asks of the machine.
+#pragma once
+
+#include "devices/platform_events.h"
+
+namespace hako::test {
+
+struct RecordedEvents final : PlatformEvents {
+    void power_off() override { ++power_offs; }
+    void reset() override { ++resets; }
+    void panicked() override { ++panics; }
+    void crash_loaded() override { ++crashes; }
+
+    int power_offs = 0;
+    int resets = 0;
+    int panics = 0;
+    int crashes = 0;
+};
+
+}  // namespace hako::test
