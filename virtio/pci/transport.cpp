@@ -215,7 +215,8 @@ Result<> PciTransport::restore(const State& state) {
                       .driver = saved.driver,
                       .device = saved.device};
         queue_vectors_[i] = saved.vector;
-        positions_.push_back({.next_avail = saved.next_avail, .next_used = saved.next_used});
+        if ((state.status & status::kDriverOk) != 0)
+            positions_.push_back({.next_avail = saved.next_avail, .next_used = saved.next_used});
     }
     if (state.config_vector != checked_vector(state.config_vector))
         return fail_input("configuration interrupt vector {} of {}", state.config_vector, msix_.vectors());

@@ -1,12 +1,14 @@
 #include "vmm/bus/gsi_router.h"
 
+#include <utility>
 #include <vector>
 
 #include "vmm/memory/layout.h"
 
 namespace hako {
 
-GsiRouter::GsiRouter(kvm::Vm& vm) : vm_(vm), limit_(static_cast<std::uint32_t>(vm.extension(KVM_CAP_IRQ_ROUTING))) {}
+GsiRouter::GsiRouter(kvm::Vm& vm)
+    : vm_(vm), limit_(static_cast<std::uint32_t>(vm.extension(KVM_CAP_IRQ_ROUTING))) {}
 
 Result<std::uint32_t> GsiRouter::allocate_gsi() {
     const std::lock_guard lock(mutex_);
@@ -28,12 +30,19 @@ void GsiRouter::free_gsi(std::uint32_t gsi) {
 
 Result<> GsiRouter::set_route(std::uint32_t gsi, const MsiMessage& message) {
     const std::lock_guard lock(mutex_);
-    routes_[gsi] = message;
-    return apply();
+    const MsiMessage old = std::exchange(routes_[gsi], message);
+    auto done = apply();
+    // KVM refuses the whole table for one bad message: do not let it stand in the way of the other routes.
+    if (!done) routes_[gsi] = old;
+    return done;
 }
 
-Result<> GsiRouter::connect(std::uint32_t gsi, int eventfd) { return vm_.assign_irqfd(eventfd, gsi); }
-Result<> GsiRouter::disconnect(std::uint32_t gsi, int eventfd) { return vm_.deassign_irqfd(eventfd, gsi); }
+Result<> GsiRouter::connect(std::uint32_t gsi, int eventfd) {
+    return vm_.assign_irqfd(eventfd, gsi);
+}
+Result<> GsiRouter::disconnect(std::uint32_t gsi, int eventfd) {
+    return vm_.deassign_irqfd(eventfd, gsi);
+}
 
 Result<> GsiRouter::apply() {
     std::vector<kvm_irq_routing_entry> table;
@@ -46,8 +55,10 @@ Result<> GsiRouter::apply() {
         table.push_back(entry);
     };
     for (std::uint32_t pin = 0; pin < layout::kIoApicPins; ++pin) {
-        if (pin < 8) add_pin(pin, KVM_IRQCHIP_PIC_MASTER, pin);
-        else if (pin < 16) add_pin(pin, KVM_IRQCHIP_PIC_SLAVE, pin - 8);
+        if (pin < 8)
+            add_pin(pin, KVM_IRQCHIP_PIC_MASTER, pin);
+        else if (pin < 16)
+            add_pin(pin, KVM_IRQCHIP_PIC_SLAVE, pin - 8);
         add_pin(pin, KVM_IRQCHIP_IOAPIC, pin);
     }
     for (const auto& [gsi, message] : routes_) {

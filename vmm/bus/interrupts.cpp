@@ -13,7 +13,9 @@ Result<IrqLine> IrqLine::create(InterruptController& controller, std::uint32_t g
 }
 
 IrqLine::IrqLine(IrqLine&& other) noexcept
-    : controller_(std::exchange(other.controller_, nullptr)), gsi_(other.gsi_), event_(std::move(other.event_)) {}
+    : controller_(std::exchange(other.controller_, nullptr)),
+      gsi_(other.gsi_),
+      event_(std::move(other.event_)) {}
 
 IrqLine::~IrqLine() {
     if (controller_ == nullptr) return;
@@ -48,14 +50,12 @@ Result<> MsiVector::configure(const MsiMessage& message, bool masked) {
         connected_ = false;
         return {};
     }
-    if (!has_gsi_) {
-        gsi_ = HAKO_TRY(controller_->allocate_gsi());
-        has_gsi_ = true;
-        message_ = message;
+    const bool fresh = !has_gsi_;
+    if (fresh) gsi_ = HAKO_TRY(controller_->allocate_gsi());
+    has_gsi_ = true;
+    if (fresh || message != message_) {
         HAKO_TRY(controller_->set_route(gsi_, message));
-    } else if (message != message_) {
-        message_ = message;
-        HAKO_TRY(controller_->set_route(gsi_, message));
+        message_ = message;  // only now: a route that was refused is tried again
     }
     if (!connected_) HAKO_TRY(controller_->connect(gsi_, event_.fd()));
     connected_ = true;

@@ -43,6 +43,7 @@ struct DeviceLog {
     bool active = false;
     bool alive = true;
     std::uint64_t features = 0;
+    std::uint64_t config_end = 0;  ///< one past the furthest byte of device configuration asked for
     virtio::TransportHooks* hooks = nullptr;
     std::vector<virtio::QueueConfig> queues;
     std::vector<virtio::QueuePosition> positions;  ///< as activated
@@ -66,10 +67,12 @@ class FakeDevice final : public virtio::Device {
     [[nodiscard]] std::span<const std::uint16_t> queue_max_sizes() const override { return max_sizes_; }
 
     void read_config(std::uint32_t offset, std::span<std::byte> data) override {
+        log_.config_end = std::max(log_.config_end, offset + data.size());
         for (std::size_t i = 0; i < data.size(); ++i)
             data[i] = offset + i < kConfigSize ? config[offset + i] : std::byte{0};
     }
     void write_config(std::uint32_t offset, std::span<const std::byte> data) override {
+        log_.config_end = std::max(log_.config_end, offset + data.size());
         for (std::size_t i = 0; i < data.size(); ++i)
             if (offset + i < kConfigSize) config[offset + i] = data[i];
     }

@@ -35,6 +35,22 @@ Msix make(InterruptController& controller, std::uint16_t vectors, const Msix::St
     return std::move(Msix::create(controller, vectors, restored).value());
 }
 
+/// Refuses the next so many routes, as KVM may.
+class RefusingInterrupts final : public InterruptController {
+  public:
+    Result<std::uint32_t> allocate_gsi() override { return inner.allocate_gsi(); }
+    void free_gsi(std::uint32_t gsi) override { inner.free_gsi(gsi); }
+    Result<> set_route(std::uint32_t gsi, const MsiMessage& message) override {
+        if (refusals-- > 0) return fail_host("no");
+        return inner.set_route(gsi, message);
+    }
+    Result<> connect(std::uint32_t gsi, int eventfd) override { return inner.connect(gsi, eventfd); }
+    Result<> disconnect(std::uint32_t gsi, int eventfd) override { return inner.disconnect(gsi, eventfd); }
+
+    test::FakeInterrupts inner;
+    int refusals = 1;
+};
+
 }  // namespace
 
 TEST_CASE("vectors start masked and are connected once on and unmasked") {
@@ -201,4 +217,16 @@ TEST_CASE("dropping what is pending leaves nothing to deliver") {
     msix.event(1)->signal();
     msix.drop_pending();
     CHECK(pending(msix, 0, 8) == 0);
+}
+
+TEST_CASE("a route that was refused is tried again at the next unmasking") {
+    RefusingInterrupts controller;
+    Msix msix = make(controller, 1);
+    msix.set_control(Msix::kControlEnable, true);
+    set_entry(msix, 0, 0x41, false);
+    CHECK(controller.inner.connected.empty());
+    write(msix, 12, 4, 1);
+    write(msix, 12, 4, 0);
+    CHECK(controller.inner.connected.size() == 1);
+    CHECK(controller.inner.routes.begin()->second == MsiMessage{kApic, 0x41});
 }

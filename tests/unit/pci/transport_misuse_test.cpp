@@ -114,7 +114,9 @@ TEST_CASE("an enabled queue cannot be changed or disabled") {
         TransportRig rig;
         PciDriver& driver = *rig.driver;
         driver.enable();
+        driver.enable_msix(0x40);
         REQUIRE(driver.negotiate(FakeDevice::kFeatures));
+        driver.write(common::kConfigVector, 2, 0);
         driver.set_queue(0, TransportRig::queue(0), 1);
         const std::uint64_t before = driver.read(field, length);
         driver.write(field, length, before);
@@ -122,8 +124,11 @@ TEST_CASE("an enabled queue cannot be changed or disabled") {
         driver.write(field, length, value);
         CHECK(driver.read(field, length) == before);
         CHECK(needs_reset(rig));
-        // It does not start any more, and says so.
+        // It does not start any more, and says so once the driver listens.
+        CHECK_FALSE(rig.interrupted(0x40));
         driver.driver_ok();
+        CHECK((driver.status() & status::kDriverOk) != 0);
+        CHECK(rig.interrupted(0x40));
         CHECK(rig.log.activations == 0);
     };
     refused(common::kQueueEnable, 2, 0);

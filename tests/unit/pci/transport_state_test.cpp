@@ -105,7 +105,7 @@ TEST_CASE("a restored device that the driver had not started waits for DRIVER_OK
     CHECK(rig.log.activations == 0);
     rig.driver->driver_ok();
     CHECK(rig.log.activations == 1);
-    CHECK(rig.log.positions.size() == 2);
+    CHECK(rig.log.positions.empty());
     CHECK(rig.log.queues[0].enabled);
     CHECK_FALSE(rig.log.queues[1].enabled);
 }
@@ -134,6 +134,17 @@ TEST_CASE("a restored device whose queues are unusable tells the driver and the 
     rig.transport->resume();
     CHECK((rig.driver->status() & status::kNeedsReset) != 0);
     CHECK(rig.interrupted(0x40));
+}
+
+TEST_CASE("a device that gets DRIVER_OK while paused starts when it is resumed") {
+    TransportRig rig;
+    rig.transport->pause();
+    rig.bring_up();
+    CHECK((rig.driver->status() & status::kDriverOk) != 0);
+    CHECK(rig.log.activations == 0);
+    rig.transport->resume();
+    CHECK(rig.log.activations == 1);
+    CHECK(rig.log.resumes == 0);
 }
 
 TEST_CASE("pausing and resuming twice is once, and does not touch an idle device") {

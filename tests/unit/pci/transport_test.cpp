@@ -189,6 +189,7 @@ TEST_CASE("device configuration is passed on at any width, and bounded") {
     driver.set_device_config(32, 1, 0x99);
     CHECK(driver.device_config(32, 1) == 0x99);
     driver.set_device_config(0xffe, 4, 0xffffffff);
+    CHECK(rig.log.config_end <= rig.driver->find_structure(4)->length);
 }
 
 TEST_CASE("a queue interrupt goes to the vector the driver chose, and nowhere without one") {
