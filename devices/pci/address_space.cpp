@@ -1,6 +1,5 @@
 #include "devices/pci/address_space.h"
 
-#include <algorithm>
 #include <bit>
 
 #include "vmm/base/units.h"
@@ -18,8 +17,7 @@ bool inside(const Window& window, std::uint64_t base, std::uint64_t size) {
 Windows windows_above(GuestAddress ram_end) {
     return {
         .low = {.base = layout::kMmio32, .size = layout::kMmio32End - layout::kMmio32},
-        .high = {.base = std::max(layout::kMmio64Min, align_up(ram_end.value, GiB)),
-                 .size = layout::kMmio64Size},
+        .high = {.base = layout::mmio64_base(ram_end.value), .size = layout::kMmio64Size},
     };
 }
 
