@@ -50,8 +50,8 @@ class Child {
         if (pid_ != 0) return;
         ::setsid();
         ::ioctl(terminal.program.get(), TIOCSCTTY, 0);
-        for (const int number : {SIGSEGV, SIGABRT})
-            ::signal(number, SIG_DFL);  // doctest's report is not wanted
+        for (const int number : {SIGSEGV, SIGABRT, SIGBUS})
+            ::signal(number, SIG_DFL);  // no report of doctest or a sanitizer
         body();
         ::_exit(0);
     }
