@@ -1,0 +1,54 @@
+"""Lab tests: real Linux guests. They run inside the lab, where KVM is real; see tests/lab/run."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.hako import ROOT, Machine
+
+#: The root image that the lab host has as a throw-away disk.
+ROOT_DISK = Path("/dev/disk/by-id/virtio-root")
+
+
+def pytest_collection_modifyitems(items):
+    if "LAB_CONSOLES" not in os.environ:
+        pytest.exit("tests/lab runs in the lab only: tests/lab/run", returncode=2)
+
+
+def artifact(name: str) -> str:
+    """The path of a lab artifact (tools/lab path)."""
+    return subprocess.run([ROOT / "tools" / "lab", "path", name], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def root_disk() -> Path:
+    return ROOT_DISK.resolve()
+
+
+@pytest.fixture
+def quick(request, tmp_path, root_disk):
+    """quick(script, *arguments, kernel="kernel"): a machine that runs `script` (sh) in a stock Debian user space
+    under an unmodified Debian kernel, then powers off. Ends with the line HAKO-TEST-EXIT=<code>."""
+
+    def start(script: str, *arguments: object, kernel: str = "kernel", root: bool = True, timeout: float = 300,
+              cmdline: str = "") -> Machine:
+        file = tmp_path / "script"
+        file.write_text(script)
+        initrd = tmp_path / "initrd"
+        subprocess.run([ROOT / "tools" / "lab", "quick-initrd", "--kernel", kernel, "--script", file, "--output",
+                        initrd], check=True)
+        disks = ["--disk", f"path={root_disk},serial=root"] if root else []
+        line = "console=ttyS0 panic=-1 " + ("hako.root=/dev/vda " if root else "") + cmdline
+        return Machine("--kernel", artifact(kernel), "--initrd", initrd, "--cmdline", line.strip(), "--memory", "1G",
+                       *disks, *arguments, name=request.node.name, timeout=timeout)
+
+    return start
+
+
+def assert_passed(outcome) -> None:
+    """The guest's script ended well and the guest powered off."""
+    assert "HAKO-TEST-EXIT=0" in outcome.console, outcome
+    assert outcome.code == 0, outcome
