@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <thread>
 
 #include "vmm/base/log.h"
 
@@ -17,6 +19,10 @@ namespace {
 
 constexpr long kIntent = 101;
 constexpr long kOwner = 201;
+
+/// How long a lock that no living process holds is waited for.
+constexpr std::chrono::milliseconds kPatience{2000};
+constexpr std::chrono::milliseconds kRetryInterval{10};
 
 struct ::flock one_byte(short type, long offset) {
     struct ::flock lock{};
@@ -46,6 +52,7 @@ std::optional<int> find_holder(int fd) {
         const int pid = std::atoi(process.filename().c_str());
         if (pid <= 0) return false;
         visit_entries(process / "fd", [&](const std::filesystem::path& file) {
+            if (pid == ::getpid() && std::atoi(file.filename().c_str()) == fd) return false;  // our own INTENT
             struct ::stat found{};
             if (::stat(file.c_str(), &found) != 0) return false;
             if (found.st_dev != wanted.st_dev || found.st_ino != wanted.st_ino) return false;
@@ -87,8 +94,16 @@ void ImageLock::release() {
 }
 
 int ImageLock::lock(short type, long offset) {
-    struct ::flock wanted = one_byte(type, offset);
-    return ::fcntl(fd_, F_OFD_SETLK, &wanted) == 0 ? 0 : errno;
+    // A process that was killed holds its images until its last request is done, shortly after it is gone from
+    // /proc. Whoever restarts the VM at once should not be told of a process that is no more.
+    const auto patience = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+        struct ::flock wanted = one_byte(type, offset);
+        if (::fcntl(fd_, F_OFD_SETLK, &wanted) == 0) return 0;
+        if (errno != EAGAIN && errno != EACCES) return errno;
+        if (find_holder(fd_) || std::chrono::steady_clock::now() >= patience) return EAGAIN;
+        std::this_thread::sleep_for(kRetryInterval);
+    }
 }
 
 Result<> ImageLock::explain(int error) const {

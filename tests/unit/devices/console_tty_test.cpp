@@ -322,6 +322,27 @@ TEST_CASE("a background job leaves the terminal alone and is not stopped by it")
     CHECK(child.wait() == 0);
 }
 
+TEST_CASE("a process that has lost the foreground still gives the terminal back, without being stopped") {
+    const Terminal terminal;
+    const Child child(terminal, [&] {
+        const pid_t job = ::fork();
+        if (job == 0) {
+            // In the session leader's group until now, so in the foreground.
+            if (!console::enter_raw_mode(terminal.program.get())) ::_exit(1);
+            ::setpgid(0, 0);
+            if (console::in_foreground(terminal.program.get())) ::_exit(2);
+            console::restore_terminal();
+            ::_exit(0);
+        }
+        int status = 0;
+        ::waitpid(job, &status, WUNTRACED);
+        ::kill(job, SIGKILL);
+        ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 8);
+    });
+    CHECK(child.wait() == 0);
+    CHECK(terminal.cooked());
+}
+
 TEST_CASE("a standard descriptor that is closed is taken by /dev/null") {
     const Terminal terminal;
     const Child child(terminal, [&] {
