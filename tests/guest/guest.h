@@ -11,8 +11,12 @@ extern "C" void* memset(void* to, int value, std::size_t size);
 namespace guest {
 
 // Ports and MMIO.
-inline void out8(std::uint16_t port, std::uint8_t value) { asm volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
-inline void out32(std::uint16_t port, std::uint32_t value) { asm volatile("outl %0, %1" ::"a"(value), "Nd"(port)); }
+inline void out8(std::uint16_t port, std::uint8_t value) {
+    asm volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+inline void out32(std::uint16_t port, std::uint32_t value) {
+    asm volatile("outl %0, %1" ::"a"(value), "Nd"(port));
+}
 inline std::uint8_t in8(std::uint16_t port) {
     std::uint8_t value;
     asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
@@ -65,7 +69,7 @@ void enable_apic();
 bool arrived(std::uint8_t vector);
 
 // PCI.
-std::uint32_t pci_read32(std::uint8_t slot, std::uint16_t offset);   ///< through ECAM
+std::uint32_t pci_read32(std::uint8_t slot, std::uint16_t offset);  ///< through ECAM
 void pci_write32(std::uint8_t slot, std::uint16_t offset, std::uint32_t value);
 std::uint32_t pci_port_read32(std::uint8_t slot, std::uint16_t offset);  ///< through 0xcf8 and 0xcfc
 /// The slot of the `nth` function with this vendor and device id, or -1.
@@ -79,7 +83,7 @@ struct Test {
 
 }  // namespace guest
 
-#define CHECK(condition) \
-    do {                 \
+#define CHECK(condition)                                                      \
+    do {                                                                      \
         if (!(condition)) ::guest::fail(#condition, __FILE_NAME__, __LINE__); \
     } while (false)

@@ -20,13 +20,19 @@ void test_deaf();
 void test_reboot_once();
 
 inline constexpr Test kTests[] = {
-    {"ports", test_ports},          {"pci", test_pci},
-    {"block", test_block},          {"block-depth", test_block_depth},
+    {"ports", test_ports},
+    {"pci", test_pci},
+    {"block", test_block},
+    {"block-depth", test_block_depth},
     {"hostile-queue", test_hostile_queue},
-    {"smp", test_smp},              {"reset", test_reset},
-    {"panic", test_panic},          {"triple-fault", test_triple_fault},
-    {"kvm-error", test_kvm_error},  {"wait", test_wait},
-    {"deaf", test_deaf},            {"reboot-once", test_reboot_once},
+    {"smp", test_smp},
+    {"reset", test_reset},
+    {"panic", test_panic},
+    {"triple-fault", test_triple_fault},
+    {"kvm-error", test_kvm_error},
+    {"wait", test_wait},
+    {"deaf", test_deaf},
+    {"reboot-once", test_reboot_once},
 };
 
 }  // namespace guest

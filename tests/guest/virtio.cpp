@@ -28,9 +28,13 @@ void write64(std::uint64_t address, std::uint64_t value) {
     mmio_write<std::uint32_t>(address + 4, static_cast<std::uint32_t>(value >> 32));
 }
 
-std::uint64_t address_of(const volatile void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
+std::uint64_t address_of(const volatile void* pointer) {
+    return reinterpret_cast<std::uint64_t>(pointer);
+}
 
-void barrier() { asm volatile("" ::: "memory"); }
+void barrier() {
+    asm volatile("" ::: "memory");
+}
 
 }  // namespace
 
@@ -134,7 +138,9 @@ void VirtioPci::set_up(Rings& rings, std::uint8_t vector, std::uint8_t config_ve
     mmio_write<std::uint16_t>(common_ + kQueueEnable, 1);
 }
 
-void VirtioPci::driver_ok() { mmio_write<std::uint8_t>(common_ + kStatus, 15); }
+void VirtioPci::driver_ok() {
+    mmio_write<std::uint8_t>(common_ + kStatus, 15);
+}
 
 void BlockQueue::submit(std::uint32_t slot, std::uint32_t type, std::uint64_t sector, void* data,
                         std::uint32_t length) {
@@ -144,7 +150,8 @@ void BlockQueue::submit(std::uint32_t slot, std::uint32_t type, std::uint64_t se
     const auto second = static_cast<std::uint16_t>(first + 1);
     const auto third = static_cast<std::uint16_t>(first + 2);
     const bool device_writes = type == kIn || type == kGetId;
-    rings_.descriptors[first] = {address_of(&headers_[slot]), sizeof(Header), kNext, length == 0 ? third : second};
+    rings_.descriptors[first] = {address_of(&headers_[slot]), sizeof(Header), kNext,
+                                 length == 0 ? third : second};
     rings_.descriptors[second] = {address_of(data), length,
                                   static_cast<std::uint16_t>(kNext | (device_writes ? kWrite : 0)), third};
     rings_.descriptors[third] = {address_of(&statuses_[slot]), 1, kWrite, 0};

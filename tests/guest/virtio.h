@@ -83,7 +83,8 @@ class BlockQueue {
     constexpr explicit BlockQueue(Rings& rings) : rings_(rings) {}
 
     /// Puts one request into slot `slot` (0 to 31) of the rings and makes it available.
-    void submit(std::uint32_t slot, std::uint32_t type, std::uint64_t sector, void* data, std::uint32_t length);
+    void submit(std::uint32_t slot, std::uint32_t type, std::uint64_t sector, void* data,
+                std::uint32_t length);
     /// Waits until `count` more requests are used.
     void wait(std::uint16_t count);
     [[nodiscard]] std::uint8_t status_of(std::uint32_t slot) const { return statuses_[slot]; }

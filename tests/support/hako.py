@@ -86,9 +86,9 @@ class Machine:
 
     def _outcome(self) -> Outcome:
         code = self.process.wait()
-        return Outcome(code, self._console.decode(errors="replace"), self._stderr_text())
+        return Outcome(code, self._console.decode(errors="replace"), self.stderr_text())
 
-    def _stderr_text(self) -> str:
+    def stderr_text(self) -> str:
         size = os.fstat(self._stderr).st_size
         return os.pread(self._stderr, size, 0).decode(errors="replace")
 

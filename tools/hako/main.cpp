@@ -13,7 +13,9 @@ namespace {
 
 using namespace hako;
 
-ExitCode run(const cli::RunCommand& command) { return run_machine(command); }
+ExitCode run(const cli::RunCommand& command) {
+    return run_machine(command);
+}
 ExitCode run(const cli::DoctorCommand& command) {
     const doctor::Report report = doctor::run_checks();
     fmt::print("{}", command.json ? doctor::json_text(report) : doctor::human_text(report));

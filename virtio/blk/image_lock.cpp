@@ -52,7 +52,8 @@ std::optional<int> find_holder(int fd) {
         const int pid = std::atoi(process.filename().c_str());
         if (pid <= 0) return false;
         visit_entries(process / "fd", [&](const std::filesystem::path& file) {
-            if (pid == ::getpid() && std::atoi(file.filename().c_str()) == fd) return false;  // our own INTENT
+            if (pid == ::getpid() && std::atoi(file.filename().c_str()) == fd)
+                return false;  // our own INTENT
             struct ::stat found{};
             if (::stat(file.c_str(), &found) != 0) return false;
             if (found.st_dev != wanted.st_dev || found.st_ino != wanted.st_ino) return false;
@@ -94,8 +95,8 @@ void ImageLock::release() {
 }
 
 int ImageLock::lock(short type, long offset) {
-    // A process that was killed holds its images until its last request is done, shortly after it is gone from
-    // /proc. Whoever restarts the VM at once should not be told of a process that is no more.
+    // A process that was killed holds its images until its last request is done, shortly after it is gone
+    // from /proc. Whoever restarts the VM at once should not be told of a process that is no more.
     const auto patience = std::chrono::steady_clock::now() + kPatience;
     for (;;) {
         struct ::flock wanted = one_byte(type, offset);

@@ -7,7 +7,8 @@ namespace hako {
 
 Result<EventFd> EventFd::create() {
     Fd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    if (!fd.valid()) return fail_errno(errno, "cannot create an eventfd (raise the limit of open files: ulimit -n)");
+    if (!fd.valid())
+        return fail_errno(errno, "cannot create an eventfd (raise the limit of open files: ulimit -n)");
     return EventFd(std::move(fd));
 }
 

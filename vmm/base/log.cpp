@@ -16,9 +16,13 @@ constexpr std::array<const char*, 4> kNames = {"error", "warning", "info", "debu
 
 }  // namespace
 
-void set_log_level(LogLevel level) { g_level.store(level, std::memory_order_relaxed); }
+void set_log_level(LogLevel level) {
+    g_level.store(level, std::memory_order_relaxed);
+}
 
-bool log_enabled(LogLevel level) { return level <= g_level.load(std::memory_order_relaxed); }
+bool log_enabled(LogLevel level) {
+    return level <= g_level.load(std::memory_order_relaxed);
+}
 
 void write_log(LogLevel level, std::string_view text) {
     std::string line = fmt::format("hako: {}: ", kNames[static_cast<std::size_t>(level)]);
@@ -36,11 +40,12 @@ void write_log(LogLevel level, std::string_view text) {
 }
 
 bool LogLimit::allow(std::uint64_t& suppressed) {
-    const std::int64_t now =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-            .count();
+    const std::int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                 std::chrono::steady_clock::now().time_since_epoch())
+                                 .count();
     std::int64_t next = next_ns_.load(std::memory_order_relaxed);
-    if (now < next || !next_ns_.compare_exchange_strong(next, now + interval_.count(), std::memory_order_relaxed)) {
+    if (now < next ||
+        !next_ns_.compare_exchange_strong(next, now + interval_.count(), std::memory_order_relaxed)) {
         suppressed_.fetch_add(1, std::memory_order_relaxed);
         return false;
     }

@@ -24,15 +24,18 @@ void log_error(fmt::format_string<Args...> format, Args&&... args) {
 }
 template <typename... Args>
 void log_warn(fmt::format_string<Args...> format, Args&&... args) {
-    if (log_enabled(LogLevel::kWarn)) write_log(LogLevel::kWarn, fmt::format(format, std::forward<Args>(args)...));
+    if (log_enabled(LogLevel::kWarn))
+        write_log(LogLevel::kWarn, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void log_info(fmt::format_string<Args...> format, Args&&... args) {
-    if (log_enabled(LogLevel::kInfo)) write_log(LogLevel::kInfo, fmt::format(format, std::forward<Args>(args)...));
+    if (log_enabled(LogLevel::kInfo))
+        write_log(LogLevel::kInfo, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void log_debug(fmt::format_string<Args...> format, Args&&... args) {
-    if (log_enabled(LogLevel::kDebug)) write_log(LogLevel::kDebug, fmt::format(format, std::forward<Args>(args)...));
+    if (log_enabled(LogLevel::kDebug))
+        write_log(LogLevel::kDebug, fmt::format(format, std::forward<Args>(args)...));
 }
 
 /// Lets at most one line through per interval, and counts those it held back. Safe from any thread.

@@ -62,7 +62,8 @@ template <typename... Args>
 
 /// A failed system call: the message, then the reason from `error` (errno of the call).
 template <typename... Args>
-[[nodiscard]] std::unexpected<Error> fail_errno(int error, fmt::format_string<Args...> format, Args&&... args) {
+[[nodiscard]] std::unexpected<Error> fail_errno(int error, fmt::format_string<Args...> format,
+                                                Args&&... args) {
     return std::unexpected(
         Error(Fault::kHost, errno_text(error)).wrap(fmt::format(format, std::forward<Args>(args)...)));
 }
@@ -70,18 +71,18 @@ template <typename... Args>
 }  // namespace hako
 
 /// Evaluates to the value of a Result, or returns its Error from the enclosing function.
-#define HAKO_TRY(...)                                                                       \
-    ({                                                                                      \
-        auto hako_result_ = (__VA_ARGS__);                                                  \
-        if (!hako_result_) return std::unexpected(std::move(hako_result_).error());         \
-        *std::move(hako_result_);                                                           \
+#define HAKO_TRY(...)                                                               \
+    ({                                                                              \
+        auto hako_result_ = (__VA_ARGS__);                                          \
+        if (!hako_result_) return std::unexpected(std::move(hako_result_).error()); \
+        *std::move(hako_result_);                                                   \
     })
 
 /// The same, with what was being done put in front of the cause: HAKO_TRY_WRAP(f(), "disk {}", path).
-#define HAKO_TRY_WRAP(expression, ...)                                                                   \
-    ({                                                                                                   \
-        auto hako_result_ = (expression);                                                                \
-        if (!hako_result_)                                                                               \
-            return std::unexpected(std::move(hako_result_).error().wrap(fmt::format(__VA_ARGS__)));      \
-        *std::move(hako_result_);                                                                        \
+#define HAKO_TRY_WRAP(expression, ...)                                                              \
+    ({                                                                                              \
+        auto hako_result_ = (expression);                                                           \
+        if (!hako_result_)                                                                          \
+            return std::unexpected(std::move(hako_result_).error().wrap(fmt::format(__VA_ARGS__))); \
+        *std::move(hako_result_);                                                                   \
     })

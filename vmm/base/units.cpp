@@ -3,8 +3,8 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <charconv>
 #include <cctype>
+#include <charconv>
 
 namespace hako {
 
@@ -15,7 +15,8 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
     if (error != std::errc() || rest == text.data()) return std::nullopt;
 
     std::string suffix(rest, end);
-    for (char& c : suffix) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    for (char& c : suffix)
+        c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     unsigned shift = 0;
     if (!suffix.empty()) {
         constexpr std::string_view kUnits = "KMGT";

@@ -22,7 +22,9 @@ constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) {
 constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t alignment) {
     return value & ~(alignment - 1);
 }
-constexpr bool is_aligned(std::uint64_t value, std::uint64_t alignment) { return (value & (alignment - 1)) == 0; }
+constexpr bool is_aligned(std::uint64_t value, std::uint64_t alignment) {
+    return (value & (alignment - 1)) == 0;
+}
 
 /// `a + b`, or nothing if it does not fit in 64 bits. For every sum with a guest's or a file's number in it.
 constexpr std::optional<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b) {

@@ -13,7 +13,8 @@
 
 namespace hako {
 
-/// What answers accesses to a range. Called from any vCPU thread, several at once: the device locks its own state.
+/// What answers accesses to a range. Called from any vCPU thread, several at once: the device locks its own
+/// state.
 class BusDevice {
   public:
     virtual ~BusDevice() = default;

@@ -75,7 +75,8 @@ class MsiVector {
     Result<> configure(const MsiMessage& message, bool masked);
 
   private:
-    MsiVector(InterruptController& controller, EventFd event) : controller_(&controller), event_(std::move(event)) {}
+    MsiVector(InterruptController& controller, EventFd event)
+        : controller_(&controller), event_(std::move(event)) {}
 
     InterruptController* controller_;
     EventFd event_;

@@ -17,7 +17,8 @@ Result<System> System::open() {
     Fd fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
     if (!fd.valid()) return fail_errno(errno, "cannot open /dev/kvm (`hako doctor` says what to do)");
     const int version = ioctl_retry(fd.get(), KVM_GET_API_VERSION, 0);
-    if (version != KVM_API_VERSION) return fail_host("KVM has API version {}, hako needs {}", version, KVM_API_VERSION);
+    if (version != KVM_API_VERSION)
+        return fail_host("KVM has API version {}, hako needs {}", version, KVM_API_VERSION);
     const int mmap_size = ioctl_retry(fd.get(), KVM_GET_VCPU_MMAP_SIZE, 0);
     if (mmap_size < static_cast<int>(sizeof(kvm_run))) return fail_errno(errno, "KVM_GET_VCPU_MMAP_SIZE");
     return System(std::move(fd), static_cast<std::size_t>(mmap_size));

@@ -83,13 +83,21 @@ Result<std::vector<std::uint32_t>> Vcpu::set_msrs(std::span<const Msr> msrs) {
     return refused;
 }
 
-Result<kvm_regs> Vcpu::regs() const { return get_state<kvm_regs>(fd_.get(), KVM_GET_REGS, "KVM_GET_REGS"); }
-Result<> Vcpu::set_regs(const kvm_regs& regs) { return set_state(fd_.get(), KVM_SET_REGS, regs, "KVM_SET_REGS"); }
-Result<kvm_sregs> Vcpu::sregs() const { return get_state<kvm_sregs>(fd_.get(), KVM_GET_SREGS, "KVM_GET_SREGS"); }
+Result<kvm_regs> Vcpu::regs() const {
+    return get_state<kvm_regs>(fd_.get(), KVM_GET_REGS, "KVM_GET_REGS");
+}
+Result<> Vcpu::set_regs(const kvm_regs& regs) {
+    return set_state(fd_.get(), KVM_SET_REGS, regs, "KVM_SET_REGS");
+}
+Result<kvm_sregs> Vcpu::sregs() const {
+    return get_state<kvm_sregs>(fd_.get(), KVM_GET_SREGS, "KVM_GET_SREGS");
+}
 Result<> Vcpu::set_sregs(const kvm_sregs& sregs) {
     return set_state(fd_.get(), KVM_SET_SREGS, sregs, "KVM_SET_SREGS");
 }
-Result<> Vcpu::set_fpu(const kvm_fpu& fpu) { return set_state(fd_.get(), KVM_SET_FPU, fpu, "KVM_SET_FPU"); }
+Result<> Vcpu::set_fpu(const kvm_fpu& fpu) {
+    return set_state(fd_.get(), KVM_SET_FPU, fpu, "KVM_SET_FPU");
+}
 Result<kvm_lapic_state> Vcpu::lapic() const {
     return get_state<kvm_lapic_state>(fd_.get(), KVM_GET_LAPIC, "KVM_GET_LAPIC");
 }

@@ -30,7 +30,8 @@ Result<> Vm::set_memory_slot(std::uint32_t slot, std::uint64_t guest_address, vo
     region.memory_size = size;
     region.userspace_addr = reinterpret_cast<std::uint64_t>(host);
     if (ioctl_retry(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region) < 0)
-        return fail_errno(errno, "KVM_SET_USER_MEMORY_REGION slot {} at {:#x}+{:#x}", slot, guest_address, size);
+        return fail_errno(errno, "KVM_SET_USER_MEMORY_REGION slot {} at {:#x}+{:#x}", slot, guest_address,
+                          size);
     return {};
 }
 
@@ -50,7 +51,8 @@ Result<> Vm::set_gsi_routing(std::span<const kvm_irq_routing_entry> entries) {
     const auto table = make_flexible<kvm_irq_routing, kvm_irq_routing_entry>(entries.size());
     table->nr = static_cast<std::uint32_t>(entries.size());
     std::memcpy(table->entries, entries.data(), entries.size_bytes());
-    if (ioctl_retry(fd_.get(), KVM_SET_GSI_ROUTING, table.get()) < 0) return fail_errno(errno, "KVM_SET_GSI_ROUTING");
+    if (ioctl_retry(fd_.get(), KVM_SET_GSI_ROUTING, table.get()) < 0)
+        return fail_errno(errno, "KVM_SET_GSI_ROUTING");
     return {};
 }
 
@@ -59,12 +61,17 @@ Result<> Vm::irqfd(int eventfd, std::uint32_t gsi, std::uint32_t flags) {
     request.fd = static_cast<std::uint32_t>(eventfd);
     request.gsi = gsi;
     request.flags = flags;
-    if (ioctl_retry(fd_.get(), KVM_IRQFD, &request) < 0) return fail_errno(errno, "KVM_IRQFD for GSI {}", gsi);
+    if (ioctl_retry(fd_.get(), KVM_IRQFD, &request) < 0)
+        return fail_errno(errno, "KVM_IRQFD for GSI {}", gsi);
     return {};
 }
 
-Result<> Vm::assign_irqfd(int eventfd, std::uint32_t gsi) { return irqfd(eventfd, gsi, 0); }
-Result<> Vm::deassign_irqfd(int eventfd, std::uint32_t gsi) { return irqfd(eventfd, gsi, KVM_IRQFD_FLAG_DEASSIGN); }
+Result<> Vm::assign_irqfd(int eventfd, std::uint32_t gsi) {
+    return irqfd(eventfd, gsi, 0);
+}
+Result<> Vm::deassign_irqfd(int eventfd, std::uint32_t gsi) {
+    return irqfd(eventfd, gsi, KVM_IRQFD_FLAG_DEASSIGN);
+}
 
 Result<> Vm::ioeventfd(int eventfd, const IoEventAddress& address, std::uint32_t flags) {
     kvm_ioeventfd request{};
@@ -82,7 +89,9 @@ Result<> Vm::ioeventfd(int eventfd, const IoEventAddress& address, std::uint32_t
     return {};
 }
 
-Result<> Vm::assign_ioeventfd(int eventfd, const IoEventAddress& address) { return ioeventfd(eventfd, address, 0); }
+Result<> Vm::assign_ioeventfd(int eventfd, const IoEventAddress& address) {
+    return ioeventfd(eventfd, address, 0);
+}
 Result<> Vm::deassign_ioeventfd(int eventfd, const IoEventAddress& address) {
     return ioeventfd(eventfd, address, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }

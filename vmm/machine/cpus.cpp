@@ -24,8 +24,8 @@ Result<kvm::Vcpu> create_vcpu(kvm::Vm& vm, std::uint32_t id, std::span<const kvm
 
 }  // namespace
 
-Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory, const CpuConfig& config,
-                          const boot::BootState& boot, Bus& pio, Bus& mmio,
+Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory,
+                          const CpuConfig& config, const boot::BootState& boot, Bus& pio, Bus& mmio,
                           const std::function<void(const VcpuStop&)>& on_stop) {
     const auto limit = static_cast<std::uint32_t>(std::max(system.extension(KVM_CAP_MAX_VCPUS), 1));
     if (config.count > limit) return fail_input("{} vCPUs: this host's KVM allows {}", config.count, limit);

@@ -18,8 +18,8 @@ class Cpus {
   public:
     /// Creates `config.count` vCPUs, parked; vCPU 0 is set to start at `boot`, the others wait for a SIPI.
     /// The VM's irqchip exists. `on_stop` comes on a vCPU's thread.
-    static Result<Cpus> create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory, const CpuConfig& config,
-                               const boot::BootState& boot, Bus& pio, Bus& mmio,
+    static Result<Cpus> create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory,
+                               const CpuConfig& config, const boot::BootState& boot, Bus& pio, Bus& mmio,
                                const std::function<void(const VcpuStop&)>& on_stop);
 
     void resume();

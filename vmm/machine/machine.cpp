@@ -16,11 +16,11 @@ Result<> require_extensions(const kvm::System& system) {
         std::uint32_t capability;
         const char* name;
     };
-    for (const auto& [capability, name] : {Extension{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
-                                           Extension{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
-                                           Extension{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
-                                           Extension{KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
-                                           Extension{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"}}) {
+    for (const auto& [capability, name] :
+         {Extension{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"}, Extension{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+          Extension{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+          Extension{KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
+          Extension{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"}}) {
         if (system.extension(capability) == 0)
             return fail_host("this host's KVM lacks {} (`hako doctor` lists what hako needs)", name);
     }
@@ -56,7 +56,9 @@ Machine::Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const Machin
       pci_space_(mmio_, pci::windows_above(memory_.end())),
       on_end_(std::move(on_end)) {}
 
-Machine::~Machine() { stop(); }
+Machine::~Machine() {
+    stop();
+}
 
 Result<> Machine::build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
                         HostResources resources, console::Sink* serial) {
@@ -64,7 +66,8 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
 
     for (std::size_t i = 0; i < config.disks.size(); ++i)
-        HAKO_TRY_WRAP(add_block(config.disks[i], std::move(resources.disks[i])), "disk {}", config.disks[i].id);
+        HAKO_TRY_WRAP(add_block(config.disks[i], std::move(resources.disks[i])), "disk {}",
+                      config.disks[i].id);
     if (resources.seed) {
         virtio::blk::Config seed;
         seed.id = kSeedId;
@@ -74,11 +77,13 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
         has_seed_ = true;
     }
 
-    const acpi::AcpiConfig acpi{.vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
+    const acpi::AcpiConfig acpi{
+        .vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
 
     const auto on_stop = [this](const VcpuStop& stop) {
-        end(stop.kind == VcpuStop::Kind::kTripleFault ? MachineEnd::Kind::kTripleFault : MachineEnd::Kind::kKvmError,
+        end(stop.kind == VcpuStop::Kind::kTripleFault ? MachineEnd::Kind::kTripleFault
+                                                      : MachineEnd::Kind::kKvmError,
             stop.detail);
     };
     cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config.cpus, boot, pio_, mmio_, on_stop));
@@ -113,7 +118,8 @@ HostResources Machine::stop() {
     cpus_.reset();
     HostResources resources;
     for (BlockSlot& slot : blocks_) {
-        if (const auto removed = bridge_->remove(slot.address); !removed) log_error("{}", removed.error().text());
+        if (const auto removed = bridge_->remove(slot.address); !removed)
+            log_error("{}", removed.error().text());
         slot.device->reset();
         if (has_seed_ && &slot == &blocks_.back()) {
             resources.seed = std::move(slot.device->disk());

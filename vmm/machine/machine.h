@@ -45,8 +45,8 @@ struct MachineEnd {
 /// A built VM. Used by the control thread; one KVM VM, one process.
 class Machine final : private PlatformEvents {
   public:
-    /// Builds everything and loads the kernel; the vCPUs are parked. `serial` may be null (no serial port) and
-    /// outlives the machine. `on_end` is called once, on a vCPU's thread, and must not block.
+    /// Builds everything and loads the kernel; the vCPUs are parked. `serial` may be null (no serial port)
+    /// and outlives the machine. `on_end` is called once, on a vCPU's thread, and must not block.
     static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, HostResources resources,
                                                    console::Sink* serial,
                                                    std::function<void(const MachineEnd&)> on_end);

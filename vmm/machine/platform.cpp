@@ -4,8 +4,8 @@
 
 namespace hako {
 
-Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController& interrupts, PlatformEvents& events,
-                                                   console::Sink* serial) {
+Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController& interrupts,
+                                                   PlatformEvents& events, console::Sink* serial) {
     IrqLine ged = HAKO_TRY(IrqLine::create(interrupts, layout::kIrqGed));
     std::unique_ptr<Platform> platform(new Platform(events, std::move(ged)));
     HAKO_TRY(pio.insert(layout::kPortPm, acpi_pm::kPorts, platform->power_, "ACPI power management"));

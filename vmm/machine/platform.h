@@ -17,17 +17,18 @@ namespace hako {
 
 class Platform {
   public:
-    /// Puts the devices on the port bus. `serial`: where the serial port's bytes go, or null for no serial port.
-    /// All arguments outlive the platform; no vCPU runs when it is destroyed.
-    static Result<std::unique_ptr<Platform>> create(Bus& pio, InterruptController& interrupts, PlatformEvents& events,
-                                                    console::Sink* serial);
+    /// Puts the devices on the port bus. `serial`: where the serial port's bytes go, or null for no serial
+    /// port. All arguments outlive the platform; no vCPU runs when it is destroyed.
+    static Result<std::unique_ptr<Platform>> create(Bus& pio, InterruptController& interrupts,
+                                                    PlatformEvents& events, console::Sink* serial);
 
     [[nodiscard]] acpi_pm::Device& power() { return power_; }
     /// Null when there is no serial port.
     [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
 
   private:
-    Platform(PlatformEvents& events, IrqLine ged) : power_(std::move(ged), events), i8042_(events), pvpanic_(events) {}
+    Platform(PlatformEvents& events, IrqLine ged)
+        : power_(std::move(ged), events), i8042_(events), pvpanic_(events) {}
 
     acpi_pm::Device power_;
     i8042::Device i8042_;

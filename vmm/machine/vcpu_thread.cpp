@@ -12,12 +12,14 @@ namespace hako {
 namespace {
 
 /// Takes a vCPU out of KVM_RUN. The handler does nothing: interrupting the system call is the point.
-int kick_signal() { return SIGRTMIN; }
+int kick_signal() {
+    return SIGRTMIN;
+}
 
 void install_kick_handler() {
     static std::once_flag once;
     std::call_once(once, [] {
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_handler = [](int) {};
         ::sigaction(kick_signal(), &action, nullptr);
     });
@@ -31,7 +33,9 @@ void block_other_signals() {
     ::pthread_sigmask(SIG_SETMASK, &blocked, nullptr);
 }
 
-VcpuStop kvm_error(std::string detail) { return {VcpuStop::Kind::kKvmError, std::move(detail)}; }
+VcpuStop kvm_error(std::string detail) {
+    return {VcpuStop::Kind::kKvmError, std::move(detail)};
+}
 
 VcpuStop internal_error(const kvm_run& run, const kvm::Vcpu& vcpu) {
     const char* reason = "unknown suberror";
@@ -53,8 +57,8 @@ VcpuStop internal_error(const kvm_run& run, const kvm::Vcpu& vcpu) {
     }
     std::string where;
     if (const auto regs = vcpu.regs()) where = fmt::format(" at rip {:#x}", regs->rip);
-    return kvm_error(fmt::format("KVM internal error {} on vCPU {}{}: {}", run.internal.suberror, vcpu.id(), where,
-                                 reason));
+    return kvm_error(fmt::format("KVM internal error {} on vCPU {}{}: {}", run.internal.suberror, vcpu.id(),
+                                 where, reason));
 }
 
 }  // namespace
@@ -72,7 +76,9 @@ VcpuThread::~VcpuThread() {
     thread_.join();
 }
 
-void VcpuThread::resume() { set_wish(Wish::kRun); }
+void VcpuThread::resume() {
+    set_wish(Wish::kRun);
+}
 
 void VcpuThread::request_park() {
     set_wish(Wish::kPark);
@@ -148,16 +154,17 @@ std::optional<VcpuStop> VcpuThread::handle_exit() {
         case KVM_EXIT_SHUTDOWN: {
             std::string where;
             if (const auto regs = vcpu_.regs()) where = fmt::format(" at rip {:#x}", regs->rip);
-            return VcpuStop{VcpuStop::Kind::kTripleFault, fmt::format("triple fault on vCPU {}{}", vcpu_.id(), where)};
+            return VcpuStop{VcpuStop::Kind::kTripleFault,
+                            fmt::format("triple fault on vCPU {}{}", vcpu_.id(), where)};
         }
         case KVM_EXIT_INTERNAL_ERROR:
             return internal_error(run, vcpu_);
         case KVM_EXIT_FAIL_ENTRY:
-            return kvm_error(fmt::format("vCPU {} could not enter the guest: hardware reason {:#x}", vcpu_.id(),
-                                         run.fail_entry.hardware_entry_failure_reason));
+            return kvm_error(fmt::format("vCPU {} could not enter the guest: hardware reason {:#x}",
+                                         vcpu_.id(), run.fail_entry.hardware_entry_failure_reason));
         default:
-            return kvm_error(fmt::format("vCPU {} left KVM_RUN for a reason hako does not know: {}", vcpu_.id(),
-                                         run.exit_reason));
+            return kvm_error(fmt::format("vCPU {} left KVM_RUN for a reason hako does not know: {}",
+                                         vcpu_.id(), run.exit_reason));
     }
 }
 

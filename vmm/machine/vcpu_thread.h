@@ -18,7 +18,8 @@ namespace hako {
 struct VcpuStop {
     enum class Kind {
         kTripleFault,  ///< KVM_EXIT_SHUTDOWN
-        kKvmError,     ///< KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, an exit hako does not know, KVM_RUN failed
+        kKvmError,     ///< KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, an exit hako does not know, KVM_RUN
+                       ///< failed
     };
     Kind kind = Kind::kKvmError;
     std::string detail;  ///< one line
@@ -30,7 +31,8 @@ struct VcpuStop {
 /// The methods are for the control thread.
 class VcpuThread {
   public:
-    /// `on_stop` is called once, on the vCPU's thread, if it can run no further. The buses outlive the thread.
+    /// `on_stop` is called once, on the vCPU's thread, if it can run no further. The buses outlive the
+    /// thread.
     VcpuThread(kvm::Vcpu vcpu, Bus& pio, Bus& mmio, std::function<void(const VcpuStop&)> on_stop);
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;

@@ -15,7 +15,8 @@ class DirtyBitmap {
   public:
     /// Covers `bytes` bytes, rounded up to whole 4 KiB pages; all clean.
     explicit DirtyBitmap(std::uint64_t bytes)
-        : words_((bytes + kPageSize * 64 - 1) / (kPageSize * 64)), bits_(new std::atomic<std::uint64_t>[words_]()) {}
+        : words_((bytes + kPageSize * 64 - 1) / (kPageSize * 64)),
+          bits_(new std::atomic<std::uint64_t>[words_]()) {}
 
     /// Marks every page that [offset, offset + length) touches. The caller keeps the range inside the region.
     void mark(std::uint64_t offset, std::uint64_t length) {

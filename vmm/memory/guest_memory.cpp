@@ -24,7 +24,8 @@ Result<Fd> make_memfd(const MemoryConfig& config) {
     }
     Fd fd(::memfd_create("hako-ram", flags));
     if (!fd.valid())
-        return fail_errno(errno, "cannot create guest memory{}", config.hugepages ? " of this huge page size" : "");
+        return fail_errno(errno, "cannot create guest memory{}",
+                          config.hugepages ? " of this huge page size" : "");
     if (::ftruncate(fd.get(), static_cast<off_t>(config.size)) != 0)
         return fail_errno(errno, "cannot size guest memory to {}", format_size(config.size));
     // The size is fixed from here on: a shrunk file would turn guest accesses into SIGBUS.
@@ -37,8 +38,8 @@ Result<Fd> make_memfd(const MemoryConfig& config) {
 
 Result<GuestMemory> GuestMemory::create(const MemoryConfig& config) {
     if (config.size < kMinMemory || config.size > kMaxMemory)
-        return fail_input("memory size {}: give between {} and {}", format_size(config.size), format_size(kMinMemory),
-                          format_size(kMaxMemory));
+        return fail_input("memory size {}: give between {} and {}", format_size(config.size),
+                          format_size(kMinMemory), format_size(kMaxMemory));
     if (!is_aligned(config.size, MiB))
         return fail_input("memory size {}: give a multiple of 1 MiB", format_size(config.size));
 
@@ -48,8 +49,8 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config) {
 
     const std::uint64_t low = std::min(config.size, layout::kRamHole);
     const auto add_region = [&](std::uint64_t base, std::uint64_t size, std::uint64_t offset) -> Result<> {
-        void* host = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory.fd_.get(),
-                            static_cast<off_t>(offset));
+        void* host = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                            memory.fd_.get(), static_cast<off_t>(offset));
         if (host == MAP_FAILED)
             return fail_errno(errno, "cannot map {} of guest memory{}", format_size(size),
                               config.hugepages ? " (reserve huge pages: sysctl vm.nr_hugepages)" : "");
@@ -81,7 +82,8 @@ std::byte* GuestMemory::find(GuestAddress address, std::uint64_t length) const {
     return nullptr;
 }
 
-std::optional<std::span<const std::byte>> GuestMemory::readable(GuestAddress address, std::uint64_t length) const {
+std::optional<std::span<const std::byte>> GuestMemory::readable(GuestAddress address,
+                                                                std::uint64_t length) const {
     const std::byte* host = find(address, length);
     if (host == nullptr) return std::nullopt;
     return std::span(host, length);
@@ -133,6 +135,8 @@ void GuestMemory::stop_dirty_tracking() {
         bitmap.reset();
 }
 
-DirtyBitmap* GuestMemory::dirty_bitmap(std::size_t index) { return dirty_.at(index).get(); }
+DirtyBitmap* GuestMemory::dirty_bitmap(std::size_t index) {
+    return dirty_.at(index).get();
+}
 
 }  // namespace hako

@@ -18,11 +18,11 @@
 namespace hako {
 
 struct MemoryConfig {
-    std::uint64_t size = 512 * MiB;  ///< bytes, a multiple of 1 MiB
-    bool hugepages = false;          ///< hugetlbfs pages (memfd MFD_HUGETLB)
+    std::uint64_t size = 512 * MiB;   ///< bytes, a multiple of 1 MiB
+    bool hugepages = false;           ///< hugetlbfs pages (memfd MFD_HUGETLB)
     std::uint64_t hugepage_size = 0;  ///< bytes, 0: the host's default size
-    bool thp = true;                 ///< ask for transparent huge pages (MADV_HUGEPAGE)
-    bool prefault = false;           ///< populate all pages before the guest runs
+    bool thp = true;                  ///< ask for transparent huge pages (MADV_HUGEPAGE)
+    bool prefault = false;            ///< populate all pages before the guest runs
 };
 
 /// Smallest and largest RAM that hako gives a guest, bytes.
@@ -55,13 +55,16 @@ class GuestMemory {
     [[nodiscard]] GuestAddress end() const { return regions_.back().base + regions_.back().size; }
     [[nodiscard]] int fd() const { return fd_.get(); }
 
-    /// `length` bytes at `address`, if they all lie in one region. Length 0 is fine inside or at the end of one.
+    /// `length` bytes at `address`, if they all lie in one region. Length 0 is fine inside or at the end of
+    /// one.
     [[nodiscard]] std::optional<std::span<const std::byte>> readable(GuestAddress address,
                                                                      std::uint64_t length) const;
     /// The same, to be written at once; the pages are marked dirty.
     [[nodiscard]] std::optional<std::span<std::byte>> writable(GuestAddress address, std::uint64_t length);
-    /// Memory that the kernel will write later (io_uring reads): check and translate now, mark_dirty() when done.
-    [[nodiscard]] std::optional<std::span<std::byte>> writable_later(GuestAddress address, std::uint64_t length);
+    /// Memory that the kernel will write later (io_uring reads): check and translate now, mark_dirty() when
+    /// done.
+    [[nodiscard]] std::optional<std::span<std::byte>> writable_later(GuestAddress address,
+                                                                     std::uint64_t length);
     /// Marks a range that was handed out by writable_later() once its data are in place.
     void mark_dirty(GuestAddress address, std::uint64_t length);
 

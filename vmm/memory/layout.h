@@ -9,10 +9,10 @@ namespace hako::layout {
 
 // Low memory, used by the loaders only until the kernel owns it.
 inline constexpr std::uint64_t kGdt = 0x500;
-inline constexpr std::uint64_t kPvhInfo = 0x6000;      ///< hvm_start_info, its module and memory map
-inline constexpr std::uint64_t kZeroPage = 0x7000;     ///< struct boot_params (Linux boot protocol)
+inline constexpr std::uint64_t kPvhInfo = 0x6000;   ///< hvm_start_info, its module and memory map
+inline constexpr std::uint64_t kZeroPage = 0x7000;  ///< struct boot_params (Linux boot protocol)
 inline constexpr std::uint64_t kBootStack = 0x8ff0;
-inline constexpr std::uint64_t kPageTables = 0x9000;   ///< PML4, PDPT, 4 page directories: 6 pages
+inline constexpr std::uint64_t kPageTables = 0x9000;  ///< PML4, PDPT, 4 page directories: 6 pages
 inline constexpr std::uint64_t kCommandLine = 0x20000;
 inline constexpr std::uint64_t kCommandLineMax = 64 * KiB;
 inline constexpr std::uint64_t kLowMemoryEnd = 0xa0000;  ///< 640 KiB: legacy hole up to 1 MiB
@@ -25,9 +25,9 @@ inline constexpr std::uint64_t kKernel = 0x100000;  ///< where bzImage's protect
 
 // The hole below 4 GiB. RAM is [0, kRamHole) and from 4 GiB up.
 inline constexpr std::uint64_t kRamHole = 3 * GiB;
-inline constexpr std::uint64_t kMmio32 = 0xc0000000;      ///< 32-bit PCI BARs
+inline constexpr std::uint64_t kMmio32 = 0xc0000000;  ///< 32-bit PCI BARs
 inline constexpr std::uint64_t kMmio32End = 0xe8000000;
-inline constexpr std::uint64_t kEcam = 0xe8000000;        ///< PCI ECAM, segment 0, bus 0 only: 1 MiB
+inline constexpr std::uint64_t kEcam = 0xe8000000;  ///< PCI ECAM, segment 0, bus 0 only: 1 MiB
 inline constexpr std::uint64_t kEcamSize = 1 * MiB;
 inline constexpr std::uint64_t kIoApic = 0xfec00000;
 inline constexpr std::uint64_t kLocalApic = 0xfee00000;

@@ -13,7 +13,8 @@ TEST_CASE("sizes are read with binary suffixes, and nothing else") {
     CHECK(parse_size("2GiB") == 2 * GiB);
     CHECK(parse_size("1k") == KiB);
     CHECK(parse_size("7b") == 7);
-    for (const char* bad : {"", "M", "-1", "1.5G", "1X", "1 M", "1MM", "0x10", "99999999999999999999", "16777216T"})
+    for (const char* bad :
+         {"", "M", "-1", "1.5G", "1X", "1 M", "1MM", "0x10", "99999999999999999999", "16777216T"})
         CHECK_FALSE_MESSAGE(parse_size(bad), bad);
 }
 
