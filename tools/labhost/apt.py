@@ -1,7 +1,9 @@
 """Debian packages of any suite, from the archive this machine's apt uses, without touching its configuration."""
 
+import contextlib
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import LabError
@@ -33,9 +35,13 @@ def sources(*suites: str) -> list[str]:
     return lines
 
 
-def options() -> str:
-    """How this machine's apt fetches (proxy, checks), as text for an apt.conf."""
-    return run("apt-config", "dump", "--format", '%F "%v";%n', "Acquire")
+@contextlib.contextmanager
+def options_file() -> Iterator[Path]:
+    """How this machine's apt fetches (proxy, checks), as an apt.conf for mmdebstrap's --aptopt."""
+    with tempfile.NamedTemporaryFile("w", prefix="hako-apt-", suffix=".conf") as file:
+        file.write(run("apt-config", "dump", "--format", '%F "%v";%n', "Acquire"))
+        file.flush()
+        yield Path(file.name)
 
 
 class Apt:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import LabError, cache
-from .recipes import lab_initrd, lab_kernel, quick, root
+from .recipes import lab_initrd, lab_kernel, lab_qemu, quick, root
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Artifact:
 
 
 ARTIFACTS = {
+    "lab-qemu": Artifact(lab_qemu.BUNDLE, lab_qemu.PROGRAM, "the lab host's emulator"),
     "lab-kernel": Artifact(lab_kernel.BUNDLE, "vmlinux", "the lab host's kernel"),
     "lab-initrd": Artifact(lab_initrd.BUNDLE, "initrd", "the lab host's initramfs"),
     "root": Artifact(root.BUNDLE, "root.img", "the Debian 12 root image (ext4, label root)"),

@@ -21,8 +21,8 @@ import tty
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import LabError, cache
-from .recipes import lab_initrd, lab_kernel
+from . import cache
+from .recipes import lab_initrd, lab_kernel, lab_qemu
 
 TIMED_OUT = 124
 LAB_FAILED = 125
@@ -30,9 +30,10 @@ SHOWN_LINES = 40
 KEPT_DAYS = 7
 PR_SET_PDEATHSIG = 1
 PASSED_ENVIRONMENT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TERM", "HAKO_CACHE", "XDG_CACHE_HOME")
-# Without cmpxchg16b: QEMU 7.2 miscomputes EFLAGS after it, and guests with kernels newer than 6.1 die of a double fault
-# every few boots. (QEMU 10.0 computes it right, but loses or misplaces interrupts of guests with two CPUs.)
-CPU = "EPYC,+svm,+npt,-cx16"
+CPU = "EPYC,+svm,+npt"
+# No guest runs on CPU 0. In QEMU (7.2 to 11.1 at least) FPU instructions of every CPU clear a bit in CPU 0's flags without
+# a lock, and so can undo what VMRUN or #VMEXIT changes there at that moment: a guest then runs without nested paging.
+HOUSEKEEPING_CPUS = 1
 KERNEL_COMMAND_LINE = ("console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off audit=0 nowatchdog tsc=reliable "
                        "no_timer_check cryptomgr.notests random.trust_cpu=on")
 
@@ -51,7 +52,7 @@ class Lab:
     """What to start and how; an empty `command` means an interactive shell."""
 
     command: list[str]
-    cpus: int = 2
+    cpus: int = 2  # those the command may use; one more does the lab host's own work
     memory: int = 6144  # MiB
     timeout: float | None = None  # seconds
     disks: list[Disk] = field(default_factory=list)
@@ -99,7 +100,9 @@ def _script(lab: Lab, consoles: Path) -> str:
     environment = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
     environment |= {"LAB_CONSOLES": str(consoles)} | lab.environment
     command = lab.command or [os.environ.get("SHELL", "/bin/bash")]
-    words = ["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *command]
+    cpus = f"{HOUSEKEEPING_CPUS}-{HOUSEKEEPING_CPUS + lab.cpus - 1}"
+    words = ["taskset", "--cpu-list", cpus, "env", "-i",
+             *(f"{name}={value}" for name, value in environment.items()), *command]
     return f"cd {shlex.quote(os.getcwd())} || exit {LAB_FAILED}\nexec {shlex.join(words)}\n"
 
 
@@ -109,9 +112,9 @@ def _qemu(lab: Lab, run: Path, channels: dict[str, int], terminal: int | None) -
     place = base64.b64encode(str(run).encode()).decode()
     words = f"{KERNEL_COMMAND_LINE} hako.run={place} hako.shell={int(terminal is not None)}"
     command = [
-        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        *lab_qemu.command(lab_qemu.BUNDLE.path()), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-M", "q35,hpet=off", "-accel", "tcg,thread=multi", "-cpu", CPU,
-        "-smp", str(lab.cpus), "-m", str(lab.memory), "-kernel", str(kernel), "-initrd", str(initrd), "-append", words,
+        "-smp", str(lab.cpus + HOUSEKEEPING_CPUS), "-m", str(lab.memory), "-kernel", str(kernel), "-initrd", str(initrd), "-append", words,
         "-chardev", f"file,id=kernel,path={_escape(run / 'console')}", "-serial", "chardev:kernel",
         "-virtfs", "local,path=/,mount_tag=host,security_model=none,multidevs=remap",
         "-virtfs", "local,path=/usr,mount_tag=usr,security_model=none,multidevs=remap,readonly=on",
@@ -235,12 +238,9 @@ class Run:
     def _start(self, command: list[str], inherited: list[int]) -> None:
         parent = os.getpid()
         with open(self._folder / "qemu", "wb") as log:
-            try:
-                self._child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherited,
-                    start_new_session=True, preexec_fn=lambda: _die_with_parent(parent))
-            except FileNotFoundError:
-                raise LabError("qemu-system-x86_64 is missing: run tools/install") from None
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherited,
+                start_new_session=True, preexec_fn=lambda: _die_with_parent(parent))
         for descriptor in self._sockets[1::2]:
             descriptor.close()
         self._selector.register(os.pidfd_open(self._child.pid), selectors.EVENT_READ, None)

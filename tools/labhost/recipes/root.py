@@ -5,7 +5,6 @@ Only documented configuration is changed, and only to spare emulated guests work
 
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from .. import apt, cache
@@ -39,11 +38,9 @@ def _bootstrap(tree: Path) -> None:
     """Makes the root file system in `tree`, the way it comes from Debian."""
     with apt.Apt("bookworm-backports") as backports:
         newer = backports.kernel_package("linux-image-cloud-amd64")
-    with tempfile.NamedTemporaryFile("w", prefix="hako-apt-", suffix=".conf") as options:
-        options.write(apt.options())
-        options.flush()
+    with apt.options_file() as options:
         run("mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--format=directory",
-            f"--aptopt={options.name}", f"--include={','.join([*PACKAGES, newer])}",
+            f"--aptopt={options}", f"--include={','.join([*PACKAGES, newer])}",
             # How this machine reached the archive is no part of the image.
             '--customize-hook=rm -f "$1/etc/apt/sources.list" "$1/etc/apt/apt.conf.d/99mmdebstrap"',
             '--customize-hook=rm -rf "$1/var/log/apt" "$1/var/log/dpkg.log" "$1"/var/cache/apt/*.bin',
