@@ -120,17 +120,17 @@ echo "size is $(cat /sys/block/vdb/size)"
         assert_passed(machine.wait())
 
 
-def test_reboot_starts_the_guest_again(quick):
+@pytest.mark.parametrize("how", ["", "reboot=acpi", "reboot=kbd"])
+def test_reboot_starts_the_guest_again(quick, how):
     script = """
-read -r first < /dev/vdb
-if [ "$first" = again ]; then echo SECOND LIFE; exit 0; fi
+if [ "$(head -c 5 /dev/vdb)" = again ]; then echo SECOND LIFE; exit 0; fi
 echo again | dd of=/dev/vdb bs=512 count=1 conv=sync,fsync 2>/dev/null
 echo b > /proc/sysrq-trigger
 sleep 60
 exit 1
 """
     data = image("reboot.img", 4)
-    with quick(script, "--disk", data) as machine:
+    with quick(script, "--disk", data, cmdline=how) as machine:
         outcome = machine.wait()
     assert_passed(outcome)
     assert "SECOND LIFE" in outcome.console

@@ -14,7 +14,7 @@ std::vector<MemoryRange> memory_map(const GuestMemory& memory) {
         if (end > start) map.push_back({GuestAddress{start}, end - start, type});
     };
     add(0, layout::kLowMemoryEnd, MemoryType::kRam);
-    add(layout::kAcpi, layout::kAcpiEnd, MemoryType::kReserved);
+    add(layout::kBios, layout::kBiosEnd, MemoryType::kReserved);
     add(layout::kKernel, low_ram_end(memory), MemoryType::kRam);
     // Linux uses ECAM only where firmware says that nobody else lives there.
     add(layout::kEcam, layout::kEcam + layout::kEcamSize, MemoryType::kReserved);

@@ -3,6 +3,7 @@
 #include "vmm/base/log.h"
 #include "vmm/boot/acpi/tables.h"
 #include "vmm/boot/loader.h"
+#include "vmm/boot/reset_vector.h"
 #include "vmm/memory/layout.h"
 
 namespace hako {
@@ -80,6 +81,7 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
     const acpi::AcpiConfig acpi{
         .vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
+    HAKO_TRY(boot::write_reset_vector(memory_));
 
     const auto on_stop = [this](const VcpuStop& stop) {
         end(stop.kind == VcpuStop::Kind::kTripleFault ? MachineEnd::Kind::kTripleFault

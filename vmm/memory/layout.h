@@ -17,9 +17,11 @@ inline constexpr std::uint64_t kCommandLine = 0x20000;
 inline constexpr std::uint64_t kCommandLineMax = 64 * KiB;
 inline constexpr std::uint64_t kLowMemoryEnd = 0xa0000;  ///< 640 KiB: legacy hole up to 1 MiB
 
-// ACPI: RSDP and tables in the legacy BIOS area, reported as reserved.
-inline constexpr std::uint64_t kAcpi = 0xe0000;
-inline constexpr std::uint64_t kAcpiEnd = 0x100000;
+// The legacy BIOS area, reported as reserved: ACPI's RSDP and tables, and the reset vector (F000:FFF0).
+inline constexpr std::uint64_t kBios = 0xe0000;
+inline constexpr std::uint64_t kBiosEnd = 0x100000;
+inline constexpr std::uint64_t kAcpi = kBios;
+inline constexpr std::uint64_t kResetVector = 0xffff0;
 
 inline constexpr std::uint64_t kKernel = 0x100000;  ///< where bzImage's protected-mode part goes (1 MiB)
 
@@ -49,6 +51,7 @@ inline constexpr std::uint16_t kPortI8042 = 0x60;
 inline constexpr std::uint16_t kPortSerial = 0x3f8;
 inline constexpr std::uint16_t kPortPvpanic = 0x505;
 inline constexpr std::uint16_t kPortPm = 0x600;  ///< ACPI sleep control and status, reset, GED event register
+inline constexpr std::uint16_t kPortReset = kPortPm + 2;
 inline constexpr std::uint16_t kPortPciAddress = 0xcf8;
 inline constexpr std::uint16_t kPortPciData = 0xcfc;
 inline constexpr std::uint16_t kPortPciBar = 0x1000;  ///< PCI I/O BARs would start here; hako gives out none

@@ -221,7 +221,7 @@ TEST_CASE("lengths and checksums are right, and each table is where the one befo
             end = table.address.value + table.bytes.size();
             at[table.address.value] = table.name;
         }
-        CHECK(end <= layout::kAcpiEnd);
+        CHECK(end <= layout::kResetVector);
 
         const auto& xsdt = find(all, "XSDT").bytes;
         CHECK(at[get<std::uint64_t>(rsdp.bytes, 24)] == "XSDT");

@@ -67,7 +67,7 @@ TEST_CASE("the zero page carries header, command line, memory map, initrd and RS
     }
     const std::vector<Range> expected = {
         {0, 640 * KiB, 1},
-        {layout::kAcpi, layout::kAcpiEnd, 2},
+        {layout::kBios, layout::kBiosEnd, 2},
         {1 * MiB, 3 * GiB, 1},
         {layout::kEcam, layout::kEcam + layout::kEcamSize, 2},
         {layout::kIdentityMap, layout::kTss + 3 * kPageSize, 2},

@@ -121,7 +121,7 @@ Bytes fadt(const AcpiConfig& config, GuestAddress dsdt) {
     set(kBootFlags, kNoVga | (config.i8042 ? kHas8042 : 0) | (config.rtc ? 0 : kNoRtc), 2);
     set(kFlags,
         kWbinvd | kNoFixedPowerButton | kNoFixedSleepButton | kResetRegisterSupported | kHardwareReduced, 4);
-    set_bytes(kResetRegister, byte_port(layout::kPortPm + 2));
+    set_bytes(kResetRegister, byte_port(layout::kPortReset));
     set(kResetValueField, kResetValue, 1);
     set(kMinor, kFadtMinor, 1);
     set(kXDsdt, dsdt.value, 8);
@@ -238,10 +238,10 @@ Result<std::vector<AcpiTable>> build_tables(const AcpiConfig& config) {
          {place("FACP", fadt(config, dsdt)), place("APIC", madt(config)), place("MCFG", mcfg())})
         append(pointers, address.value, 8);
     tables.front().bytes = rsdp(place("XSDT", table("XSDT", 1, pointers)));
-    if (next.value > layout::kAcpiEnd)
+    if (next.value > layout::kResetVector)
         return fail_input(
             "the ACPI tables for {} CPUs take {} bytes, there is room for {}: give the guest fewer",
-            config.vcpus, next.value - layout::kAcpi, layout::kAcpiEnd - layout::kAcpi);
+            config.vcpus, next.value - layout::kAcpi, layout::kResetVector - layout::kAcpi);
     return tables;
 }
 

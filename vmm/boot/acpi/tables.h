@@ -27,7 +27,7 @@ struct AcpiConfig {
 /// SLP_TYP that the guest writes to enter S5 (soft off); in SLEEP_CONTROL_REG it stands in bits 2 to 4,
 /// beside SLP_EN, bit 5 (ACPI 6.3, 4.8.3.7).
 inline constexpr std::uint8_t kSleepTypeS5 = 5;
-/// What the guest writes to RESET_REG (layout::kPortPm + 2) to reset the machine.
+/// What the guest writes to RESET_REG (layout::kPortReset) to reset the machine.
 inline constexpr std::uint8_t kResetValue = 1;
 /// Bits of the event register (layout::kPortPm + 3), which the guest reads and so clears when layout::kIrqGed
 /// fires.
@@ -39,7 +39,8 @@ struct AcpiTable {
     std::vector<std::byte> bytes;
 };
 
-/// All tables with their addresses in [layout::kAcpi, layout::kAcpiEnd), RSDP first, at layout::kAcpi. Pure.
+/// All tables with their addresses in [layout::kAcpi, layout::kResetVector), RSDP first, at layout::kAcpi.
+/// Pure.
 Result<std::vector<AcpiTable>> build_tables(const AcpiConfig& config);
 
 /// Builds them and puts them into guest memory; the RSDP's address.
