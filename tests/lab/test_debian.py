@@ -152,7 +152,7 @@ power_state: {mode: poweroff, delay: now}
 """
 
 
-@pytest.mark.parametrize("kernel, cpus", [("kernel", 2)])
+@pytest.mark.parametrize("kernel, cpus", [("kernel", 2), ("kernel-new", 4)])
 def test_debian_boots_with_its_own_initrd_systemd_and_cloud_init(tmp_path, root_disk, kernel, cpus):
     user_data = tmp_path / "user-data"
     user_data.write_text(USER_DATA)
