@@ -144,22 +144,23 @@ def test_a_panic_ends_the_machine_with_its_own_code(quick):
     assert "panicked" in outcome.stderr
 
 
+# The host name makes it another instance for cloud-init, which else would not run its modules again on the same disk.
 USER_DATA = """#cloud-config
-hostname: hako-box
+hostname: hako-{kernel}
 runcmd:
   - [sh, -c, 'echo "GREETING from $(hostname), seed $(cloud-id)" > /dev/ttyS0']
-power_state: {mode: poweroff, delay: now}
+power_state: {{mode: poweroff, delay: now}}
 """
 
 
 @pytest.mark.parametrize("kernel, cpus", [("kernel", 2), ("kernel-new", 4)])
 def test_debian_boots_with_its_own_initrd_systemd_and_cloud_init(tmp_path, root_disk, kernel, cpus):
     user_data = tmp_path / "user-data"
-    user_data.write_text(USER_DATA)
+    user_data.write_text(USER_DATA.format(kernel=kernel))
     with Machine("--kernel", artifact(kernel), "--initrd", artifact(kernel.replace("kernel", "initrd")),
                  "--cmdline", "root=LABEL=root console=ttyS0 panic=-1", "--cpus", cpus, "--memory", "1G",
                  "--disk", f"path={root_disk}", "--cloud-init", user_data, name="debian", timeout=900) as machine:
         outcome = machine.wait()
     assert outcome.code == 0, outcome
-    assert "GREETING from hako-box, seed nocloud" in outcome.console, outcome
+    assert f"GREETING from hako-{kernel}, seed nocloud" in outcome.console, outcome
     assert "DataSourceNoCloud" in outcome.console, outcome
