@@ -15,11 +15,11 @@ constexpr std::uint16_t kMinQueueSize = 16;
 constexpr std::uint16_t kControlQueueSize = 64;
 constexpr std::uint16_t kMinMtu = 68;  // virtio 1.3, 5.1.4.1
 
-constexpr std::uint64_t kFeatures =
-    virtio::feature::kVersion1 | virtio::feature::kIndirectDesc | virtio::feature::kEventIdx |
-    feature::kCsum | feature::kGuestCsum | feature::kCtrlGuestOffloads | feature::kMac |
-    feature::kGuestTso4 | feature::kGuestTso6 | feature::kHostTso4 | feature::kHostTso6 |
-    feature::kMergeableBuffers | feature::kStatus | feature::kControlQueue;
+constexpr std::uint64_t kFeatures = virtio::feature::kVersion1 | virtio::feature::kIndirectDesc |
+                                    virtio::feature::kEventIdx | feature::kCsum | feature::kGuestCsum |
+                                    feature::kCtrlGuestOffloads | feature::kMac | feature::kGuestTso4 |
+                                    feature::kGuestTso6 | feature::kHostTso4 | feature::kHostTso6 |
+                                    feature::kMergeableBuffers | feature::kStatus | feature::kControlQueue;
 
 std::uint64_t offered(const Config& config) {
     return kFeatures | (config.mtu != 0 ? feature::kMtu : 0) |
@@ -28,8 +28,8 @@ std::uint64_t offered(const Config& config) {
 
 Result<> check_config(const Config& config, std::size_t taps) {
     if (config.queue_pairs < 1 || config.queue_pairs > kMaxQueuePairs)
-        return fail_input("network interface {}: {} queue pairs: give 1 to {}", config.id,
-                          config.queue_pairs, kMaxQueuePairs);
+        return fail_input("network interface {}: {} queue pairs: give 1 to {}", config.id, config.queue_pairs,
+                          kMaxQueuePairs);
     if (taps != config.queue_pairs)
         return fail_input("network interface {}: {} open taps for {} queue pairs: give one for each",
                           config.id, taps, config.queue_pairs);
@@ -69,8 +69,7 @@ Result<std::unique_ptr<NetDevice>> NetDevice::create(const Config& config, std::
     const State fresh{.features = offered(config),
                       .mac = config.mac.value_or(default_mac(config.id, config.tap)),
                       .mtu = config.mtu};
-    return std::unique_ptr<NetDevice>(
-        new NetDevice(config, std::move(taps), engine, state.value_or(fresh)));
+    return std::unique_ptr<NetDevice>(new NetDevice(config, std::move(taps), engine, state.value_or(fresh)));
 }
 
 NetDevice::NetDevice(const Config& config, std::vector<Tap> taps, io::Engine& engine, const State& state)
@@ -157,7 +156,8 @@ Result<> NetDevice::activate(const Activation& activation) {
             queues[i] = std::make_unique<TxQueue>(setup, std::move(queue), backend_.pairs[i / 2]);
         }
     }
-    // A driver that starts anew has one pair and all offloads it negotiated; a restored one has what it chose.
+    // A driver that starts anew has one pair and all offloads it negotiated; a restored one has what it
+    // chose.
     const bool restored = !activation.positions.empty();
     const std::uint16_t pairs = restored ? backend_.queue_pairs.load() : std::uint16_t{1};
     const std::uint64_t offloads =

@@ -77,10 +77,10 @@ class RxQueue final : public QueueWorker {
     std::size_t free_count_ = 0;
     std::size_t held_first_ = 0;
     std::size_t held_count_ = 0;
-    std::size_t reads_ = 0;              ///< under way
-    std::size_t burst_ = kFewReads;      ///< reads to try at once
-    bool burst_full_ = true;             ///< each read of this burst found a packet so far
-    Chain first_;                        ///< gets the header, when the number of parts is known
+    std::size_t reads_ = 0;          ///< under way
+    std::size_t burst_ = kFewReads;  ///< reads to try at once
+    bool burst_full_ = true;         ///< each read of this burst found a packet so far
+    Chain first_;                    ///< gets the header, when the number of parts is known
     Chain next_;
     std::vector<Part> parts_;
     std::size_t part_count_ = 0;

@@ -27,9 +27,10 @@ std::unexpected<Error> explain_device_error(int error) {
         case ENOENT:
         case ENODEV:
         case ENXIO:
-            return fail_host("{} is missing, so there are no taps here: modprobe tun, or give the container "
-                             "this device",
-                             kTunDevice);
+            return fail_host(
+                "{} is missing, so there are no taps here: modprobe tun, or give the container "
+                "this device",
+                kTunDevice);
         default:
             return fail_host("{} cannot be opened, {}: give hako's user the right to", kTunDevice,
                              errno_text(error));
@@ -41,19 +42,21 @@ std::unexpected<Error> explain_attach_error(int error, const Config& config) {
     switch (error) {
         case EPERM:
         case EACCES:
-            return fail_input("tap {} may not be used by this user, {}: make it for the user (ip tuntap add "
-                              "dev {} mode tap user $USER vnet_hdr{}), or give hako CAP_NET_ADMIN",
-                              config.tap, errno_text(error), config.tap, multi);
+            return fail_input(
+                "tap {} may not be used by this user, {}: make it for the user (ip tuntap add "
+                "dev {} mode tap user $USER vnet_hdr{}), or give hako CAP_NET_ADMIN",
+                config.tap, errno_text(error), config.tap, multi);
         case EBUSY:
             return fail_input("tap {} is in use by another process: give each VM a tap of its own",
                               config.tap);
         case EINVAL:
-            return fail_input("{} is no tap, or one made for another number of queues: make it with ip "
-                              "tuntap add dev {} mode tap vnet_hdr{}",
-                              config.tap, config.tap, multi);
+            return fail_input(
+                "{} is no tap, or one made for another number of queues: make it with ip "
+                "tuntap add dev {} mode tap vnet_hdr{}",
+                config.tap, config.tap, multi);
         default:
-            return std::unexpected(Error(Fault::kInput, errno_text(error))
-                                       .wrap(fmt::format("cannot open tap {}", config.tap)));
+            return std::unexpected(
+                Error(Fault::kInput, errno_text(error)).wrap(fmt::format("cannot open tap {}", config.tap)));
     }
 }
 
@@ -140,9 +143,10 @@ Result<Tap> Tap::adopt(Fd file, std::string name) {
         tap.name_ = std::string(request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ));
         const int flags = request.ifr_flags;
         if ((flags & IFF_TAP) == 0 || (flags & IFF_NO_PI) == 0 || (flags & IFF_VNET_HDR) == 0)
-            return fail_input("{} was not opened as hako needs it: give IFF_TAP, IFF_NO_PI and IFF_VNET_HDR "
-                              "to TUNSETIFF",
-                              tap.name_);
+            return fail_input(
+                "{} was not opened as hako needs it: give IFF_TAP, IFF_NO_PI and IFF_VNET_HDR "
+                "to TUNSETIFF",
+                tap.name_);
         int header = sizeof(Header);
         if (::ioctl(file.get(), TUNSETVNETHDRSZ, &header) != 0)
             return fail_errno(errno, "cannot set the header size of tap {}", tap.name_);

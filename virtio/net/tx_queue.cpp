@@ -60,8 +60,8 @@ void TxQueue::begin() {
     }
     Slot& slot = slots_[head];
     const auto data = chain_.readable();
-    iovec* const vectors = data.size() <= kInlineVectors ? slot.inline_vectors.data()
-                                                         : long_vectors_.get() + head * kMaxVectors;
+    iovec* const vectors =
+        data.size() <= kInlineVectors ? slot.inline_vectors.data() : long_vectors_.get() + head * kMaxVectors;
     std::ranges::transform(data, vectors, [](const Segment& segment) {
         return iovec{.iov_base = segment.host, .iov_len = segment.length};
     });

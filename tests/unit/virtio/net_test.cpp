@@ -126,8 +126,8 @@ TEST_CASE("mergeable buffers: a large packet spans chains of any size, and waits
         chains.push_back({kPackets + at, length, true});
         at += length;
     }
-    REQUIRE(nic.net.drivers[0].add(std::array{Buffer{chains[0].address, 7, true},
-                                              Buffer{chains[0].address + 7, 5, true}}));
+    REQUIRE(nic.net.drivers[0].add(
+        std::array{Buffer{chains[0].address, 7, true}, Buffer{chains[0].address + 7, 5, true}}));
     REQUIRE(nic.net.drivers[0].add_indirect(
         std::array{Buffer{chains[1].address, 1000, true}, Buffer{chains[1].address + 1000, 500, true}},
         GuestAddress{1 * MiB}));
@@ -173,8 +173,8 @@ TEST_CASE("a packet that the whole queue cannot hold is dropped, and the next on
 TEST_CASE("without mergeable buffers a packet takes one chain, or is dropped") {
     OneNic nic;
     nic.net.activate(net::feature::kMergeableBuffers | net::feature::kGuestCsum);
-    REQUIRE(nic.net.drivers[0].add(
-        std::array{Buffer{kPackets, 12, true}, Buffer{kPackets + 12, 1514, true}}));
+    REQUIRE(
+        nic.net.drivers[0].add(std::array{Buffer{kPackets, 12, true}, Buffer{kPackets + 12, 1514, true}}));
     nic.net.offer(kPackets + 4096, 500);
     nic.net.offer(kPackets + 8192, kBufferBytes);
     nic.net.kick(0);
@@ -484,8 +484,8 @@ TEST_CASE("a flood in both directions while the device pauses and resumes loses 
     nic.net.kick(0);
     for (int round = 0; round < 200; ++round) {
         const Frame packet = frame(200, static_cast<std::uint8_t>(sent));
-        while (sent - received < 48 && ::send(nic.net.wires[0].get(), packet.data(), packet.size(),
-                                              MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        while (sent - received < 48 &&
+               ::send(nic.net.wires[0].get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
             ++sent;
         if (round % 10 == 0) {
             nic.net.device->pause();
@@ -531,8 +531,9 @@ TEST_CASE("the configuration space tells address and MTU; a bad configuration is
 
 TEST_CASE("hardware addresses: what is one, and which an interface gets by itself") {
     CHECK(mac_text(*parse_mac("02:00:5e:10:00:01")) == "02:00:5e:10:00:01");
-    for (const char* bad : {"", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "02-00-5e-10-00-01", "02:00:5e:10:0:011",
-                            "02:00:5e:10:00:0g", "00:00:00:00:00:00", "01:00:5e:10:00:01", "+2:00:5e:10:00:01"})
+    for (const char* bad :
+         {"", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "02-00-5e-10-00-01", "02:00:5e:10:0:011",
+          "02:00:5e:10:00:0g", "00:00:00:00:00:00", "01:00:5e:10:00:01", "+2:00:5e:10:00:01"})
         CHECK_FALSE(parse_mac(bad));
     const Mac mac = default_mac("_net0", "tap0");
     CHECK(mac == default_mac("_net0", "tap0"));
