@@ -43,7 +43,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         } else {
             const std::uint64_t offloads = std::get<SetGuestOffloads>(*command).offloads;
             require((setup.features & feature::kCtrlGuestOffloads) != 0, "offloads that were not negotiated");
-            require((offloads & ~(setup.features & kGuestOffloads)) == 0, "an offload that was not negotiated");
+            require((offloads & ~(setup.features & kGuestOffloads)) == 0,
+                    "an offload that was not negotiated");
             require(offloads == 0 || (offloads & feature::kGuestCsum) != 0, "TSO without checksums");
         }
     }

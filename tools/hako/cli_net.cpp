@@ -44,7 +44,8 @@ bool tap_name(std::string_view text) {
 Result<> read_fds(const KeyValues& values, virtio::net::Config& net) {
     for (const std::string& text : values.all("fd")) {
         const auto fd = parse_number(text, 3, kMaxFd);
-        if (!fd) return values.refuse_all(fmt::format("fd must be an open descriptor from 3 up, not {}", text));
+        if (!fd)
+            return values.refuse_all(fmt::format("fd must be an open descriptor from 3 up, not {}", text));
         if (std::ranges::find(net.fds, static_cast<int>(*fd)) != net.fds.end())
             return values.refuse_all(fmt::format("fd {} is given twice: each queue needs its own", text));
         net.fds.push_back(static_cast<int>(*fd));
@@ -71,7 +72,8 @@ Result<virtio::net::Config> parse_net(std::string_view text, std::size_t index) 
     HAKO_TRY(values.read_number("mtu", net.mtu, kMinMtu, kMaxMtu));
     if (!net.fds.empty()) net.queue_pairs = static_cast<std::uint16_t>(net.fds.size());
     HAKO_TRY(values.read_number("queues", net.queue_pairs, std::uint16_t{1}, virtio::net::kMaxQueuePairs));
-    if (!net.fds.empty() && (net.fds.size() != net.queue_pairs || net.fds.size() > virtio::net::kMaxQueuePairs))
+    if (!net.fds.empty() &&
+        (net.fds.size() != net.queue_pairs || net.fds.size() > virtio::net::kMaxQueuePairs))
         return values.refuse_all("each queue needs one fd=N, at most 8");
     HAKO_TRY(values.read_text("id", net.id));
     if (net.id.size() > kMaxId || !id_characters(net.id))

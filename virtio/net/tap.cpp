@@ -159,11 +159,12 @@ Result<Tap> Tap::adopt(Fd file, std::string name) {
 
 Result<> Tap::set_offloads(std::uint64_t offloads) {
     if (!is_tap_) return {};
+    // EBADFD: the tap was deleted. A guest can start without it, as it can go on without it.
     unsigned long flags = 0;
     if ((offloads & feature::kGuestCsum) != 0) flags |= TUN_F_CSUM;
     if ((offloads & feature::kGuestTso4) != 0) flags |= TUN_F_TSO4;
     if ((offloads & feature::kGuestTso6) != 0) flags |= TUN_F_TSO6;
-    if (::ioctl(fd_.get(), TUNSETOFFLOAD, flags) != 0)
+    if (::ioctl(fd_.get(), TUNSETOFFLOAD, flags) != 0 && errno != EBADFD)
         return fail_errno(errno, "cannot set the offloads of tap {}", name_);
     return {};
 }
@@ -173,7 +174,7 @@ Result<> Tap::set_attached(bool attached) {
     if (is_tap_) {
         ifreq request{};
         request.ifr_flags = attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
-        if (::ioctl(fd_.get(), TUNSETQUEUE, &request) != 0)
+        if (::ioctl(fd_.get(), TUNSETQUEUE, &request) != 0 && errno != EBADFD)
             return fail_errno(errno, "cannot {} a queue of tap {}", attached ? "attach" : "detach", name_);
     }
     attached_ = attached;

@@ -50,22 +50,14 @@ inline constexpr GuestAddress kPackets{2 * MiB};
 
 class NetFixture {
   public:
-    explicit NetFixture(virtio::io::Engine& engine, const net::Config& config = nic_config(),
-                        const std::optional<net::State>& state = std::nullopt)
+    NetFixture(virtio::io::Engine& engine, const net::Config& config, std::vector<net::Tap> taps,
+               const std::optional<net::State>& state = std::nullopt)
         : transport(std::size_t{2} * config.queue_pairs + 1), engine_(engine) {
-        std::vector<net::Tap> taps;
-        for (std::uint16_t i = 0; i < config.queue_pairs; ++i) {
-            std::array<int, 2> ends{};
-            REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) == 0);
-            const int room = 4 * 1024 * 1024;
-            for (const int end : ends)
-                ::setsockopt(end, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-            taps.push_back(net::Tap::adopt(Fd(ends[0]), "test").value());
-            wires.emplace_back(ends[1]);
-        }
         device = net::NetDevice::create(config, std::move(taps), engine, state).value();
         make_drivers();
     }
+    explicit NetFixture(virtio::io::Engine& engine, const net::Config& config = nic_config())
+        : NetFixture(engine, config, std::vector<Fd>(), config.queue_pairs) {}
 
     /// Drivers that know of nothing yet, as after a reset.
     void make_drivers() {
@@ -178,6 +170,26 @@ class NetFixture {
     std::unique_ptr<net::NetDevice> device;  // goes before the memory and the transport it works on
 
   private:
+    NetFixture(virtio::io::Engine& engine, const net::Config& config, std::vector<Fd> far_ends,
+               std::uint16_t pairs)
+        : NetFixture(engine, config, wired_taps(far_ends, pairs)) {
+        wires = std::move(far_ends);
+    }
+    /// Sockets in place of taps, and their other ends.
+    static std::vector<net::Tap> wired_taps(std::vector<Fd>& far_ends, std::uint16_t pairs) {
+        std::vector<net::Tap> taps;
+        for (std::uint16_t i = 0; i < pairs; ++i) {
+            std::array<int, 2> ends{};
+            REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) == 0);
+            const int room = 4 * 1024 * 1024;
+            for (const int end : ends)
+                ::setsockopt(end, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+            taps.push_back(net::Tap::adopt(Fd(ends[0]), "test").value());
+            far_ends.emplace_back(ends[1]);
+        }
+        return taps;
+    }
+
     virtio::io::Engine& engine_;
 };
 
