@@ -238,6 +238,11 @@ std::optional<QueueFault> Queue::walk(Chain& chain, std::uint16_t head) {
     }
 }
 
+void Queue::unpop(std::uint16_t head) {
+    forget(head);
+    --next_avail_;
+}
+
 void Queue::forget(std::uint16_t head) {
     assert(head < size_ && (head_busy_[head / 64] >> (head % 64) & 1) != 0);
     head_busy_[head / 64] &= ~(std::uint64_t{1} << (head % 64));

@@ -113,6 +113,9 @@ class Queue {
 
     /// Returns a popped chain; `written` counts from the start of its writable part. Seen after publish().
     void push_used(std::uint16_t head, std::uint32_t written);
+    /// Undoes the latest pop that is not undone yet: pop() gives that chain again. Nothing popped before it
+    /// need be back.
+    void unpop(std::uint16_t head);
     /// Drops a popped chain that cannot be returned: the queue is to be reset.
     void forget(std::uint16_t head);
     /// Shows all pushed chains to the driver at once.

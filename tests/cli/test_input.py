@@ -99,6 +99,12 @@ def test_too_little_memory(kernel, tmp_path):
     refused(tmp_path, "--kernel", kernel, "--memory", "512K", words="memory")
 
 
+def test_taps_that_are_none(kernel, tmp_path):
+    refused(tmp_path, "--kernel", kernel, "--net", "fd=99", words="fd 99 is no open file descriptor")
+    refused(tmp_path, "--kernel", kernel, "--net", "tap=lo", words="tap")
+    refused(tmp_path, "--kernel", kernel, "--net", "tap=a/b", words="--net tap=a/b")
+
+
 def test_disks_that_are_none(kernel, tmp_path):
     empty = tmp_path / "empty.img"
     empty.touch()

@@ -50,6 +50,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
           "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "
           "queue_size=N id=TEXT; write a comma in a path as \",,\"");
+    value(*run, "--net", net, "tap=NAME|fd=N", kHardware,
+          "network interface on a tap or on open taps (one fd= for each queue), repeatable; further keys: "
+          "mac=ADDRESS mtu=N queues=N id=TEXT");
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 

@@ -74,7 +74,8 @@ Result<KeyValues> KeyValues::parse(const KeyValueSyntax& syntax, std::string_vie
                                                  fmt::join(syntax.keys, ", "),
                                                  did_you_mean(item, syntax.keys)));
         }
-        if (result.find(key) != nullptr) return result.refuse_all(fmt::format("{} is given twice", key));
+        if (result.find(key) != nullptr && !contains(syntax.repeated, key))
+            return result.refuse_all(fmt::format("{} is given twice", key));
         result.values_.emplace_back(std::move(key), std::move(value));
     }
     return result;
@@ -84,6 +85,14 @@ const std::string* KeyValues::find(std::string_view key) const {
     const auto found =
         std::find_if(values_.begin(), values_.end(), [&](const auto& pair) { return pair.first == key; });
     return found == values_.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> KeyValues::all(std::string_view key) const {
+    std::vector<std::string> found;
+    for (const auto& [name, value] : values_) {
+        if (name == key) found.push_back(value);
+    }
+    return found;
 }
 
 Result<> KeyValues::read_text(std::string_view key, std::string& value) const {

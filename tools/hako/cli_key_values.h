@@ -19,9 +19,11 @@ struct KeyValueSyntax {
     std::span<const std::string_view> keys;   ///< all that are allowed
     std::span<const std::string_view> flags;  ///< those of them that may stand alone and then mean on
     std::span<const std::string_view> bare;   ///< those that a value without `key=` fills, in this order
+    std::span<const std::string_view> repeated = {};  ///< those that may be given more than once
 };
 
-/// A parsed text. Each key at most once; a comma inside a value is written twice.
+/// A parsed text. Each key at most once, unless it is a repeated one; a comma inside a value is written
+/// twice.
 ///
 /// The readers leave `value` alone when the key was not given, and fail with a message that names the option,
 /// the key, what was given and what is allowed.
@@ -30,6 +32,8 @@ class KeyValues {
     static Result<KeyValues> parse(const KeyValueSyntax& syntax, std::string_view text);
 
     [[nodiscard]] const std::string* find(std::string_view key) const;
+    /// Each value of a repeated key, in order.
+    [[nodiscard]] std::vector<std::string> all(std::string_view key) const;
 
     /// Any text but the empty one.
     Result<> read_text(std::string_view key, std::string& value) const;

@@ -11,6 +11,7 @@
 #include "tools/hako/cli_help.h"
 #include "tools/hako/cli_memory.h"
 #include "tools/hako/cli_nearest.h"
+#include "tools/hako/cli_net.h"
 #include "tools/hako/cli_number.h"
 #include "tools/hako/cli_seed.h"
 #include "tools/hako/cli_serial.h"
@@ -61,6 +62,10 @@ Result<Command> run_command(const App& app) {
     if (const std::string* value = HAKO_TRY(single("--memory", app.memory)))
         machine.memory = HAKO_TRY(parse_memory(*value));
     machine.disks = HAKO_TRY(parse_disks(app.disk));
+    machine.nets = HAKO_TRY(parse_nets(app.net));
+    if (machine.disks.size() + machine.nets.size() > kMaxDisks)
+        return fail_input("--disk and --net are given {} times: a VM has at most {} devices",
+                          machine.disks.size() + machine.nets.size(), kMaxDisks);
     machine.serial.mode = console::Mode::kTty;
     if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
         machine.serial = HAKO_TRY(parse_serial(*value));

@@ -177,8 +177,9 @@ Result<ExitCode> run_or_check(const cli::RunCommand& command) {
     MachineConfig config = HAKO_TRY(complete_config(command));
     if (command.check) {
         HAKO_TRY(check(config));
-        fmt::print("The input is good: {} vCPUs, {} of memory, {} disks.\n", config.cpus.count,
-                   format_size(config.memory.size), config.disks.size());
+        fmt::print("The input is good: {} vCPUs, {} of memory, {} disks, {} network interfaces.\n",
+                   config.cpus.count, format_size(config.memory.size), config.disks.size(),
+                   config.nets.size());
         return ExitCode::kPowerOff;
     }
     Session session(command, std::move(config));

@@ -8,6 +8,7 @@
 
 #include "devices/console/config.h"
 #include "virtio/blk/config.h"
+#include "virtio/net/config.h"
 #include "vmm/boot/config.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/seed/config.h"
@@ -27,6 +28,7 @@ struct MachineConfig {
     CpuConfig cpus;
     MemoryConfig memory;
     std::vector<virtio::blk::Config> disks;
+    std::vector<virtio::net::Config> nets;
     console::Config serial;
     std::optional<seed::Config> cloud_init;
 };

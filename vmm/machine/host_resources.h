@@ -1,10 +1,11 @@
-// What a VM takes from the host beside KVM: its images, opened and locked, and its seed.
+// What a VM takes from the host beside KVM: its images, opened and locked, its taps, and its seed.
 #pragma once
 
 #include <optional>
 #include <vector>
 
 #include "virtio/blk/disk.h"
+#include "virtio/net/tap.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 #include "vmm/seed/seed.h"
@@ -15,9 +16,11 @@ namespace hako {
 /// life of a machine to the next over a reboot, so that nobody else can take an image in between.
 struct HostResources {
     std::vector<virtio::blk::Disk> disks;  ///< in the order of MachineConfig::disks
+    std::vector<std::vector<virtio::net::Tap>>
+        nets;  ///< in the order of MachineConfig::nets; one a queue pair
     std::optional<virtio::blk::Disk> seed;
 
-    /// Opens and locks every image and builds the seed.
+    /// Opens and locks every image, opens every tap and builds the seed.
     static Result<HostResources> open(const MachineConfig& config);
 };
 

@@ -78,6 +78,10 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
         has_seed_ = true;
     }
 
+    for (std::size_t i = 0; i < config.nets.size(); ++i)
+        HAKO_TRY_WRAP(add_net(config.nets[i], std::move(resources.nets[i])), "network interface {}",
+                      config.nets[i].id);
+
     const acpi::AcpiConfig acpi{
         .vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
@@ -103,8 +107,21 @@ Result<> Machine::add_block(const virtio::blk::Config& config, virtio::blk::Disk
     return {};
 }
 
+Result<> Machine::add_net(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps) {
+    if (!engine_) engine_ = HAKO_TRY(virtio::io::Engine::create());
+    auto device = HAKO_TRY(virtio::net::NetDevice::create(config, std::move(taps), *engine_));
+    virtio::net::NetDevice* const net = device.get();
+    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
+    auto transport = HAKO_TRY(virtio::PciTransport::create(config.id, std::move(device), services));
+    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
+    nets_.push_back({net, std::move(transport), address});
+    return {};
+}
+
 void Machine::resume() {
     for (const BlockSlot& slot : blocks_)
+        slot.transport->resume();
+    for (const NetSlot& slot : nets_)
         slot.transport->resume();
     cpus_->resume();
 }
@@ -112,6 +129,8 @@ void Machine::resume() {
 void Machine::pause() {
     cpus_->pause();
     for (const BlockSlot& slot : blocks_)
+        slot.transport->pause();
+    for (const NetSlot& slot : nets_)
         slot.transport->pause();
 }
 
@@ -131,6 +150,14 @@ HostResources Machine::stop() {
         slot.transport.reset();
     }
     blocks_.clear();
+    for (NetSlot& slot : nets_) {
+        if (const auto removed = bridge_->remove(slot.address); !removed)
+            log_error("{}", removed.error().text());
+        slot.device->reset();
+        resources.nets.push_back(std::move(slot.device->taps()));
+        slot.transport.reset();
+    }
+    nets_.clear();
     return resources;
 }
 

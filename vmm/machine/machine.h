@@ -13,6 +13,7 @@
 #include "devices/platform_events.h"
 #include "virtio/blk/device.h"
 #include "virtio/io/engine.h"
+#include "virtio/net/device.h"
 #include "virtio/pci/transport.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
@@ -73,10 +74,18 @@ class Machine final : private PlatformEvents {
         pci::Bdf address;
     };
 
+    /// A network device in its PCI slot. The transport owns the device.
+    struct NetSlot {
+        virtio::net::NetDevice* device;
+        std::unique_ptr<virtio::PciTransport> transport;
+        pci::Bdf address;
+    };
+
     Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end);
     Result<> build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
                    HostResources resources, console::Sink* serial);
     Result<> add_block(const virtio::blk::Config& config, virtio::blk::Disk disk);
+    Result<> add_net(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.
@@ -100,6 +109,7 @@ class Machine final : private PlatformEvents {
     std::unique_ptr<virtio::io::Engine> engine_;  ///< made for the first device that needs it
     std::vector<BlockSlot> blocks_;               ///< in the order of MachineConfig::disks, then the seed
     bool has_seed_ = false;
+    std::vector<NetSlot> nets_;  ///< in the order of MachineConfig::nets
     std::optional<Cpus> cpus_;
 };
 

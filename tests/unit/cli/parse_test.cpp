@@ -32,6 +32,10 @@ virtio::blk::Config disk_of(const char* text) {
     return run_command({"--kernel", "k", "--disk", text}).machine.disks.at(0);
 }
 
+virtio::net::Config net_of(const char* text) {
+    return run_command({"--kernel", "k", "--net", text}).machine.nets.at(0);
+}
+
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
@@ -145,6 +149,29 @@ TEST_CASE("a path may hold commas, written twice, and equals signs") {
     CHECK(disk_of("path=readonly").path == "readonly");
 }
 
+TEST_CASE("a network interface is a tap by its name, or open taps") {
+    virtio::net::Config plain;
+    plain.id = "_net0";
+    plain.tap = "tap0";
+    CHECK(net_of("tap=tap0") == plain);
+    virtio::net::Config full = plain;
+    full.id = "wan";
+    full.tap = "hako%d";
+    full.mac = virtio::net::parse_mac("02:00:5e:10:00:01");
+    full.mtu = 9000;
+    full.queue_pairs = 4;
+    CHECK(net_of("tap=hako%d,mac=02:00:5E:10:00:01,mtu=9000,queues=4,id=wan") == full);
+    CHECK(net_of("fd=7").fds == std::vector{7});
+    CHECK(net_of("fd=7").queue_pairs == 1);
+    CHECK(net_of("fd=7,mtu=1500,fd=9").fds == std::vector{7, 9});
+    CHECK(net_of("fd=7,fd=9").queue_pairs == 2);
+    CHECK(net_of("fd=7,fd=9,queues=2").queue_pairs == 2);
+    const auto nets = run_command({"--kernel", "k", "--net", "tap=a", "--net", "fd=3"}).machine.nets;
+    REQUIRE(nets.size() == 2);
+    CHECK(nets[1].id == "_net1");
+    CHECK(run_command({"--kernel", "k"}).machine.nets.empty());
+}
+
 TEST_CASE("disks without an id are named by their place") {
     const auto disks =
         run_command({"--kernel", "k", "--disk", "a", "--disk", "b,id=x", "--disk", "c"}).machine.disks;
@@ -203,6 +230,30 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--memory", "1G,hugepages=on,thp=on"}, {"thp=on", "choose one"}},
         {{"--memory", "1G,thp=yes"}, {"thp must be on or off, not yes"}},
         {{"--memory", "1G,hugepage=on"}, {"no such key: hugepage", "did you mean hugepages?"}},
+        {{"--net", "mtu=1500"}, {"--net mtu=1500", "tap=NAME or fd=N"}},
+        {{"--net", "tap=a,fd=3"}, {"one of the two"}},
+        {{"--net", "tap0"}, {"tap0 is not KEY=VALUE"}},
+        {{"--net", "tap=a/b"}, {"tap must be at most 15 letters", "not a/b"}},
+        {{"--net", "tap=abcdefghijklmnop"}, {"tap must be at most 15"}},
+        {{"--net", "tap=a%db"}, {"tap must be"}},
+        {{"--net", "tap=a,tap=b"}, {"tap is given twice"}},
+        {{"--net", "fd=2"}, {"fd must be an open descriptor from 3 up, not 2"}},
+        {{"--net", "fd=x"}, {"fd must be", "not x"}},
+        {{"--net", "fd=3,fd=3"}, {"fd 3 is given twice"}},
+        {{"--net", "fd=3,queues=2"}, {"each queue needs one fd=N"}},
+        {{"--net", "fd=3,fd=4,fd=5,fd=6,fd=7,fd=8,fd=9,fd=10,fd=11"},
+         {"each queue needs one fd=N, at most 8"}},
+        {{"--net", "tap=a,mac=01:00:5e:10:00:01"}, {"mac must be a unicast address such as", "not 01:"}},
+        {{"--net", "tap=a,mac="}, {"mac must be", "not empty"}},
+        {{"--net", "tap=a,mtu=67"}, {"mtu must be a whole number from 68 to 65535, not 67"}},
+        {{"--net", "tap=a,queues=9"}, {"queues must be a whole number from 1 to 8, not 9"}},
+        {{"--net", "tap=a,id=x/y"}, {"id must be at most 64 letters"}},
+        {{"--net", "tap=a,queue=2"}, {"no such key: queue", "did you mean queues?"}},
+        {{"--net", "tap=a,id=x", "--net", "tap=b,id=x"}, {"the id x is taken"}},
+        {{"--net", "tap=a", "--net", "tap=a"}, {"the tap is taken by _net0"}},
+        {{"--net", "fd=3", "--net", "fd=4,fd=3"}, {"the tap is taken by _net0"}},
+        {{"--net", "tap=a,mac=02:00:5e:10:00:01", "--net", "tap=b,mac=02:00:5e:10:00:01"},
+         {"the address 02:00:5e:10:00:01 is taken by _net0"}},
         {{"--disk", ""}, {"--disk", "missing"}},
         {{"--disk", "readonly"}, {"--disk readonly", "path= is missing"}},
         {{"--disk", "path="}, {"path= must not be empty"}},

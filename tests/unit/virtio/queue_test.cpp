@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <vector>
 
 #include "tests/unit/virtio/driver_queue.h"
@@ -547,4 +548,26 @@ TEST_CASE("a batch of used chains that wraps around the ring is dirty on both si
         queue.push_used(chain.head(), 1);
     queue.publish();
     CHECK(memory.dirty_bitmap(0)->take(1) == 0b111);
+}
+
+TEST_CASE("chains that are not popped after all come again, in the same order") {
+    Fixture fixture;
+    for (std::uint32_t i = 1; i <= 3; ++i)
+        REQUIRE(fixture.driver.add(std::array{Buffer{kData, i, true}}));
+    fixture.driver.publish();
+    std::vector<std::uint16_t> heads;
+    while (*fixture.queue.pop(fixture.chain))
+        heads.push_back(fixture.chain.head());
+    REQUIRE(heads.size() == 3);
+    fixture.queue.push_used(heads[0], 1);
+    fixture.queue.unpop(heads[2]);
+    fixture.queue.unpop(heads[1]);
+    CHECK(fixture.queue.in_flight() == 0);
+    CHECK(fixture.queue.position() == QueuePosition{.next_avail = 1, .next_used = 1});
+    for (std::uint32_t i = 2; i <= 3; ++i) {
+        REQUIRE(*fixture.queue.pop(fixture.chain));
+        CHECK(fixture.chain.head() == heads[i - 1]);
+        CHECK(fixture.chain.writable_bytes() == i);
+    }
+    CHECK_FALSE(*fixture.queue.pop(fixture.chain));
 }

@@ -1,0 +1,40 @@
+// What the queues of one network device share while they run.
+#pragma once
+
+#include <linux/fs.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "virtio/io/engine.h"
+#include "virtio/net/config.h"
+#include "vmm/base/log.h"
+
+namespace hako::virtio::net {
+
+/// One tap queue: where a receive queue reads and the transmit queue beside it writes. io thread only.
+struct Pair {
+    io::FileRef tap;
+    /// RWF_NOWAIT: io_uring gives EAGAIN instead of waiting itself. A kernel whose taps do not know it
+    /// (before 6.4) answers EOPNOTSUPP, and then does not wait for a file that is O_NONBLOCK: 0.
+    int rw_flags = RWF_NOWAIT;
+    bool active = false;  ///< the driver uses it, and the tap's queue is attached
+    bool gone = false;    ///< the tap was deleted
+};
+
+/// Where packets go. Made by the device.
+struct Backend {
+    std::string name;  ///< of the tap, for the log
+    std::atomic<bool> link_up{true};
+    std::atomic<std::uint16_t> queue_pairs{1};  ///< in use
+    std::atomic<std::uint64_t> guest_offloads{0};
+
+    // io thread only
+    std::array<Pair, kMaxQueuePairs> pairs;
+    bool broken = false;  ///< a queue broke the rules: all stop until reset
+    LogLimit log;
+};
+
+}  // namespace hako::virtio::net

@@ -1,0 +1,27 @@
+// What a user says about one network interface.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "virtio/net/mac.h"
+
+namespace hako::virtio::net {
+
+inline constexpr std::uint16_t kMaxQueuePairs = 8;
+
+struct Config {
+    std::string id;          ///< name in messages and, later, in the API: "_net0" when the user gave none
+    std::string tap;         ///< the tap's name, also a pattern for a new one ("hako%d"); empty: `fds`
+    std::vector<int> fds;    ///< open taps handed over, one for each queue pair
+    std::optional<Mac> mac;  ///< unset: default_mac()
+    std::uint16_t mtu = 0;   ///< told to the driver, 68 to 65535; 0: not told
+    std::uint16_t queue_pairs = 1;   ///< 1 to kMaxQueuePairs
+    std::uint16_t queue_size = 256;  ///< of each receive and transmit queue: a power of two, 16 to 1024
+
+    bool operator==(const Config&) const = default;
+};
+
+}  // namespace hako::virtio::net

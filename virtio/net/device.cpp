@@ -1,0 +1,303 @@
+#include "virtio/net/device.h"
+
+#include <algorithm>
+#include <bit>
+#include <latch>
+
+#include "virtio/net/protocol.h"
+#include "virtio/net/rx_queue.h"
+#include "virtio/net/tx_queue.h"
+
+namespace hako::virtio::net {
+namespace {
+
+constexpr std::uint16_t kMinQueueSize = 16;
+constexpr std::uint16_t kControlQueueSize = 64;
+constexpr std::uint16_t kMinMtu = 68;  // virtio 1.3, 5.1.4.1
+
+constexpr std::uint64_t kFeatures = virtio::feature::kVersion1 | virtio::feature::kIndirectDesc |
+                                    virtio::feature::kEventIdx | feature::kCsum | feature::kGuestCsum |
+                                    feature::kCtrlGuestOffloads | feature::kMac | feature::kGuestTso4 |
+                                    feature::kGuestTso6 | feature::kHostTso4 | feature::kHostTso6 |
+                                    feature::kMergeableBuffers | feature::kStatus | feature::kControlQueue;
+
+std::uint64_t offered(const Config& config) {
+    return kFeatures | (config.mtu != 0 ? feature::kMtu : 0) |
+           (config.queue_pairs > 1 ? feature::kMultiQueue : 0);
+}
+
+Result<> check_config(const Config& config, std::size_t taps) {
+    if (config.queue_pairs < 1 || config.queue_pairs > kMaxQueuePairs)
+        return fail_input("network interface {}: {} queue pairs: give 1 to {}", config.id, config.queue_pairs,
+                          kMaxQueuePairs);
+    if (taps != config.queue_pairs)
+        return fail_input("network interface {}: {} open taps for {} queue pairs: give one for each",
+                          config.id, taps, config.queue_pairs);
+    if (!std::has_single_bit(config.queue_size) || config.queue_size < kMinQueueSize ||
+        config.queue_size > kMaxQueueSize)
+        return fail_input("network interface {}: queue size {}: give a power of two from {} to {}", config.id,
+                          config.queue_size, kMinQueueSize, kMaxQueueSize);
+    if (config.mtu != 0 && config.mtu < kMinMtu)
+        return fail_input("network interface {}: MTU {}: give at least {}", config.id, config.mtu, kMinMtu);
+    if (config.mac && !usable_mac(*config.mac))
+        return fail_input("network interface {}: {} is no address of one interface: give a unicast address",
+                          config.id, mac_text(*config.mac));
+    return {};
+}
+
+/// A state may come from another host: nothing in it is taken on trust.
+Result<> check_state(const Config& config, const State& state) {
+    const std::uint64_t known = kFeatures | feature::kMtu | (offered(config) & feature::kMultiQueue);
+    if ((state.features & ~known) != 0 || (state.features & virtio::feature::kVersion1) == 0)
+        return fail_input("network interface {}: the saved state has features {:#x}, this one offers {:#x}",
+                          config.id, state.features, known);
+    if (state.queue_pairs < 1 || state.queue_pairs > config.queue_pairs)
+        return fail_input("network interface {}: the saved state uses {} queue pairs, this one has {}",
+                          config.id, state.queue_pairs, config.queue_pairs);
+    if (!usable_mac(state.mac) || (state.guest_offloads & ~(state.features & kGuestOffloads)) != 0 ||
+        ((state.features & feature::kMtu) != 0) != (state.mtu != 0))
+        return fail_input("network interface {}: the saved state is that of no network interface", config.id);
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<NetDevice>> NetDevice::create(const Config& config, std::vector<Tap> taps,
+                                                     io::Engine& engine, const std::optional<State>& state) {
+    HAKO_TRY(check_config(config, taps.size()));
+    if (state) HAKO_TRY(check_state(config, *state));
+    const State fresh{.features = offered(config),
+                      .mac = config.mac.value_or(default_mac(config.id, config.tap)),
+                      .mtu = config.mtu};
+    return std::unique_ptr<NetDevice>(new NetDevice(config, std::move(taps), engine, state.value_or(fresh)));
+}
+
+NetDevice::NetDevice(const Config& config, std::vector<Tap> taps, io::Engine& engine, const State& state)
+    : config_(config),
+      taps_(std::move(taps)),
+      engine_(engine),
+      features_(state.features),
+      mac_(state.mac),
+      mtu_(state.mtu),
+      queue_sizes_(std::size_t{2} * config.queue_pairs, config.queue_size) {
+    queue_sizes_.push_back(kControlQueueSize);
+    metrics_ = std::make_unique<QueueMetrics[]>(queue_sizes_.size());
+    backend_.name = taps_.front().name();
+    backend_.link_up = state.link_up;
+    backend_.queue_pairs = state.queue_pairs;
+    backend_.guest_offloads = state.guest_offloads;
+    engine_.run_sync([&] {
+        for (std::size_t i = 0; i < taps_.size(); ++i)
+            backend_.pairs[i].tap = engine_.register_file(taps_[i].fd());
+    });
+}
+
+NetDevice::~NetDevice() {
+    reset();
+    engine_.run_sync([&] {
+        for (const Pair& pair : backend_.pairs)
+            engine_.unregister_file(pair.tap);
+    });
+}
+
+void NetDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
+    ConfigSpace space{};
+    space.mac = mac_;
+    space.status = backend_.link_up.load(std::memory_order_relaxed) ? kStatusLinkUp : std::uint16_t{0};
+    space.max_virtqueue_pairs = config_.queue_pairs;
+    space.mtu = mtu_;
+    std::ranges::fill(data, std::byte{0});
+    if (offset >= sizeof space) return;
+    const auto bytes = std::as_bytes(std::span(&space, 1)).subspan(offset);
+    std::ranges::copy(bytes.first(std::min(bytes.size(), data.size())), data.begin());
+}
+
+void NetDevice::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*data*/) {
+    // Nothing there is the driver's to write (virtio 1.3, 5.1.4).
+}
+
+// Without MQ the control queue is the third, whatever there is beyond it (virtio 1.3, 5.1.2).
+std::size_t NetDevice::control_index(std::uint64_t negotiated) const {
+    return (negotiated & feature::kMultiQueue) != 0 ? std::size_t{2} * config_.queue_pairs : 2;
+}
+
+Result<> NetDevice::activate(const Activation& activation) {
+    if (!queues_.empty()) return fail_host("network interface {} is active already", config_.id);
+    const std::size_t count = std::min(activation.queues.size(), queue_sizes_.size());
+    const std::size_t control = control_index(activation.features);
+    std::vector<std::unique_ptr<QueueWorker>> queues(count);
+    std::vector<RxQueue*> receivers(config_.queue_pairs, nullptr);
+    for (std::size_t i = 0; i < count; ++i) {
+        const QueueConfig& config = activation.queues[i];
+        if (!config.enabled || i > control) continue;
+        if (config.size > queue_sizes_[i] || i >= activation.kicks.size())
+            return fail_input("network interface {}: queue {} has size {}, more than was offered", config_.id,
+                              i, config.size);
+        const QueuePosition position =
+            i < activation.positions.size() ? activation.positions[i] : QueuePosition{};
+        Queue queue = HAKO_TRY_WRAP(Queue::create(activation.memory, config, activation.features, position),
+                                    "network interface {}, queue {}", config_.id, i);
+        const QueueSetup setup{.index = static_cast<std::uint16_t>(i),
+                               .engine = engine_,
+                               .memory = activation.memory,
+                               .hooks = activation.hooks,
+                               .backend = backend_,
+                               .metrics = metrics_[i],
+                               .features = activation.features};
+        if (i == control) {
+            if ((activation.features & feature::kControlQueue) != 0)
+                queues[i] = std::make_unique<ControlQueue>(
+                    setup, std::move(queue), static_cast<ControlActions&>(*this), config_.queue_pairs);
+        } else if (i % 2 == 0) {
+            auto receiver = std::make_unique<RxQueue>(setup, std::move(queue), backend_.pairs[i / 2]);
+            receivers[i / 2] = receiver.get();
+            queues[i] = std::move(receiver);
+        } else {
+            queues[i] = std::make_unique<TxQueue>(setup, std::move(queue), backend_.pairs[i / 2]);
+        }
+    }
+    // A driver that starts anew has one pair and all offloads it negotiated; a restored one has what it
+    // chose.
+    const bool restored = !activation.positions.empty();
+    const std::uint16_t pairs = restored ? backend_.queue_pairs.load() : std::uint16_t{1};
+    const std::uint64_t offloads =
+        restored ? backend_.guest_offloads.load() : initial_guest_offloads(activation.features);
+    queues_ = std::move(queues);
+    receivers_ = std::move(receivers);
+    hooks_ = &activation.hooks;
+    const Result<> ready = engine_.run_sync([&]() -> Result<> {
+        backend_.broken = false;
+        HAKO_TRY(try_guest_offloads(offloads));
+        HAKO_TRY(try_queue_pairs(pairs));
+        return {};
+    });
+    if (!ready) {
+        queues_.clear();  // none was started
+        receivers_.clear();
+        hooks_ = nullptr;
+        return ready;
+    }
+    engine_.run_sync([&] {
+        for (std::size_t i = 0; i < queues_.size(); ++i) {
+            if (queues_[i]) queues_[i]->start(activation.kicks[i].fd(), paused_);
+        }
+        for (std::size_t i = 0; i < pairs; ++i) {
+            if (receivers_[i] != nullptr) receivers_[i]->read_tap(true);
+        }
+    });
+    return {};
+}
+
+/// Calls `action(queue, latch)` for each queue on the io thread and waits for as many counts on the latch.
+template <typename Action>
+void NetDevice::quiesce(Action action) {
+    std::latch idle(std::ranges::count_if(queues_, [](const auto& queue) { return queue != nullptr; }));
+    engine_.run_sync([&] {
+        for (const auto& queue : queues_) {
+            if (queue) action(*queue, idle);
+        }
+    });
+    idle.wait();
+    // One more round on the io thread: it has let go of the latch and the queues then.
+    engine_.run_sync([&] {
+        for (const auto& queue : queues_) {
+            if (queue) engine_.unschedule(*queue);
+        }
+    });
+}
+
+void NetDevice::reset() {
+    if (queues_.empty()) return;
+    quiesce([](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
+    queues_.clear();
+    receivers_.clear();
+    hooks_ = nullptr;
+    engine_.run_sync([&] {
+        for (Pair& pair : backend_.pairs)
+            pair.active = false;
+    });
+    backend_.queue_pairs = 1;
+    backend_.guest_offloads = 0;
+}
+
+void NetDevice::pause() {
+    paused_ = true;
+    quiesce([](QueueWorker& queue, std::latch& idle) { queue.drain(idle); });
+}
+
+void NetDevice::resume() {
+    paused_ = false;
+    engine_.run_sync([&] {
+        for (const auto& queue : queues_) {
+            if (queue) queue->resume();
+        }
+    });
+}
+
+std::vector<QueuePosition> NetDevice::queue_positions() const {
+    std::vector<QueuePosition> positions;
+    engine_.run_sync([&] {
+        for (const auto& queue : queues_)
+            positions.push_back(queue ? queue->position() : QueuePosition{});
+    });
+    return positions;
+}
+
+void NetDevice::set_link(bool up) {
+    if (backend_.link_up.exchange(up, std::memory_order_relaxed) == up) return;
+    if (TransportHooks* hooks = hooks_.load(); hooks != nullptr) hooks->config_changed();
+}
+
+State NetDevice::state() const {
+    return {.features = features_,
+            .mac = mac_,
+            .mtu = mtu_,
+            .link_up = backend_.link_up.load(std::memory_order_relaxed),
+            .queue_pairs = backend_.queue_pairs.load(std::memory_order_relaxed),
+            .guest_offloads = backend_.guest_offloads.load(std::memory_order_relaxed)};
+}
+
+Metrics NetDevice::metrics(std::uint16_t queue) const {
+    return queue < queue_sizes_.size() ? metrics_[queue].values() : Metrics{};
+}
+
+Result<> NetDevice::try_queue_pairs(std::uint16_t pairs) {
+    // The taps to be used first: when one cannot be had nothing has changed.
+    for (std::size_t i = 0; i < pairs; ++i)
+        HAKO_TRY(taps_[i].set_attached(true));
+    for (std::size_t i = 0; i < pairs; ++i)
+        backend_.pairs[i].active = true;
+    for (std::size_t i = pairs; i < taps_.size(); ++i) {
+        backend_.pairs[i].active = false;
+        if (receivers_[i] != nullptr) receivers_[i]->read_tap(false);
+        // What the host sends to a queue that stays attached is lost; all else works.
+        if (const auto detached = taps_[i].set_attached(false); !detached)
+            backend_.log.warn("network interface {}: {}", config_.id, detached.error().text());
+    }
+    backend_.queue_pairs = pairs;
+    return {};
+}
+
+Result<> NetDevice::try_guest_offloads(std::uint64_t offloads) {
+    HAKO_TRY(taps_.front().set_offloads(offloads));  // those of the interface, whichever queue is asked
+    backend_.guest_offloads = offloads;
+    return {};
+}
+
+bool NetDevice::set_queue_pairs(std::uint16_t pairs) {
+    const std::uint16_t before = backend_.queue_pairs;
+    const auto set = try_queue_pairs(pairs);
+    if (!set) backend_.log.warn("network interface {}: {}", config_.id, set.error().text());
+    for (std::size_t i = before; i < backend_.queue_pairs; ++i) {
+        if (receivers_[i] != nullptr) receivers_[i]->read_tap(true);
+    }
+    return set.has_value();
+}
+
+bool NetDevice::set_guest_offloads(std::uint64_t offloads) {
+    const auto set = try_guest_offloads(offloads);
+    if (!set) backend_.log.warn("network interface {}: {}", config_.id, set.error().text());
+    return set.has_value();
+}
+
+}  // namespace hako::virtio::net

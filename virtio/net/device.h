@@ -1,0 +1,90 @@
+// virtio-net (virtio 1.3, 5.1): a network interface whose packets go through taps on an io engine.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "virtio/device.h"
+#include "virtio/io/engine.h"
+#include "virtio/net/backend.h"
+#include "virtio/net/config.h"
+#include "virtio/net/control_queue.h"
+#include "virtio/net/metrics.h"
+#include "virtio/net/state.h"
+#include "virtio/net/tap.h"
+
+namespace hako::virtio::net {
+
+class QueueWorker;
+class RxQueue;
+
+/// One interface. All its queues are served by one engine.
+///
+/// Queue 2N receives, 2N+1 transmits; the control queue comes last. A pause() holds whatever comes after it,
+/// an activate() too: a restored device may be activated while paused.
+class NetDevice final : public Device, private ControlActions {
+  public:
+    /// `taps`: one for each queue pair. `state`: as saved by state(), on restore. The engine must outlive the
+    /// device.
+    static Result<std::unique_ptr<NetDevice>> create(const Config& config, std::vector<Tap> taps,
+                                                     io::Engine& engine,
+                                                     const std::optional<State>& state = std::nullopt);
+    NetDevice(const NetDevice&) = delete;
+    NetDevice& operator=(const NetDevice&) = delete;
+    ~NetDevice() override;
+
+    [[nodiscard]] DeviceType type() const override { return DeviceType::kNet; }
+    [[nodiscard]] std::uint64_t features() const override { return features_; }
+    [[nodiscard]] std::span<const std::uint16_t> queue_max_sizes() const override { return queue_sizes_; }
+
+    void read_config(std::uint32_t offset, std::span<std::byte> data) override;
+    void write_config(std::uint32_t offset, std::span<const std::byte> data) override;
+
+    Result<> activate(const Activation& activation) override;
+    void reset() override;
+    void pause() override;
+    void resume() override;
+    [[nodiscard]] std::vector<QueuePosition> queue_positions() const override;
+
+    /// Plugs the cable in or out, and tells the driver. While it is out packets are dropped both ways.
+    void set_link(bool up);
+
+    /// All of the device's own state; what the driver negotiated is the transport's.
+    [[nodiscard]] State state() const;
+    /// Counted since construction. Any thread.
+    [[nodiscard]] Metrics metrics(std::uint16_t queue) const;
+    [[nodiscard]] const std::string& id() const { return config_.id; }
+    /// To be taken over by the machine's next life once the device is reset.
+    [[nodiscard]] std::vector<Tap>& taps() { return taps_; }
+
+  private:
+    NetDevice(const Config& config, std::vector<Tap> taps, io::Engine& engine, const State& state);
+    template <typename Action>
+    void quiesce(Action action);
+    [[nodiscard]] std::size_t control_index(std::uint64_t negotiated) const;
+    Result<> try_queue_pairs(std::uint16_t pairs);
+    Result<> try_guest_offloads(std::uint64_t offloads);
+
+    // ControlActions, on the io thread.
+    bool set_queue_pairs(std::uint16_t pairs) override;
+    bool set_guest_offloads(std::uint64_t offloads) override;
+
+    const Config config_;
+    std::vector<Tap> taps_;
+    io::Engine& engine_;
+    const std::uint64_t features_;
+    const Mac mac_;
+    const std::uint16_t mtu_;
+    std::vector<std::uint16_t> queue_sizes_;
+    Backend backend_;
+    std::unique_ptr<QueueMetrics[]> metrics_;
+    std::vector<std::unique_ptr<QueueWorker>> queues_;  ///< while active; null where the driver enabled none
+    std::vector<RxQueue*> receivers_;                   ///< of them, by pair
+    std::atomic<TransportHooks*> hooks_{nullptr};       ///< while active
+    bool paused_ = false;
+};
+
+}  // namespace hako::virtio::net

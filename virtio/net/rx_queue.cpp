@@ -1,0 +1,185 @@
+#include "virtio/net/rx_queue.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace hako::virtio::net {
+
+RxQueue::RxQueue(const QueueSetup& setup, Queue queue, Pair& pair)
+    : QueueWorker(setup, std::move(queue)),
+      pair_(pair),
+      watch_(setup.engine, *this),
+      memory_(std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes)),
+      first_(kMaxQueueSize),
+      next_(kMaxQueueSize),
+      parts_(queue_.size()) {
+    for (std::size_t i = 0; i < kSlots; ++i) {
+        slots_[i].queue = this;
+        slots_[i].data = memory_.get() + i * kSlotBytes;
+        free_[free_count_++] = &slots_[i];
+    }
+}
+
+void RxQueue::read_tap(bool on) {
+    if (on) {
+        watch_.start(pair_.tap);
+    } else {
+        watch_.stop();
+    }
+}
+
+void RxQueue::serve() {
+    // Packets that were read already would be lost to a migration: draining delivers them.
+    if (running() || draining()) deliver_held();
+    // While the driver has no room, packets wait in the tap, which drops them when it is full.
+    if (running() && pair_.active && !pair_.gone && watch_.ready() && reads_ == 0 && held_count_ == 0) read();
+}
+
+void RxQueue::read() {
+    burst_full_ = true;
+    for (std::size_t left = std::min(burst_, free_count_); left > 0; --left) {
+        Slot& slot = *free_[--free_count_];
+        io_uring_sqe& entry = setup_.engine.prepare(&slot);
+        io_uring_prep_read(&entry, pair_.tap.fd, slot.data, kSlotBytes, 0);
+        slot.rw_flags = pair_.rw_flags;
+        entry.rw_flags = slot.rw_flags;
+        entry.flags |= pair_.tap.sqe_flags();
+        ++reads_;
+    }
+}
+
+void RxQueue::completed(Slot& slot, std::int32_t result) {
+    --reads_;
+    setup_.engine.schedule(*this);
+    // The reads of a burst are done one after another as they are submitted: packets keep their order.
+    if (result > static_cast<std::int32_t>(sizeof(Header))) {
+        slot.length = static_cast<std::uint32_t>(result);
+        held_[(held_first_ + held_count_++) % kSlots] = &slot;
+    } else {
+        free_[free_count_++] = &slot;
+        if (result == -EAGAIN) {
+            burst_full_ = false;
+            watch_.drained();
+        } else if (result > 0) {
+            drop();  // no frame at all
+        } else if (result == -EOPNOTSUPP && slot.rw_flags != 0) {
+            pair_.rw_flags = 0;  // and the next burst reads it
+        } else if (result != -EINTR) {
+            failed(result);
+        }
+    }
+    if (reads_ == 0) burst_ = burst_full_ ? std::min(2 * burst_, kSlots) : std::max(burst_ / 2, kFewReads);
+}
+
+void RxQueue::failed(std::int32_t result) {
+    watch_.drained();
+    // A queue that the driver gave up is detached, and its last reads are refused.
+    if (!pair_.active || pair_.gone) return;
+    // The guest keeps an interface on which nothing arrives, as with a pulled cable; only a new tap helps.
+    pair_.gone = true;
+    watch_.stop();
+    setup_.backend.log.warn("tap {} is gone ({}): its VM goes on without it", setup_.backend.name,
+                            result == 0 ? "closed" : errno_text(-result));
+}
+
+void RxQueue::deliver_held() {
+    queue_.disable_notifications();
+    while (held_count_ > 0) {
+        Slot& slot = *held_[held_first_];
+        if (!setup_.backend.link_up.load(std::memory_order_relaxed)) {
+            drop();
+        } else if (deliver(slot) != Delivery::kDone) {
+            return;
+        }
+        held_first_ = (held_first_ + 1) % kSlots;
+        --held_count_;
+        free_[free_count_++] = &slot;
+    }
+}
+
+RxQueue::Delivery RxQueue::deliver(const Slot& slot) {
+    std::span<const std::byte> left(slot.data, slot.length);
+    const bool mergeable = (setup_.features & feature::kMergeableBuffers) != 0;
+    part_count_ = 0;
+    while (!left.empty()) {
+        if (part_count_ == parts_.size()) {
+            // The whole queue does not hold this packet, and it will not grow.
+            give_back();
+            drop();
+            return Delivery::kDone;
+        }
+        Chain& chain = part_count_ == 0 ? first_ : next_;
+        if (const auto ended = take_chain(chain)) return *ended;
+        const std::uint32_t bytes = fill(chain, left);
+        parts_[part_count_++] = {.head = chain.head(), .bytes = bytes};
+        left = left.subspan(bytes);
+        if (!mergeable && !left.empty()) {
+            // Without merging one chain must hold a packet; this one goes back empty (5.1.6.3.1).
+            queue_.push_used(chain.head(), 0);
+            drop();
+            return Delivery::kDone;
+        }
+    }
+    Header header{};
+    std::memcpy(&header, slot.data, sizeof header);
+    header = received_header(header, static_cast<std::uint16_t>(part_count_), setup_.features);
+    // Its pages were marked dirty when it was filled.
+    [[maybe_unused]] const auto again = fill(first_, std::as_bytes(std::span(&header, 1)));
+    for (const Part& part : std::span(parts_).first(part_count_))
+        queue_.push_used(part.head, part.bytes);
+    setup_.metrics.packets.add(1);
+    setup_.metrics.bytes.add(slot.length - sizeof(Header));
+    return Delivery::kDone;
+}
+
+std::optional<RxQueue::Delivery> RxQueue::take_chain(Chain& chain) {
+    auto popped = queue_.pop(chain);
+    if (popped && !*popped) {
+        // Before give_back(): the kick must come for what is offered beyond the chains taken by now.
+        if (queue_.enable_notifications()) {
+            queue_.disable_notifications();
+            popped = queue_.pop(chain);
+        }
+    }
+    std::string_view fault;
+    if (!popped) {
+        fault = virtio::fault_text(popped.error());
+    } else if (!*popped) {
+        give_back();
+        return Delivery::kNoBuffers;
+    } else if (chain.readable_bytes() != 0) {
+        fault = "a receive buffer is not for the device to write";
+    } else if (chain.writable_bytes() < sizeof(Header)) {
+        fault = "a receive buffer is shorter than the header";
+    }
+    if (fault.empty()) return std::nullopt;
+    if (popped) queue_.forget(chain.head());
+    while (part_count_ > 0)
+        queue_.forget(parts_[--part_count_].head);
+    break_down(fault);
+    return Delivery::kBroken;
+}
+
+std::uint32_t RxQueue::fill(const Chain& chain, std::span<const std::byte> data) {
+    const std::size_t all = data.size();
+    for (const Segment& segment : chain.writable()) {
+        if (data.empty()) break;
+        const auto count = std::min<std::size_t>(segment.length, data.size());
+        std::memcpy(segment.host, data.data(), count);
+        setup_.memory.mark_dirty(segment.address, count);
+        data = data.subspan(count);
+    }
+    return static_cast<std::uint32_t>(all - data.size());
+}
+
+void RxQueue::give_back() {
+    while (part_count_ > 0)
+        queue_.unpop(parts_[--part_count_].head);
+}
+
+void RxQueue::drop() {
+    setup_.metrics.dropped.add(1);
+}
+
+}  // namespace hako::virtio::net

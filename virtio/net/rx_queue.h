@@ -1,0 +1,89 @@
+// A receive queue of a network device at work: packets out of the tap, into the driver's buffers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "virtio/net/protocol.h"
+#include "virtio/net/queue_worker.h"
+#include "virtio/net/tap_watch.h"
+
+namespace hako::virtio::net {
+
+/// Reads land in slots made once and are copied from there. A packet takes as many of the driver's buffers
+/// as it is long, which nobody knows before it was read: reading straight into them would take a queue's
+/// worth of buffers for every read under way and give most back, out of order. So chains are taken when the
+/// packet is there, none is held over a pause, and any mix of buffer sizes is right.
+class RxQueue final : public QueueWorker {
+  public:
+    /// `pair`: of the backend.
+    RxQueue(const QueueSetup& setup, Queue queue, Pair& pair);
+
+    /// Starts or stops to read; the pair's tap queue is attached while it is read.
+    void read_tap(bool on);
+
+  private:
+    static constexpr std::size_t kSlots = 32;
+    static constexpr std::size_t kFewReads = 4;
+    /// A frame with offloads is at most 64 KiB, its link header included or not, and our header.
+    static constexpr std::size_t kSlotBytes = 68 * KiB;
+
+    struct Slot final : io::Completion {
+        void complete(std::int32_t result, std::uint32_t /*flags*/) override {
+            queue->completed(*this, result);
+        }
+
+        RxQueue* queue = nullptr;
+        std::byte* data = nullptr;
+        std::uint32_t length = 0;
+        int rw_flags = 0;
+    };
+    /// A chain that holds a part of the packet under way.
+    struct Part {
+        std::uint16_t head;
+        std::uint32_t bytes;
+    };
+    enum class Delivery {
+        kDone,
+        kNoBuffers,  ///< when the driver offers more it is tried again
+        kBroken,
+    };
+
+    void serve() override;
+    [[nodiscard]] bool busy() const override { return reads_ != 0 || (stopped() && watch_.active()); }
+    void stopping() override { watch_.stop(); }
+
+    void read();
+    void completed(Slot& slot, std::int32_t result);
+    void failed(std::int32_t result);
+    void deliver_held();
+    [[nodiscard]] Delivery deliver(const Slot& slot);
+    /// Takes the next chain, and looks again after asking for a kick. Nothing: none there, or broken.
+    [[nodiscard]] std::optional<Delivery> take_chain(Chain& chain);
+    /// Copies what fits of `data` into the chain; how much that is.
+    [[nodiscard]] std::uint32_t fill(const Chain& chain, std::span<const std::byte> data);
+    void give_back();
+    void drop();
+
+    Pair& pair_;
+    TapWatch watch_;
+    std::unique_ptr<std::byte[]> memory_;  ///< of the slots; untouched, hence unbacked, until one is read to
+    std::array<Slot, kSlots> slots_;
+    std::array<Slot*, kSlots> free_{};
+    std::array<Slot*, kSlots> held_{};  ///< packets not delivered yet, a ring in their order
+    std::size_t free_count_ = 0;
+    std::size_t held_first_ = 0;
+    std::size_t held_count_ = 0;
+    std::size_t reads_ = 0;          ///< under way
+    std::size_t burst_ = kFewReads;  ///< reads to try at once
+    bool burst_full_ = true;         ///< each read of this burst found a packet so far
+    Chain first_;                    ///< gets the header, when the number of parts is known
+    Chain next_;
+    std::vector<Part> parts_;
+    std::size_t part_count_ = 0;
+};
+
+}  // namespace hako::virtio::net

@@ -1,0 +1,21 @@
+// The migratable state of a network device: what its driver saw and chose.
+#pragma once
+
+#include <cstdint>
+
+#include "virtio/net/mac.h"
+
+namespace hako::virtio::net {
+
+struct State {
+    std::uint64_t features = 0;  ///< offered
+    Mac mac{};
+    std::uint16_t mtu = 0;             ///< as shown to the driver; 0: not shown
+    bool link_up = true;               ///< configuration field `status`
+    std::uint16_t queue_pairs = 1;     ///< in use (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET)
+    std::uint64_t guest_offloads = 0;  ///< in use (VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET)
+
+    bool operator==(const State&) const = default;
+};
+
+}  // namespace hako::virtio::net

@@ -1,0 +1,52 @@
+// A transmit queue of a network device at work: the driver's packets, into the tap.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "virtio/net/protocol.h"
+#include "virtio/net/queue_worker.h"
+
+namespace hako::virtio::net {
+
+/// Packets go to the tap from guest memory, header and all: the kernel copies the header once, checks it
+/// and refuses what it does not like. Slots are made once, one for each descriptor.
+class TxQueue final : public QueueWorker {
+  public:
+    /// `pair`: of the backend.
+    TxQueue(const QueueSetup& setup, Queue queue, Pair& pair);
+
+  private:
+    /// I/O vectors that fit into the slot itself (Linux sends up to 19); more go to the slot's share of
+    /// long_vectors_.
+    static constexpr std::size_t kInlineVectors = 20;
+
+    struct Slot final : io::Completion {
+        void complete(std::int32_t result, std::uint32_t /*flags*/) override {
+            queue->completed(*this, result);
+        }
+
+        TxQueue* queue = nullptr;
+        const iovec* vectors = nullptr;
+        std::uint32_t vector_count = 0;
+        std::uint16_t head = 0;
+        int rw_flags = 0;
+        std::array<iovec, kInlineVectors> inline_vectors;
+    };
+
+    void serve() override;
+    void begin();
+    void submit(Slot& slot);
+    void completed(Slot& slot, std::int32_t result);
+
+    Pair& pair_;
+    Chain chain_;
+    std::vector<Slot> slots_;
+    std::unique_ptr<iovec[]> long_vectors_;  ///< untouched, hence unbacked, until a slot needs its share
+};
+
+}  // namespace hako::virtio::net
