@@ -15,7 +15,8 @@ ControlQueue::ControlQueue(const QueueSetup& setup, Queue queue, ControlActions&
     : QueueWorker(setup, std::move(queue)), actions_(actions), max_pairs_(max_pairs), chain_(kMaxQueueSize) {}
 
 void ControlQueue::serve() {
-    for (int left = kBatch; left > 0 && running(); --left) {
+    for (int left = kBatch; left > 0; --left) {
+        if (!running()) return;  // an answer may have broken the device
         const auto popped = queue_.pop(chain_);
         if (!popped) return break_down(virtio::fault_text(popped.error()));
         if (*popped) {

@@ -16,6 +16,7 @@ void QueueWorker::start(int kick, bool paused) {
 void QueueWorker::drain(std::latch& idle) {
     mode_ = Mode::kPaused;
     idle_ = &idle;
+    cancel_waiting();
     setup_.engine.schedule(*this);
 }
 
@@ -28,6 +29,7 @@ void QueueWorker::stop(std::latch& idle) {
     mode_ = Mode::kStopped;
     idle_ = &idle;
     doorbell_.stop();
+    cancel_waiting();
     stopping();
     setup_.engine.schedule(*this);
 }

@@ -49,6 +49,8 @@ class QueueWorker : public io::BatchWork {
     virtual void serve() = 0;
     /// Whether something of this queue is still with the kernel.
     [[nodiscard]] virtual bool busy() const { return queue_.in_flight() != 0; }
+    /// Calls back what waits in the kernel for others, since nothing of the guest's will end it.
+    virtual void cancel_waiting() {}
     virtual void stopping() {}
 
     [[nodiscard]] bool running() const { return mode_ == Mode::kRunning && !setup_.backend.broken; }

@@ -45,12 +45,23 @@ void RxQueue::read() {
         slot.rw_flags = pair_.rw_flags;
         entry.rw_flags = slot.rw_flags;
         entry.flags |= pair_.tap.sqe_flags();
+        slot.reading = true;
         ++reads_;
+    }
+}
+
+/// Where the kernel's taps do not know RWF_NOWAIT (before Linux 6.4), io_uring makes a read wait for the next
+/// packet.
+void RxQueue::cancel_waiting() {
+    for (Slot& slot : slots_) {
+        if (slot.reading)
+            io_uring_prep_cancel(&setup_.engine.prepare(nullptr), static_cast<io::Completion*>(&slot), 0);
     }
 }
 
 void RxQueue::completed(Slot& slot, std::int32_t result) {
     --reads_;
+    slot.reading = false;
     setup_.engine.schedule(*this);
     // The reads of a burst are done one after another as they are submitted: packets keep their order.
     if (result > static_cast<std::int32_t>(sizeof(Header))) {
@@ -61,6 +72,8 @@ void RxQueue::completed(Slot& slot, std::int32_t result) {
         if (result == -EAGAIN) {
             burst_full_ = false;
             watch_.drained();
+        } else if (result == -ECANCELED) {
+            burst_full_ = false;
         } else if (result > 0) {
             drop();  // no frame at all
         } else if (result == -EOPNOTSUPP && slot.rw_flags != 0) {

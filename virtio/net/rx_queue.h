@@ -40,6 +40,7 @@ class RxQueue final : public QueueWorker {
         std::byte* data = nullptr;
         std::uint32_t length = 0;
         int rw_flags = 0;
+        bool reading = false;
     };
     /// A chain that holds a part of the packet under way.
     struct Part {
@@ -54,6 +55,7 @@ class RxQueue final : public QueueWorker {
 
     void serve() override;
     [[nodiscard]] bool busy() const override { return reads_ != 0 || (stopped() && watch_.active()); }
+    void cancel_waiting() override;
     void stopping() override { watch_.stop(); }
 
     void read();
