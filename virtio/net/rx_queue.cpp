@@ -50,8 +50,7 @@ void RxQueue::read() {
     }
 }
 
-/// Where the kernel's taps do not know RWF_NOWAIT (before Linux 6.4), io_uring makes a read wait for the next
-/// packet.
+/// Where a tap does not know RWF_NOWAIT (Linux 6.1), io_uring makes a read wait for the next packet.
 void RxQueue::cancel_waiting() {
     for (Slot& slot : slots_) {
         if (slot.reading)
