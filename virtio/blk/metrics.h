@@ -1,8 +1,9 @@
 // What a block device's queue did, counted by its io thread and read from anywhere.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include "virtio/metric_counter.h"
 
 namespace hako::virtio::blk {
 
@@ -20,16 +21,6 @@ struct Metrics {
 
     Metrics& operator+=(const Metrics& other);
     bool operator==(const Metrics&) const = default;
-};
-
-/// One counter: a single thread writes, any thread reads.
-class MetricCounter {
-  public:
-    void add(std::uint64_t n) { value_.store(get() + n, std::memory_order_relaxed); }
-    [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
-  private:
-    std::atomic<std::uint64_t> value_{0};
 };
 
 /// The live counters of one queue.
