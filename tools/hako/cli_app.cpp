@@ -50,6 +50,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
           "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "
           "queue_size=N id=TEXT; write a comma in a path as \",,\"");
+    value(*run, "--rng", rng, "off|rate=SIZE/s[,burst=SIZE]", kHardware,
+          "no entropy device, or how many of the host's random bytes the guest gets (default: as many as it "
+          "wants)");
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 

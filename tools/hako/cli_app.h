@@ -24,7 +24,7 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, serial, cloud_init, shutdown_timeout;
+    Values kernel, initrd, cmdline, cpus, memory, disk, rng, serial, cloud_init, shutdown_timeout;
     bool check = false;
     bool no_reboot = false;
     int verbosity = 0;

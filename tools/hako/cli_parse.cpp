@@ -12,6 +12,7 @@
 #include "tools/hako/cli_memory.h"
 #include "tools/hako/cli_nearest.h"
 #include "tools/hako/cli_number.h"
+#include "tools/hako/cli_rng.h"
 #include "tools/hako/cli_seed.h"
 #include "tools/hako/cli_serial.h"
 
@@ -61,6 +62,8 @@ Result<Command> run_command(const App& app) {
     if (const std::string* value = HAKO_TRY(single("--memory", app.memory)))
         machine.memory = HAKO_TRY(parse_memory(*value));
     machine.disks = HAKO_TRY(parse_disks(app.disk));
+    if (const std::string* value = HAKO_TRY(single("--rng", app.rng)))
+        machine.rng = HAKO_TRY(parse_rng(*value));
     machine.serial.mode = console::Mode::kTty;
     if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
         machine.serial = HAKO_TRY(parse_serial(*value));

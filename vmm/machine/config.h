@@ -8,6 +8,7 @@
 
 #include "devices/console/config.h"
 #include "virtio/blk/config.h"
+#include "virtio/rng/config.h"
 #include "vmm/boot/config.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/seed/config.h"
@@ -27,6 +28,8 @@ struct MachineConfig {
     CpuConfig cpus;
     MemoryConfig memory;
     std::vector<virtio::blk::Config> disks;
+    /// On by default: a guest needs entropy from its first moment.
+    std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
     console::Config serial;
     std::optional<seed::Config> cloud_init;
 };

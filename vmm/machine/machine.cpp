@@ -77,6 +77,8 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
         HAKO_TRY_WRAP(add_block(seed, std::move(*resources.seed)), "cloud-init seed");
         has_seed_ = true;
     }
+    // Last, so that the disks keep their PCI addresses with and without it.
+    if (config.rng) HAKO_TRY_WRAP(add_rng(*config.rng), "entropy device (--rng off leaves it out)");
 
     const acpi::AcpiConfig acpi{
         .vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
@@ -93,19 +95,43 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
 }
 
 Result<> Machine::add_block(const virtio::blk::Config& config, virtio::blk::Disk disk) {
-    if (!engine_) engine_ = HAKO_TRY(virtio::io::Engine::create());
-    auto device = HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *engine_));
+    virtio::io::Engine* const io = HAKO_TRY(engine());
+    auto device = HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *io));
     virtio::blk::BlockDevice* const block = device.get();
-    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
-    auto transport = HAKO_TRY(virtio::PciTransport::create(config.id, std::move(device), services));
-    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
-    blocks_.push_back({block, std::move(transport), address});
+    Slot slot = HAKO_TRY(plug(config.id, std::move(device)));
+    blocks_.push_back({std::move(slot), block});
     return {};
+}
+
+Result<> Machine::add_rng(const virtio::rng::Config& config) {
+    virtio::io::Engine* const io = HAKO_TRY(engine());
+    auto device = HAKO_TRY(virtio::rng::EntropyDevice::create(config, *io));
+    rng_ = HAKO_TRY(plug(config.id, std::move(device)));
+    return {};
+}
+
+Result<virtio::io::Engine*> Machine::engine() {
+    if (!engine_) engine_ = HAKO_TRY(virtio::io::Engine::create());
+    return engine_.get();
+}
+
+Result<Machine::Slot> Machine::plug(const std::string& id, std::unique_ptr<virtio::Device> device) {
+    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
+    auto transport = HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services));
+    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
+    return Slot{std::move(transport), address};
+}
+
+/// The guest is done with the device: nothing of it is in flight afterwards.
+void Machine::unplug(Slot& slot) {
+    if (const auto removed = bridge_->remove(slot.address); !removed) log_error("{}", removed.error().text());
+    slot.transport->device().reset();
 }
 
 void Machine::resume() {
     for (const BlockSlot& slot : blocks_)
         slot.transport->resume();
+    if (rng_) rng_->transport->resume();
     cpus_->resume();
 }
 
@@ -113,6 +139,7 @@ void Machine::pause() {
     cpus_->pause();
     for (const BlockSlot& slot : blocks_)
         slot.transport->pause();
+    if (rng_) rng_->transport->pause();
 }
 
 HostResources Machine::stop() {
@@ -120,9 +147,7 @@ HostResources Machine::stop() {
     cpus_.reset();
     HostResources resources;
     for (BlockSlot& slot : blocks_) {
-        if (const auto removed = bridge_->remove(slot.address); !removed)
-            log_error("{}", removed.error().text());
-        slot.device->reset();
+        unplug(slot);
         if (has_seed_ && &slot == &blocks_.back()) {
             resources.seed = std::move(slot.device->disk());
         } else {
@@ -131,6 +156,8 @@ HostResources Machine::stop() {
         slot.transport.reset();
     }
     blocks_.clear();
+    if (rng_) unplug(*rng_);
+    rng_.reset();
     return resources;
 }
 

@@ -14,6 +14,7 @@
 #include "virtio/blk/device.h"
 #include "virtio/io/engine.h"
 #include "virtio/pci/transport.h"
+#include "virtio/rng/device.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
@@ -66,17 +67,23 @@ class Machine final : private PlatformEvents {
     void refresh_disks();
 
   private:
-    /// A block device in its PCI slot. The transport owns the device.
-    struct BlockSlot {
-        virtio::blk::BlockDevice* device;
+    /// A virtio device in its PCI slot. The transport owns the device.
+    struct Slot {
         std::unique_ptr<virtio::PciTransport> transport;
         pci::Bdf address;
+    };
+    struct BlockSlot : Slot {
+        virtio::blk::BlockDevice* device;
     };
 
     Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end);
     Result<> build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
                    HostResources resources, console::Sink* serial);
     Result<> add_block(const virtio::blk::Config& config, virtio::blk::Disk disk);
+    Result<> add_rng(const virtio::rng::Config& config);
+    Result<virtio::io::Engine*> engine();
+    Result<Slot> plug(const std::string& id, std::unique_ptr<virtio::Device> device);
+    void unplug(Slot& slot);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.
@@ -100,6 +107,7 @@ class Machine final : private PlatformEvents {
     std::unique_ptr<virtio::io::Engine> engine_;  ///< made for the first device that needs it
     std::vector<BlockSlot> blocks_;               ///< in the order of MachineConfig::disks, then the seed
     bool has_seed_ = false;
+    std::optional<Slot> rng_;
     std::optional<Cpus> cpus_;
 };
 
