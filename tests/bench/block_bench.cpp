@@ -78,7 +78,7 @@ class Transport final : public virtio::TransportHooks {
 
 /// Random reads through the whole of virtio-blk.
 Result<Outcome> run_virtio(const Options& options) {
-    auto engine = HAKO_TRY(virtio::io::Engine::create());
+    auto engine = HAKO_TRY(io::Engine::create());
     auto memory = HAKO_TRY(GuestMemory::create({.size = 16 * MiB}));
     virtio::blk::Config config{.id = "bench", .path = options.path};
     if (options.buffered) config.direct = false;
@@ -140,7 +140,7 @@ Result<Outcome> run_virtio(const Options& options) {
     if (!run(warm_up)) return fail_host("requests failed or got stuck");
 
     const std::uint64_t allocations = bench::allocations();
-    const virtio::io::EngineCounters before = engine->counters();
+    const io::EngineCounters before = engine->counters();
     const std::uint64_t interrupts = device->metrics(0).interrupts;
     const auto start = Clock::now();
     if (!run(warm_up + options.requests)) return fail_host("requests failed or got stuck");

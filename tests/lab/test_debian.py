@@ -50,6 +50,7 @@ def test_the_guest_sees_what_was_configured(quick, kernel, cpus):
     assert section(outcome.console, "cpus") == str(cpus)
     pci = section(outcome.console, "pci")
     assert pci.count("[1af4:1042]") == 2, pci
+    assert pci.splitlines()[-1].count("[1af4:1044]") == 1, pci  # entropy, behind the disks
     blocks = dict(line.split(maxsplit=1) for line in section(outcome.console, "blocks").splitlines())
     assert blocks["vdb"].split() == [str(64 << 20), "1"], blocks
     assert blocks["vda"].split()[1] == "0", blocks

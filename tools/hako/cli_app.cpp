@@ -53,6 +53,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--net", net, "tap=NAME|fd=N", kHardware,
           "network interface on a tap or on open taps (one fd= for each queue), repeatable; further keys: "
           "mac=ADDRESS mtu=N queues=N id=TEXT");
+    value(*run, "--rng", rng, "off|rate=SIZE/s[,burst=SIZE]", kHardware,
+          "no entropy device, or how many of the host's random bytes the guest gets (default: as many as it "
+          "wants)");
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 

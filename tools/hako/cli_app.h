@@ -24,7 +24,7 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, serial, cloud_init, shutdown_timeout;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, shutdown_timeout;
     bool check = false;
     bool no_reboot = false;
     int verbosity = 0;

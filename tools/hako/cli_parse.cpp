@@ -13,6 +13,7 @@
 #include "tools/hako/cli_nearest.h"
 #include "tools/hako/cli_net.h"
 #include "tools/hako/cli_number.h"
+#include "tools/hako/cli_rng.h"
 #include "tools/hako/cli_seed.h"
 #include "tools/hako/cli_serial.h"
 
@@ -66,6 +67,8 @@ Result<Command> run_command(const App& app) {
     if (machine.disks.size() + machine.nets.size() > kMaxDisks)
         return fail_input("--disk and --net are given {} times: a VM has at most {} devices",
                           machine.disks.size() + machine.nets.size(), kMaxDisks);
+    if (const std::string* value = HAKO_TRY(single("--rng", app.rng)))
+        machine.rng = HAKO_TRY(parse_rng(*value));
     machine.serial.mode = console::Mode::kTty;
     if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
         machine.serial = HAKO_TRY(parse_serial(*value));

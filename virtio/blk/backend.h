@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "virtio/blk/disk.h"
-#include "virtio/io/engine.h"
+#include "vmm/io/engine.h"
 
 namespace hako::virtio::blk {
 

@@ -13,7 +13,7 @@
 #include "virtio/blk/metrics.h"
 #include "virtio/blk/state.h"
 #include "virtio/device.h"
-#include "virtio/io/engine.h"
+#include "vmm/io/engine.h"
 
 namespace hako::virtio::blk {
 

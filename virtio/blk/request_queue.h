@@ -13,9 +13,9 @@
 #include "virtio/blk/metrics.h"
 #include "virtio/blk/request.h"
 #include "virtio/device.h"
-#include "virtio/io/engine.h"
-#include "virtio/io/event_watch.h"
 #include "virtio/queue.h"
+#include "vmm/io/engine.h"
+#include "vmm/io/event_watch.h"
 
 namespace hako::virtio::blk {
 

@@ -8,9 +8,9 @@
 #include <cstdint>
 #include <string>
 
-#include "virtio/io/engine.h"
 #include "virtio/net/config.h"
 #include "vmm/base/log.h"
+#include "vmm/io/engine.h"
 
 namespace hako::virtio::net {
 

@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "virtio/device.h"
-#include "virtio/io/engine.h"
 #include "virtio/net/backend.h"
 #include "virtio/net/config.h"
 #include "virtio/net/control_queue.h"
 #include "virtio/net/metrics.h"
 #include "virtio/net/state.h"
 #include "virtio/net/tap.h"
+#include "vmm/io/engine.h"
 
 namespace hako::virtio::net {
 

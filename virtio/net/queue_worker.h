@@ -6,11 +6,11 @@
 #include <string_view>
 
 #include "virtio/device.h"
-#include "virtio/io/engine.h"
-#include "virtio/io/event_watch.h"
 #include "virtio/net/backend.h"
 #include "virtio/net/metrics.h"
 #include "virtio/queue.h"
+#include "vmm/io/engine.h"
+#include "vmm/io/event_watch.h"
 
 namespace hako::virtio::net {
 

@@ -1,7 +1,7 @@
 // Tells when a tap has packets.
 #pragma once
 
-#include "virtio/io/engine.h"
+#include "vmm/io/engine.h"
 
 namespace hako::virtio::net {
 

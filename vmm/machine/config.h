@@ -9,6 +9,7 @@
 #include "devices/console/config.h"
 #include "virtio/blk/config.h"
 #include "virtio/net/config.h"
+#include "virtio/rng/config.h"
 #include "vmm/boot/config.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/seed/config.h"
@@ -29,6 +30,8 @@ struct MachineConfig {
     MemoryConfig memory;
     std::vector<virtio::blk::Config> disks;
     std::vector<virtio::net::Config> nets;
+    /// On by default: a guest needs entropy from its first moment.
+    std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
     console::Config serial;
     std::optional<seed::Config> cloud_init;
 };

@@ -81,6 +81,8 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
     for (std::size_t i = 0; i < config.nets.size(); ++i)
         HAKO_TRY_WRAP(add_net(config.nets[i], std::move(resources.nets[i])), "network interface {}",
                       config.nets[i].id);
+    // Last, so that the others keep their PCI addresses with and without it.
+    if (config.rng) HAKO_TRY_WRAP(add_rng(*config.rng), "entropy device (--rng off leaves it out)");
 
     const acpi::AcpiConfig acpi{
         .vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
@@ -97,25 +99,46 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
 }
 
 Result<> Machine::add_block(const virtio::blk::Config& config, virtio::blk::Disk disk) {
-    if (!engine_) engine_ = HAKO_TRY(virtio::io::Engine::create());
-    auto device = HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *engine_));
+    io::Engine* const io = HAKO_TRY(engine());
+    auto device = HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *io));
     virtio::blk::BlockDevice* const block = device.get();
-    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
-    auto transport = HAKO_TRY(virtio::PciTransport::create(config.id, std::move(device), services));
-    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
-    blocks_.push_back({block, std::move(transport), address});
+    Slot slot = HAKO_TRY(plug(config.id, std::move(device)));
+    blocks_.push_back({std::move(slot), block});
     return {};
 }
 
 Result<> Machine::add_net(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps) {
-    if (!engine_) engine_ = HAKO_TRY(virtio::io::Engine::create());
-    auto device = HAKO_TRY(virtio::net::NetDevice::create(config, std::move(taps), *engine_));
+    io::Engine* const io = HAKO_TRY(engine());
+    auto device = HAKO_TRY(virtio::net::NetDevice::create(config, std::move(taps), *io));
     virtio::net::NetDevice* const net = device.get();
-    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
-    auto transport = HAKO_TRY(virtio::PciTransport::create(config.id, std::move(device), services));
-    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
-    nets_.push_back({net, std::move(transport), address});
+    Slot slot = HAKO_TRY(plug(config.id, std::move(device)));
+    nets_.push_back({std::move(slot), net});
     return {};
+}
+
+Result<> Machine::add_rng(const virtio::rng::Config& config) {
+    io::Engine* const io = HAKO_TRY(engine());
+    auto device = HAKO_TRY(virtio::rng::EntropyDevice::create(config, *io));
+    rng_ = HAKO_TRY(plug(config.id, std::move(device)));
+    return {};
+}
+
+Result<io::Engine*> Machine::engine() {
+    if (!engine_) engine_ = HAKO_TRY(io::Engine::create());
+    return engine_.get();
+}
+
+Result<Machine::Slot> Machine::plug(const std::string& id, std::unique_ptr<virtio::Device> device) {
+    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
+    auto transport = HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services));
+    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
+    return Slot{std::move(transport), address};
+}
+
+/// The guest is done with the device: nothing of it is in flight afterwards.
+void Machine::unplug(Slot& slot) {
+    if (const auto removed = bridge_->remove(slot.address); !removed) log_error("{}", removed.error().text());
+    slot.transport->device().reset();
 }
 
 void Machine::resume() {
@@ -123,6 +146,7 @@ void Machine::resume() {
         slot.transport->resume();
     for (const NetSlot& slot : nets_)
         slot.transport->resume();
+    if (rng_) rng_->transport->resume();
     cpus_->resume();
 }
 
@@ -132,6 +156,7 @@ void Machine::pause() {
         slot.transport->pause();
     for (const NetSlot& slot : nets_)
         slot.transport->pause();
+    if (rng_) rng_->transport->pause();
 }
 
 HostResources Machine::stop() {
@@ -139,9 +164,7 @@ HostResources Machine::stop() {
     cpus_.reset();
     HostResources resources;
     for (BlockSlot& slot : blocks_) {
-        if (const auto removed = bridge_->remove(slot.address); !removed)
-            log_error("{}", removed.error().text());
-        slot.device->reset();
+        unplug(slot);
         if (has_seed_ && &slot == &blocks_.back()) {
             resources.seed = std::move(slot.device->disk());
         } else {
@@ -151,13 +174,13 @@ HostResources Machine::stop() {
     }
     blocks_.clear();
     for (NetSlot& slot : nets_) {
-        if (const auto removed = bridge_->remove(slot.address); !removed)
-            log_error("{}", removed.error().text());
-        slot.device->reset();
+        unplug(slot);
         resources.nets.push_back(std::move(slot.device->taps()));
         slot.transport.reset();
     }
     nets_.clear();
+    if (rng_) unplug(*rng_);
+    rng_.reset();
     return resources;
 }
 

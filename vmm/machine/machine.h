@@ -12,12 +12,13 @@
 #include "devices/pci/host_bridge.h"
 #include "devices/platform_events.h"
 #include "virtio/blk/device.h"
-#include "virtio/io/engine.h"
 #include "virtio/net/device.h"
 #include "virtio/pci/transport.h"
+#include "virtio/rng/device.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
+#include "vmm/io/engine.h"
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
@@ -67,18 +68,17 @@ class Machine final : private PlatformEvents {
     void refresh_disks();
 
   private:
-    /// A block device in its PCI slot. The transport owns the device.
-    struct BlockSlot {
-        virtio::blk::BlockDevice* device;
+    /// A virtio device in its PCI slot. The transport owns the device.
+    struct Slot {
         std::unique_ptr<virtio::PciTransport> transport;
         pci::Bdf address;
     };
+    struct BlockSlot : Slot {
+        virtio::blk::BlockDevice* device;
+    };
 
-    /// A network device in its PCI slot. The transport owns the device.
-    struct NetSlot {
+    struct NetSlot : Slot {
         virtio::net::NetDevice* device;
-        std::unique_ptr<virtio::PciTransport> transport;
-        pci::Bdf address;
     };
 
     Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end);
@@ -86,6 +86,10 @@ class Machine final : private PlatformEvents {
                    HostResources resources, console::Sink* serial);
     Result<> add_block(const virtio::blk::Config& config, virtio::blk::Disk disk);
     Result<> add_net(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps);
+    Result<> add_rng(const virtio::rng::Config& config);
+    Result<io::Engine*> engine();
+    Result<Slot> plug(const std::string& id, std::unique_ptr<virtio::Device> device);
+    void unplug(Slot& slot);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.
@@ -106,10 +110,11 @@ class Machine final : private PlatformEvents {
     std::atomic<bool> ended_{false};
     std::unique_ptr<Platform> platform_;
     std::unique_ptr<pci::HostBridge> bridge_;
-    std::unique_ptr<virtio::io::Engine> engine_;  ///< made for the first device that needs it
-    std::vector<BlockSlot> blocks_;               ///< in the order of MachineConfig::disks, then the seed
+    std::unique_ptr<io::Engine> engine_;  ///< made for the first device that needs it
+    std::vector<BlockSlot> blocks_;       ///< in the order of MachineConfig::disks, then the seed
     bool has_seed_ = false;
     std::vector<NetSlot> nets_;  ///< in the order of MachineConfig::nets
+    std::optional<Slot> rng_;
     std::optional<Cpus> cpus_;
 };
 

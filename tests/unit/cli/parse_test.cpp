@@ -50,6 +50,7 @@ TEST_CASE("a kernel alone makes a machine of defaults") {
     CHECK(command.machine.memory.thp);
     CHECK_FALSE(command.machine.memory.hugepages);
     CHECK(command.machine.disks.empty());
+    CHECK(command.machine.rng == virtio::rng::Config{});
     CHECK(command.machine.serial.mode == console::Mode::kTty);
     CHECK_FALSE(command.cloud_init);
     CHECK_FALSE(command.check);
@@ -72,6 +73,8 @@ TEST_CASE("every option of run reaches its field") {
                                             "a.img",
                                             "--disk",
                                             "b.img",
+                                            "--rng",
+                                            "off",
                                             "--serial",
                                             "off",
                                             "--cloud-init",
@@ -88,6 +91,7 @@ TEST_CASE("every option of run reaches its field") {
     REQUIRE(command.machine.disks.size() == 2);
     CHECK(command.machine.disks[0].path == "a.img");
     CHECK(command.machine.disks[1].path == "b.img");
+    CHECK_FALSE(command.machine.rng);
     CHECK(command.machine.serial.mode == console::Mode::kOff);
     CHECK(command.cloud_init == SeedPaths{.user_data = "u"});
     CHECK(command.check);
@@ -191,6 +195,16 @@ TEST_CASE("the serial port goes to one of four places") {
     CHECK(serial("file=out=1,2.log") == console::Config{.mode = console::Mode::kFile, .path = "out=1,2.log"});
 }
 
+TEST_CASE("the guest gets random bytes at the rate that was given") {
+    const auto bytes = [](const char* text) {
+        return run_command({"--kernel", "k", "--rng", text}).machine.rng.value().limits.bytes;
+    };
+    CHECK(bytes("rate=64K/s") == io::Rate{.per_second = 64 * KiB});
+    CHECK(bytes("rate=1/s") == io::Rate{.per_second = 1});
+    CHECK(bytes("rate=1M/s,burst=2M") == io::Rate{.per_second = 1 * MiB, .burst = 2 * MiB});
+    CHECK_FALSE(run_command({"--kernel", "k", "--rng", "off"}).machine.rng);
+}
+
 TEST_CASE("cloud-init files are told apart by their place or by their key") {
     const auto seed = [](const char* text) {
         return run_command({"--kernel", "k", "--cloud-init", text}).cloud_init;
@@ -278,6 +292,14 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--disk", "a", "--disk", "b,id=_disk0"}, {"ids must differ"}},
         {{"--disk", "a,serial=s", "--disk", "b,serial=s"}, {"serial s is taken by a"}},
         {{"--disk", "a,serial=x", "--disk", "b,id=x"}, {"serial x is taken by a"}},
+        {{"--rng", "on"}, {"--rng on", "KEY=VALUE"}},
+        {{"--rng", "burst=1M"}, {"--rng burst=1M", "rate= is missing"}},
+        {{"--rng", "rate=64K"}, {"rate must be a size a second", "not 64K"}},
+        {{"--rng", "rate=/s"}, {"rate must be a size a second"}},
+        {{"--rng", "rate=0/s"}, {"at least 1/s"}},
+        {{"--rng", "rate=1K/s,burst=0"}, {"burst must be a size above 0"}},
+        {{"--rng", "rate=1K/s,speed=1"}, {"no such key: speed"}},
+        {{"--rng", "off", "--rng", "off"}, {"--rng is given 2 times"}},
         {{"--serial", "file"}, {"--serial file", "tty, file=PATH, pty or off"}},
         {{"--serial", "file="}, {"--serial file="}},
         {{"--serial", "TTY"}, {"--serial TTY"}},

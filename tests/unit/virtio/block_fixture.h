@@ -37,7 +37,7 @@ struct Answer {
 
 class BlockFixture {
   public:
-    BlockFixture(virtio::io::Engine& engine, const blk::Config& config, blk::Disk disk,
+    BlockFixture(io::Engine& engine, const blk::Config& config, blk::Disk disk,
                  const std::optional<blk::State>& state = std::nullopt)
         : transport(config.queues), config_(config) {
         device = blk::BlockDevice::create(config, std::move(disk), engine, state).value();
@@ -45,7 +45,7 @@ class BlockFixture {
             drivers.emplace_back(memory, i == 0 ? GuestAddress{64 * KiB} : drivers.back().end(),
                                  config.queue_size);
     }
-    BlockFixture(virtio::io::Engine& engine, const blk::Config& config)
+    BlockFixture(io::Engine& engine, const blk::Config& config)
         : BlockFixture(engine, config, blk::Disk::open(config).value()) {}
 
     void activate(std::uint64_t without = 0, std::span<const virtio::QueuePosition> positions = {}) {

@@ -1,4 +1,4 @@
-#include "virtio/io/engine.h"
+#include "vmm/io/engine.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -19,10 +19,10 @@
 #include <vector>
 
 #include "tests/unit/virtio/fake_transport.h"
-#include "virtio/io/event_watch.h"
+#include "vmm/io/event_watch.h"
 
 using namespace hako;
-using namespace hako::virtio::io;
+using namespace hako::io;
 
 namespace {
 

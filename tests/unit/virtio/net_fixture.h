@@ -50,13 +50,13 @@ inline constexpr GuestAddress kPackets{2 * MiB};
 
 class NetFixture {
   public:
-    NetFixture(virtio::io::Engine& engine, const net::Config& config, std::vector<net::Tap> taps,
+    NetFixture(io::Engine& engine, const net::Config& config, std::vector<net::Tap> taps,
                const std::optional<net::State>& state = std::nullopt)
         : transport(std::size_t{2} * config.queue_pairs + 1), engine_(engine) {
         device = net::NetDevice::create(config, std::move(taps), engine, state).value();
         make_drivers();
     }
-    explicit NetFixture(virtio::io::Engine& engine, const net::Config& config = nic_config())
+    explicit NetFixture(io::Engine& engine, const net::Config& config = nic_config())
         : NetFixture(engine, config, std::vector<Fd>(), config.queue_pairs) {}
 
     /// Drivers that know of nothing yet, as after a reset.
@@ -170,8 +170,7 @@ class NetFixture {
     std::unique_ptr<net::NetDevice> device;  // goes before the memory and the transport it works on
 
   private:
-    NetFixture(virtio::io::Engine& engine, const net::Config& config, std::vector<Fd> far_ends,
-               std::uint16_t pairs)
+    NetFixture(io::Engine& engine, const net::Config& config, std::vector<Fd> far_ends, std::uint16_t pairs)
         : NetFixture(engine, config, wired_taps(far_ends, pairs)) {
         wires = std::move(far_ends);
     }
@@ -190,7 +189,7 @@ class NetFixture {
         return taps;
     }
 
-    virtio::io::Engine& engine_;
+    io::Engine& engine_;
 };
 
 }  // namespace hako::test

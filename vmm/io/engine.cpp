@@ -1,4 +1,4 @@
-#include "virtio/io/engine.h"
+#include "vmm/io/engine.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -9,10 +9,10 @@
 #include <fstream>
 #include <system_error>
 
-#include "virtio/io/event_watch.h"
 #include "vmm/base/log.h"
+#include "vmm/io/event_watch.h"
 
-namespace hako::virtio::io {
+namespace hako::io {
 namespace {
 
 // Newest first; a kernel that does not know a flag answers EINVAL.
@@ -278,4 +278,4 @@ EngineCounters Engine::counters() const {
             .cqes = cqes_.get()};
 }
 
-}  // namespace hako::virtio::io
+}  // namespace hako::io

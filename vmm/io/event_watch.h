@@ -1,9 +1,9 @@
 // Wakes a piece of batch work whenever an eventfd is signalled: a doorbell in the ring.
 #pragma once
 
-#include "virtio/io/engine.h"
+#include "vmm/io/engine.h"
 
-namespace hako::virtio::io {
+namespace hako::io {
 
 /// A multishot poll on an eventfd. Each signal schedules `work`; nobody reads the counter.
 ///
@@ -34,4 +34,4 @@ class EventWatch final : public Completion {
     bool stopping_ = false;
 };
 
-}  // namespace hako::virtio::io
+}  // namespace hako::io

@@ -1,9 +1,9 @@
-#include "virtio/io/event_watch.h"
+#include "vmm/io/event_watch.h"
 
 #include <poll.h>
 #include <unistd.h>
 
-namespace hako::virtio::io {
+namespace hako::io {
 
 void EventWatch::start(int eventfd) {
     eventfd_ = eventfd;
@@ -37,4 +37,4 @@ void EventWatch::complete(std::int32_t result, std::uint32_t flags) {
     engine_.schedule(work_);
 }
 
-}  // namespace hako::virtio::io
+}  // namespace hako::io

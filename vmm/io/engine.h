@@ -18,7 +18,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/result.h"
 
-namespace hako::virtio::io {
+namespace hako::io {
 
 class EventWatch;
 
@@ -190,4 +190,4 @@ class Engine {
     std::thread::id thread_id_;
 };
 
-}  // namespace hako::virtio::io
+}  // namespace hako::io

@@ -1,0 +1,14 @@
+// The migratable state of an entropy device: what its driver saw. What it gave out is not to be repeated.
+#pragma once
+
+#include <cstdint>
+
+namespace hako::virtio::rng {
+
+struct State {
+    std::uint64_t features = 0;  ///< offered
+
+    bool operator==(const State&) const = default;
+};
+
+}  // namespace hako::virtio::rng
