@@ -1,6 +1,8 @@
 // What the guest may ask of the whole machine through a platform device.
 #pragma once
 
+#include <cstdint>
+
 namespace hako {
 
 /// Called on vCPU threads, from any of them: must not block, and must not take the VM down on the spot.
@@ -12,6 +14,8 @@ class PlatformEvents {
     virtual void reset() = 0;         ///< ACPI reset register, i8042 reset line
     virtual void panicked() = 0;      ///< pvpanic: the guest kernel has panicked
     virtual void crash_loaded() = 0;  ///< pvpanic: it has panicked and goes on into its crash kernel
+    /// ACPI: the guest has let go of a PCI slot (1 to 31) that it was asked to eject.
+    virtual void slot_ejected(std::uint8_t slot) = 0;
 };
 
 }  // namespace hako

@@ -13,7 +13,7 @@ constexpr std::uint8_t kWakeStatus = 0x80;
 Device::Device(IrqLine ged, PlatformEvents& events, const std::optional<State>& state)
     : ged_(std::move(ged)), events_(events), state_(state.value_or(State{})) {
     state_.sleep_status &= kWakeStatus;
-    state_.events &= kEventPowerButton;
+    state_.events &= kEventsAll;
 }
 
 void Device::read(std::uint64_t offset, std::span<std::byte> data) {
@@ -49,10 +49,10 @@ void Device::write(std::uint64_t offset, std::span<const std::byte> data) {
     }
 }
 
-void Device::press_power_button() {
+void Device::raise(std::uint8_t event) {
     {
         const std::lock_guard lock(mutex_);
-        state_.events |= kEventPowerButton;
+        state_.events |= event;
     }
     ged_.pulse();
 }

@@ -20,9 +20,14 @@ inline constexpr std::uint64_t kReset = 2;        ///< FADT RESET_REG
 inline constexpr std::uint64_t kEvents = 3;  ///< hako's own: reading gives the pending events and clears them
 inline constexpr std::uint64_t kPorts = 4;
 
-inline constexpr std::uint8_t kSleepTypeS5 = 5;       ///< \_S5's first element
-inline constexpr std::uint8_t kResetValue = 1;        ///< FADT RESET_VALUE
-inline constexpr std::uint8_t kEventPowerButton = 1;  ///< bit 0 of kEvents
+inline constexpr std::uint8_t kSleepTypeS5 = 5;  ///< \_S5's first element
+inline constexpr std::uint8_t kResetValue = 1;   ///< FADT RESET_VALUE
+
+// Bits of kEvents.
+inline constexpr std::uint8_t kEventPowerButton = 1 << 0;
+inline constexpr std::uint8_t kEventPciSlots = 1 << 1;  ///< PciHotplug's registers have news
+inline constexpr std::uint8_t kEventPciBus = 1 << 2;    ///< PCI functions are gone already
+inline constexpr std::uint8_t kEventsAll = kEventPowerButton | kEventPciSlots | kEventPciBus;
 
 /// Safe from any thread.
 class Device final : public BusDevice {
@@ -34,7 +39,9 @@ class Device final : public BusDevice {
     void write(std::uint64_t offset, std::span<const std::byte> data) override;
 
     /// Asks the guest to shut down in order; what it does about it is its own matter.
-    void press_power_button();
+    void press_power_button() { raise(kEventPowerButton); }
+    /// Sets an event's bit and pulses the generic event device's line.
+    void raise(std::uint8_t event);
 
     [[nodiscard]] State state() const;
 

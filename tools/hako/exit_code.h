@@ -38,7 +38,7 @@ inline constexpr std::array<ExitCodeText, 8> kExitCodes = {{
 
 /// The code of a command that ended with this error.
 constexpr ExitCode exit_code(Fault fault) {
-    return fault == Fault::kInput ? ExitCode::kBadInput : ExitCode::kHostFailure;
+    return fault == Fault::kHost ? ExitCode::kHostFailure : ExitCode::kBadInput;
 }
 
 }  // namespace hako

@@ -41,7 +41,7 @@ Result<> check(const MachineConfig& config) {
 }
 
 /// The control thread's view of one `hako run`: signals, timers, the console, and the machine's lives.
-class Session {
+class Session final : private MachineListener {
   public:
     Session(const cli::RunCommand& command, MachineConfig config)
         : command_(command),
@@ -55,7 +55,7 @@ class Session {
         if (config_.serial.mode == console::Mode::kPty)
             fmt::print(stderr, "hako: the serial port is {}\n", console_->path());
         HostResources resources = HAKO_TRY(HostResources::open(config_));
-        HAKO_TRY(start(std::move(resources)));
+        HAKO_TRY(start(config_, std::move(resources)));
         wait_for_signal();
         watch_disks();
         io_.run();
@@ -66,12 +66,17 @@ class Session {
     }
 
   private:
-    Result<> start(HostResources resources) {
-        console::Sink* const sink = config_.serial.mode == console::Mode::kOff ? nullptr : console_.get();
-        machine_ =
-            HAKO_TRY(Machine::create(config_, std::move(resources), sink, [this](const MachineEnd& end) {
-                boost::asio::post(io_, [this, end] { ended(end); });
-            }));
+    // MachineListener, on vCPU threads.
+    void machine_ended(const MachineEnd& end) override {
+        boost::asio::post(io_, [this, end] { ended(end); });
+    }
+    void slot_ejected(std::uint8_t slot) override {
+        boost::asio::post(io_, [this, slot] { machine_->finish_removal(slot); });
+    }
+
+    Result<> start(MachineConfig config, HostResources resources) {
+        console::Sink* const sink = config.serial.mode == console::Mode::kOff ? nullptr : console_.get();
+        machine_ = HAKO_TRY(Machine::create(std::move(config), std::move(resources), sink, *this));
         if (machine_->serial() != nullptr) console_->start(*machine_->serial());
         log_start();
         machine_->resume();
@@ -103,8 +108,8 @@ class Session {
 
     void reboot() {
         log_info("the guest reboots");
-        HostResources resources = end_life();
-        if (auto started = start(std::move(resources)); !started) {
+        Machine::Legacy legacy = end_life();
+        if (auto started = start(std::move(legacy.config), std::move(legacy.resources)); !started) {
             failure_ = std::move(started).error().wrap("reboot");
             io_.stop();
         }
@@ -112,12 +117,12 @@ class Session {
 
     /// Stops the machine, then the console, so that the guest's last bytes come out and the terminal is given
     /// back before hako says anything on it.
-    HostResources end_life() {
-        HostResources resources;
-        if (machine_) resources = machine_->stop();
+    Machine::Legacy end_life() {
+        Machine::Legacy legacy;
+        if (machine_) legacy = machine_->stop();
         console_->stop();
         machine_.reset();
-        return resources;
+        return legacy;
     }
 
     void wait_for_signal() {

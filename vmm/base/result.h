@@ -11,10 +11,12 @@
 
 namespace hako {
 
-/// Who can mend it. Decides the exit code of `hako run` (and later the HTTP status).
+/// Who can mend it. Decides the exit code of `hako run` and the HTTP status.
 enum class Fault {
-    kInput,  ///< The user's input: arguments, kernel, image. Exit code 2, HTTP 4xx.
-    kHost,   ///< The host or hako itself: no KVM, no memory, an I/O error. Exit code 1, HTTP 5xx.
+    kInput,     ///< The user's input: arguments, kernel, image. Exit code 2, HTTP 400.
+    kMissing,   ///< The user named what is not there. Exit code 2, HTTP 404.
+    kConflict,  ///< The input is good, but not now: an id is taken, the wrong state. Exit code 2, HTTP 409.
+    kHost,      ///< The host or hako itself: no KVM, no memory, an I/O error. Exit code 1, HTTP 500.
 };
 
 /// A chain of causes, outermost first; the last one says what the user can do.
@@ -50,6 +52,16 @@ using Result = std::expected<T, Error>;
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_input(fmt::format_string<Args...> format, Args&&... args) {
     return std::unexpected(Error(Fault::kInput, fmt::format(format, std::forward<Args>(args)...)));
+}
+
+template <typename... Args>
+[[nodiscard]] std::unexpected<Error> fail_missing(fmt::format_string<Args...> format, Args&&... args) {
+    return std::unexpected(Error(Fault::kMissing, fmt::format(format, std::forward<Args>(args)...)));
+}
+
+template <typename... Args>
+[[nodiscard]] std::unexpected<Error> fail_conflict(fmt::format_string<Args...> format, Args&&... args) {
+    return std::unexpected(Error(Fault::kConflict, fmt::format(format, std::forward<Args>(args)...)));
 }
 
 template <typename... Args>

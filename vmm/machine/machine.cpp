@@ -1,5 +1,7 @@
 #include "vmm/machine/machine.h"
 
+#include <algorithm>
+
 #include "vmm/base/log.h"
 #include "vmm/boot/acpi/tables.h"
 #include "vmm/boot/loader.h"
@@ -30,9 +32,8 @@ Result<> require_extensions(const kvm::System& system) {
 
 }  // namespace
 
-Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, HostResources resources,
-                                                 console::Sink* serial,
-                                                 std::function<void(const MachineEnd&)> on_end) {
+Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResources resources,
+                                                 console::Sink* serial, MachineListener& listener) {
     // The kernel first: what is wrong with the input is said before KVM is touched.
     GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
     const boot::BootState boot = HAKO_TRY(boot::load(memory, config.payload));
@@ -44,48 +45,50 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ho
     for (std::uint32_t slot = 0; const MemoryRegion& region : memory.regions())
         HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
 
-    std::unique_ptr<Machine> machine(new Machine(std::move(vm), std::move(memory), std::move(on_end)));
-    HAKO_TRY(machine->build(system, config, boot, std::move(resources), serial));
+    std::unique_ptr<Machine> machine(
+        new Machine(std::move(config), std::move(vm), std::move(memory), listener));
+    HAKO_TRY(machine->build(system, boot, std::move(resources), serial));
     return machine;
 }
 
-Machine::Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end)
-    : vm_(std::move(vm)),
+Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, MachineListener& listener)
+    : config_(std::move(config)),
+      vm_(std::move(vm)),
       memory_(std::move(memory)),
       interrupts_(vm_),
       kicks_(vm_),
       pci_space_(mmio_, pci::windows_above(memory_.end())),
-      on_end_(std::move(on_end)) {}
+      listener_(listener) {}
 
 Machine::~Machine() {
     stop();
 }
 
-Result<> Machine::build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
-                        HostResources resources, console::Sink* serial) {
+Result<> Machine::build(const kvm::System& system, const boot::BootState& boot, HostResources resources,
+                        console::Sink* serial) {
     platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, serial));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
+    devices_ =
+        std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_}, *bridge_);
 
-    for (std::size_t i = 0; i < config.disks.size(); ++i)
-        HAKO_TRY_WRAP(add_block(config.disks[i], std::move(resources.disks[i])), "disk {}",
-                      config.disks[i].id);
+    for (std::size_t i = 0; i < config_.disks.size(); ++i)
+        HAKO_TRY_WRAP(devices_->add(config_.disks[i], std::move(resources.disks[i])), "disk {}",
+                      config_.disks[i].id);
     if (resources.seed) {
         virtio::blk::Config seed;
         seed.id = kSeedId;
         seed.serial = "cidata";
         seed.readonly = true;
-        HAKO_TRY_WRAP(add_block(seed, std::move(*resources.seed)), "cloud-init seed");
-        has_seed_ = true;
+        HAKO_TRY_WRAP(devices_->add(seed, std::move(*resources.seed)), "cloud-init seed");
     }
-
-    for (std::size_t i = 0; i < config.nets.size(); ++i)
-        HAKO_TRY_WRAP(add_net(config.nets[i], std::move(resources.nets[i])), "network interface {}",
-                      config.nets[i].id);
+    for (std::size_t i = 0; i < config_.nets.size(); ++i)
+        HAKO_TRY_WRAP(devices_->add(config_.nets[i], std::move(resources.nets[i])), "network interface {}",
+                      config_.nets[i].id);
     // Last, so that the others keep their PCI addresses with and without it.
-    if (config.rng) HAKO_TRY_WRAP(add_rng(*config.rng), "entropy device (--rng off leaves it out)");
+    if (config_.rng) HAKO_TRY_WRAP(devices_->add(*config_.rng), "entropy device (--rng off leaves it out)");
 
     const acpi::AcpiConfig acpi{
-        .vcpus = config.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
+        .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
     HAKO_TRY(boot::write_reset_vector(memory_));
 
@@ -94,106 +97,99 @@ Result<> Machine::build(const kvm::System& system, const MachineConfig& config, 
                                                       : MachineEnd::Kind::kKvmError,
             stop.detail);
     };
-    cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config.cpus, boot, pio_, mmio_, on_stop));
+    cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config_.cpus, boot, pio_, mmio_, on_stop));
     return {};
-}
-
-Result<> Machine::add_block(const virtio::blk::Config& config, virtio::blk::Disk disk) {
-    io::Engine* const io = HAKO_TRY(engine());
-    auto device = HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *io));
-    virtio::blk::BlockDevice* const block = device.get();
-    Slot slot = HAKO_TRY(plug(config.id, std::move(device)));
-    blocks_.push_back({std::move(slot), block});
-    return {};
-}
-
-Result<> Machine::add_net(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps) {
-    io::Engine* const io = HAKO_TRY(engine());
-    auto device = HAKO_TRY(virtio::net::NetDevice::create(config, std::move(taps), *io));
-    virtio::net::NetDevice* const net = device.get();
-    Slot slot = HAKO_TRY(plug(config.id, std::move(device)));
-    nets_.push_back({std::move(slot), net});
-    return {};
-}
-
-Result<> Machine::add_rng(const virtio::rng::Config& config) {
-    io::Engine* const io = HAKO_TRY(engine());
-    auto device = HAKO_TRY(virtio::rng::EntropyDevice::create(config, *io));
-    rng_ = HAKO_TRY(plug(config.id, std::move(device)));
-    return {};
-}
-
-Result<io::Engine*> Machine::engine() {
-    if (!engine_) engine_ = HAKO_TRY(io::Engine::create());
-    return engine_.get();
-}
-
-Result<Machine::Slot> Machine::plug(const std::string& id, std::unique_ptr<virtio::Device> device) {
-    const virtio::PciServices services{memory_, pci_space_, interrupts_, kicks_};
-    auto transport = HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services));
-    const pci::Bdf address = HAKO_TRY(bridge_->add(*transport));
-    return Slot{std::move(transport), address};
-}
-
-/// The guest is done with the device: nothing of it is in flight afterwards.
-void Machine::unplug(Slot& slot) {
-    if (const auto removed = bridge_->remove(slot.address); !removed) log_error("{}", removed.error().text());
-    slot.transport->device().reset();
 }
 
 void Machine::resume() {
-    for (const BlockSlot& slot : blocks_)
-        slot.transport->resume();
-    for (const NetSlot& slot : nets_)
-        slot.transport->resume();
-    if (rng_) rng_->transport->resume();
+    devices_->resume();
     cpus_->resume();
+    running_ = true;
 }
 
 void Machine::pause() {
     cpus_->pause();
-    for (const BlockSlot& slot : blocks_)
-        slot.transport->pause();
-    for (const NetSlot& slot : nets_)
-        slot.transport->pause();
-    if (rng_) rng_->transport->pause();
+    devices_->pause();
+    running_ = false;
 }
 
-HostResources Machine::stop() {
+Machine::Legacy Machine::stop() {
     // vCPUs first: nobody but them calls the devices from the guest's side.
     cpus_.reset();
-    HostResources resources;
-    for (BlockSlot& slot : blocks_) {
-        unplug(slot);
-        if (has_seed_ && &slot == &blocks_.back()) {
-            resources.seed = std::move(slot.device->disk());
-        } else {
-            resources.disks.push_back(std::move(slot.device->disk()));
-        }
-        slot.transport.reset();
-    }
-    blocks_.clear();
-    for (NetSlot& slot : nets_) {
-        unplug(slot);
-        resources.nets.push_back(std::move(slot.device->taps()));
-        slot.transport.reset();
-    }
-    nets_.clear();
-    if (rng_) unplug(*rng_);
-    rng_.reset();
-    return resources;
+    running_ = false;
+    Legacy legacy{.config = std::move(config_), .resources = {}};
+    if (devices_) devices_->take_apart(legacy.resources, kSeedId);
+    return legacy;
 }
 
 void Machine::refresh_disks() {
-    for (const BlockSlot& slot : blocks_) {
-        if (const auto changed = slot.device->refresh_capacity(); !changed)
-            log_warn("disk {}: {}", slot.device->id(), changed.error().text());
-    }
+    devices_->for_each<virtio::blk::BlockDevice>([](virtio::blk::BlockDevice& disk) {
+        if (const auto changed = disk.refresh_capacity(); !changed)
+            log_warn("disk {}: {}", disk.id(), changed.error().text());
+    });
+}
+
+Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {
+    if (devices_->has(config.id)) return fail_conflict("the id {} is taken: choose another", config.id);
+    virtio::blk::Disk disk = HAKO_TRY_WRAP(virtio::blk::Disk::open(config), "disk {}", config.id);
+    const pci::Bdf address = HAKO_TRY_WRAP(devices_->add(config, std::move(disk)), "disk {}", config.id);
+    config_.disks.push_back(config);
+    platform_->hotplug().inserted(address.device);
+    return address;
+}
+
+Result<pci::Bdf> Machine::add_net(const virtio::net::Config& config) {
+    if (devices_->has(config.id)) return fail_conflict("the id {} is taken: choose another", config.id);
+    std::vector<virtio::net::Tap> taps =
+        HAKO_TRY_WRAP(virtio::net::Tap::open(config), "network interface {}", config.id);
+    const pci::Bdf address =
+        HAKO_TRY_WRAP(devices_->add(config, std::move(taps)), "network interface {}", config.id);
+    config_.nets.push_back(config);
+    platform_->hotplug().inserted(address.device);
+    return address;
+}
+
+Result<pci::Bdf> Machine::removable(const std::string& id) const {
+    const pci::Bdf address = HAKO_TRY(devices_->address(id));
+    if (config_.rng && id == config_.rng->id)
+        return fail_input("device {} stays for the life of the VM: only disks and nets can be removed", id);
+    return address;
+}
+
+Result<> Machine::request_removal(const std::string& id) {
+    const pci::Bdf address = HAKO_TRY(removable(id));
+    leaving_ |= std::uint32_t{1} << address.device;
+    platform_->hotplug().ask_to_eject(address.device);
+    return {};
+}
+
+Result<> Machine::remove_now(const std::string& id) {
+    const pci::Bdf address = HAKO_TRY(removable(id));
+    take_out(id, address.device);
+    platform_->hotplug().gone(address.device);
+    return {};
+}
+
+void Machine::finish_removal(std::uint8_t slot) {
+    // The news may have been on its way while the device was removed otherwise, or the machine rebooted.
+    if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return;
+    take_out(devices_->id_at(slot), slot);
+}
+
+void Machine::take_out(const std::string& id, std::uint8_t slot) {
+    // A vCPU may be anywhere in the device's registers. Removals are rare, so all of them step aside.
+    if (running_) cpus_->pause();
+    leaving_ &= ~(std::uint32_t{1} << slot);
+    devices_->remove(id);
+    if (running_) cpus_->resume();
+    std::erase_if(config_.disks, [&](const auto& disk) { return disk.id == id; });
+    std::erase_if(config_.nets, [&](const auto& net) { return net.id == id; });
+    log_info("device {} is removed", id);
 }
 
 void Machine::end(MachineEnd::Kind kind, std::string detail) {
     // A guest may repeat itself and several vCPUs may stop at once: the first tells how it ended.
-    if (!ended_.exchange(true)) on_end_({kind, std::move(detail)});
+    if (!ended_.exchange(true)) listener_.machine_ended({kind, std::move(detail)});
 }
 
 }  // namespace hako

@@ -2,27 +2,23 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "devices/acpi/pci_hotplug.h"
 #include "devices/pci/address_space.h"
 #include "devices/pci/host_bridge.h"
 #include "devices/platform_events.h"
-#include "virtio/blk/device.h"
-#include "virtio/net/device.h"
-#include "virtio/pci/transport.h"
-#include "virtio/rng/device.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
-#include "vmm/io/engine.h"
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/cpus.h"
+#include "vmm/machine/devices.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/machine/platform.h"
 #include "vmm/memory/guest_memory.h"
@@ -44,22 +40,38 @@ struct MachineEnd {
     bool operator==(const MachineEnd&) const = default;
 };
 
+/// What a machine tells its owner. Called on vCPU threads; must not block.
+class MachineListener {
+  public:
+    virtual ~MachineListener() = default;
+    /// Called once.
+    virtual void machine_ended(const MachineEnd& end) = 0;
+    /// The guest has let go of a PCI slot: Machine::finish_removal() should follow, on the control thread.
+    virtual void slot_ejected(std::uint8_t slot) = 0;
+};
+
 /// A built VM. Used by the control thread; one KVM VM, one process.
 class Machine final : private PlatformEvents {
   public:
-    /// Builds everything and loads the kernel; the vCPUs are parked. `serial` may be null (no serial port)
-    /// and outlives the machine. `on_end` is called once, on a vCPU's thread, and must not block.
-    static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, HostResources resources,
-                                                   console::Sink* serial,
-                                                   std::function<void(const MachineEnd&)> on_end);
+    /// What goes from one life of a machine to the next.
+    struct Legacy {
+        MachineConfig config;  ///< with the devices it had in the end
+        HostResources resources;
+    };
+
+    /// Builds everything and loads the kernel; the vCPUs are parked. `serial` may be null (no serial port);
+    /// it and the listener outlive the machine.
+    static Result<std::unique_ptr<Machine>> create(MachineConfig config, HostResources resources,
+                                                   console::Sink* serial, MachineListener& listener);
     ~Machine() override;
 
     /// Lets the devices and then the vCPUs go on; also the first start.
     void resume();
     /// Parks the vCPUs, then drains the devices: nothing in the guest changes when it returns.
     void pause();
+    [[nodiscard]] bool running() const { return running_; }
     /// Ends the machine's life and gives back what outlives it. Nothing else may be called afterwards.
-    HostResources stop();
+    Legacy stop();
 
     void press_power_button() { platform_->power().press_power_button(); }
     /// The serial port's end for a console backend, or null.
@@ -67,29 +79,27 @@ class Machine final : private PlatformEvents {
     /// Looks at the size of each image and tells the guest of those that changed.
     void refresh_disks();
 
+    /// What the machine has now.
+    [[nodiscard]] const MachineConfig& config() const { return config_; }
+    [[nodiscard]] const Devices& devices() const { return *devices_; }
+
+    /// Adds a device and tells the guest. The image or tap is opened first: an error leaves all as it was.
+    Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
+    Result<pci::Bdf> add_net(const virtio::net::Config& config);
+    /// Asks the guest to let go of a device (also again); once it has, finish_removal() takes it out. A
+    /// guest that never answers keeps it.
+    Result<> request_removal(const std::string& id);
+    /// Takes the device out at once, whatever the guest is doing with it.
+    Result<> remove_now(const std::string& id);
+    /// The second half of request_removal(). Does nothing for a slot of which that was not asked.
+    void finish_removal(std::uint8_t slot);
+
   private:
-    /// A virtio device in its PCI slot. The transport owns the device.
-    struct Slot {
-        std::unique_ptr<virtio::PciTransport> transport;
-        pci::Bdf address;
-    };
-    struct BlockSlot : Slot {
-        virtio::blk::BlockDevice* device;
-    };
-
-    struct NetSlot : Slot {
-        virtio::net::NetDevice* device;
-    };
-
-    Machine(kvm::Vm vm, GuestMemory memory, std::function<void(const MachineEnd&)> on_end);
-    Result<> build(const kvm::System& system, const MachineConfig& config, const boot::BootState& boot,
-                   HostResources resources, console::Sink* serial);
-    Result<> add_block(const virtio::blk::Config& config, virtio::blk::Disk disk);
-    Result<> add_net(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps);
-    Result<> add_rng(const virtio::rng::Config& config);
-    Result<io::Engine*> engine();
-    Result<Slot> plug(const std::string& id, std::unique_ptr<virtio::Device> device);
-    void unplug(Slot& slot);
+    Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, MachineListener& listener);
+    Result<> build(const kvm::System& system, const boot::BootState& boot, HostResources resources,
+                   console::Sink* serial);
+    [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
+    void take_out(const std::string& id, std::uint8_t slot);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.
@@ -97,8 +107,10 @@ class Machine final : private PlatformEvents {
     void reset() override { end(MachineEnd::Kind::kReset); }
     void panicked() override { end(MachineEnd::Kind::kPanic); }
     void crash_loaded() override {}
+    void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
 
     // In the order of construction; each part may use those above it.
+    MachineConfig config_;
     kvm::Vm vm_;
     GuestMemory memory_;
     Bus pio_;
@@ -106,16 +118,14 @@ class Machine final : private PlatformEvents {
     GsiRouter interrupts_;
     KvmKicks kicks_;
     pci::AddressSpace pci_space_;
-    std::function<void(const MachineEnd&)> on_end_;
+    MachineListener& listener_;
     std::atomic<bool> ended_{false};
     std::unique_ptr<Platform> platform_;
     std::unique_ptr<pci::HostBridge> bridge_;
-    std::unique_ptr<io::Engine> engine_;  ///< made for the first device that needs it
-    std::vector<BlockSlot> blocks_;       ///< in the order of MachineConfig::disks, then the seed
-    bool has_seed_ = false;
-    std::vector<NetSlot> nets_;  ///< in the order of MachineConfig::nets
-    std::optional<Slot> rng_;
+    std::unique_ptr<Devices> devices_;
     std::optional<Cpus> cpus_;
+    bool running_ = false;
+    std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested in this life
 };
 
 }  // namespace hako

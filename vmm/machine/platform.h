@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "devices/acpi/device.h"
+#include "devices/acpi/pci_hotplug.h"
 #include "devices/i8042/device.h"
 #include "devices/platform_events.h"
 #include "devices/pvpanic/device.h"
@@ -23,14 +24,16 @@ class Platform {
                                                     PlatformEvents& events, console::Sink* serial);
 
     [[nodiscard]] acpi_pm::Device& power() { return power_; }
+    [[nodiscard]] acpi_pm::PciHotplug& hotplug() { return hotplug_; }
     /// Null when there is no serial port.
     [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
 
   private:
     Platform(PlatformEvents& events, IrqLine ged)
-        : power_(std::move(ged), events), i8042_(events), pvpanic_(events) {}
+        : power_(std::move(ged), events), hotplug_(power_, events), i8042_(events), pvpanic_(events) {}
 
     acpi_pm::Device power_;
+    acpi_pm::PciHotplug hotplug_;
     i8042::Device i8042_;
     pvpanic::Device pvpanic_;
     rtc::Device rtc_;

@@ -159,6 +159,13 @@ TEST_CASE("the DSDT names the devices at their addresses") {
              "0x0000001FFFFFFFFF, // Range Maximum",
              "0xE8000000,         // Address Base",  // ECAM
              "OperationRegion (EREG, SystemIO, 0x0603, One)",
+             "OperationRegion (HREG, SystemIO, 0x0610, 0x0C)",
+             "Device (S01)",
+             "Name (_ADR, 0x001F0000)",  // slot 31
+             "PCIE = 0x80000000",
+             "Notify (S1F, 0x03)",
+             "\\_SB.PCI0.PCNT ()",
+             "Notify (\\_SB.PCI0, Zero)",
              "33db4d5b-1ff7-401c-9657-7441c03dd766",
          })
         CHECK_MESSAGE(dsdt.find(part) != std::string::npos, std::string(part), " is not in\n", dsdt);

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "devices/acpi/device.h"
+#include "devices/acpi/pci_hotplug.h"
 #include "tests/unit/devices/line.h"
 #include "tests/unit/devices/ports.h"
 #include "tests/unit/devices/recorded_events.h"
@@ -14,6 +15,8 @@ using test::out;
 static_assert(acpi_pm::kSleepTypeS5 == acpi::kSleepTypeS5);
 static_assert(acpi_pm::kResetValue == acpi::kResetValue);
 static_assert(acpi_pm::kEventPowerButton == acpi::kEventPowerButton);
+static_assert(acpi_pm::kEventPciSlots == acpi::kEventPciSlots);
+static_assert(acpi_pm::kEventPciBus == acpi::kEventPciBus);
 
 TEST_CASE("only S5 with SLP_EN powers off") {
     test::Line line;
@@ -70,7 +73,7 @@ TEST_CASE("a button pressed before a save is there after the restore") {
 
     test::Line third;
     const acpi_pm::Device wild(third.take(), events, acpi_pm::State{.sleep_status = 0xff, .events = 0xff});
-    CHECK(wild.state() == acpi_pm::State{.sleep_status = 0x80, .events = 0x01});
+    CHECK(wild.state() == acpi_pm::State{.sleep_status = 0x80, .events = 0x07});
 }
 
 TEST_CASE("the wake status is cleared by writing one") {

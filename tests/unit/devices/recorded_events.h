@@ -1,6 +1,8 @@
 // Counts what a guest asks of the machine.
 #pragma once
 
+#include <vector>
+
 #include "devices/platform_events.h"
 
 namespace hako::test {
@@ -10,11 +12,13 @@ struct RecordedEvents final : PlatformEvents {
     void reset() override { ++resets; }
     void panicked() override { ++panics; }
     void crash_loaded() override { ++crashes; }
+    void slot_ejected(std::uint8_t slot) override { ejected.push_back(slot); }
 
     int power_offs = 0;
     int resets = 0;
     int panics = 0;
     int crashes = 0;
+    std::vector<std::uint8_t> ejected;
 };
 
 }  // namespace hako::test

@@ -60,6 +60,7 @@ enum Opcode : std::uint16_t {
 
 constexpr std::uint8_t kSystemIo = 1;
 constexpr std::uint8_t kByteAccess = 1;
+constexpr std::uint8_t kDwordAccess = 3;
 constexpr std::size_t kSegmentLength = 4;
 
 Bytes op(Opcode opcode) {
@@ -215,6 +216,16 @@ Bytes byte_field(std::string_view region, std::string_view name) {
     append_segment(content, name);
     append(content,
            package_length(8 - 1));  // a field's length in bits is written like a PkgLength, less itself
+    return packed(kField, content);
+}
+
+Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> names) {
+    constexpr std::uint64_t kBits = 32;
+    Bytes content = join({path(region), number(kDwordAccess, 1)});
+    for (const std::string_view name : names) {
+        append_segment(content, name);
+        append(content, package_length(kBits - 1));
+    }
     return packed(kField, content);
 }
 

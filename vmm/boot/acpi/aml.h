@@ -41,6 +41,8 @@ Bytes method(std::string_view name, unsigned arguments, bool serialized, const B
 Bytes io_region(std::string_view name, std::uint16_t port, std::uint8_t length);
 /// Field of byte access without lock, preserving unnamed bits; one byte wide, at the region's start.
 Bytes byte_field(std::string_view region, std::string_view name);
+/// Names for the first 32-bit registers of a region.
+Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> names);
 
 Bytes local(unsigned number);  ///< Local0 to Local7
 Bytes arg(unsigned number);    ///< Arg0 to Arg6

@@ -13,6 +13,11 @@ using namespace resources;
 
 constexpr std::uint16_t kEventPort = layout::kPortPm + 3;
 constexpr std::uint8_t kNotifyPressed = 0x80;  // power button (ACPI 6.3, 4.8.3.1.2)
+// ACPI 6.3, 5.6.6, table 5-163.
+constexpr std::uint8_t kNotifyBusCheck = 0;
+constexpr std::uint8_t kNotifyDeviceCheck = 1;
+constexpr std::uint8_t kNotifyEjectRequest = 3;
+constexpr std::uint8_t kHotplugPorts = 12;
 constexpr std::uint8_t kPresentAndWorking = 0x0f;
 
 /// What the guest may take over of PCI Express (PCI Firmware 3.2, 4.5.1, control field): the capability
@@ -39,6 +44,34 @@ Bytes osc() {
                         otherwise(bit_or(status, integer(kOscUnknownUuid), status)), give_back(arg(3))}));
 }
 
+constexpr std::uint32_t kSlots = 32;
+
+/// PCNT: tells Linux which slots got a function (device check) or should lose theirs (eject request). The
+/// registers are devices/acpi/pci_hotplug.h's.
+Bytes slot_events() {
+    Bytes body = join({store(path("PCIU"), local(0)), store(path("PCID"), local(1))});
+    for (std::uint32_t slot = 1; slot < kSlots; ++slot) {
+        const Bytes mask = integer(std::uint32_t{1} << slot);
+        const std::string object = fmt::format("S{:02X}", slot);
+        append(body, if_then(bit_and(local(0), mask), notify(object, kNotifyDeviceCheck)));
+        append(body, if_then(bit_and(local(1), mask), notify(object, kNotifyEjectRequest)));
+    }
+    return method("PCNT", 0, true, body);
+}
+
+/// A function in any slot may come and go; slot 0 is the host bridge.
+Bytes slots() {
+    Bytes result = join({io_region("HREG", layout::kPortPciHotplug, kHotplugPorts),
+                         dword_fields("HREG", {"PCIU", "PCID", "PCIE"})});
+    for (std::uint32_t slot = 1; slot < kSlots; ++slot)
+        append(
+            result,
+            device(fmt::format("S{:02X}", slot),
+                   join({name("_SUN", integer(slot)), name("_ADR", integer(slot << 16)),
+                         method("_EJ0", 1, true, store(integer(std::uint32_t{1} << slot), path("PCIE")))})));
+    return join({result, slot_events()});
+}
+
 /// No _PRT: hako's PCI functions have MSI-X and no interrupt pin.
 Bytes pci_host_bridge(const AcpiConfig& config) {
     return device(
@@ -47,7 +80,7 @@ Bytes pci_host_bridge(const AcpiConfig& config) {
                       crs({bus_numbers(0, 0), io(layout::kPortPciAddress, 8),
                            memory_window32(layout::kMmio32, layout::kMmio32End - layout::kMmio32),
                            memory_window64(layout::mmio64_base(config.ram_end.value), layout::kMmio64Size)}),
-                      osc()}));
+                      osc(), slots()}));
 }
 
 /// Motherboard resources: ECAM is taken (PCI Firmware 3.2, 4.1.2).
@@ -91,13 +124,17 @@ Bytes power_button() {
 /// Generic Event Device (ACPI 6.3, 5.6.9): one interrupt, and a register that says why and is cleared by
 /// reading.
 Bytes event_device() {
-    const Bytes button = bit_and(local(0), integer(kEventPowerButton));
+    const auto on = [](std::uint8_t event, const Bytes& action) {
+        return if_then(bit_and(local(0), integer(event)), action);
+    };
     return device("GED0", join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
                                 crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
                                 byte_field("EREG", "EVTS"),
                                 method("_EVT", 1, true,
                                        join({store(path("EVTS"), local(0)),
-                                             if_then(button, notify("\\_SB.PWRB", kNotifyPressed))}))}));
+                                             on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
+                                             on(kEventPciSlots, path("\\_SB.PCI0.PCNT")),
+                                             on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck))}))}));
 }
 
 Bytes processors(std::uint32_t count) {

@@ -32,6 +32,8 @@ inline constexpr std::uint8_t kResetValue = 1;
 /// Bits of the event register (layout::kPortPm + 3), which the guest reads and so clears when layout::kIrqGed
 /// fires.
 inline constexpr std::uint8_t kEventPowerButton = 1 << 0;
+inline constexpr std::uint8_t kEventPciSlots = 1 << 1;  ///< then the registers at layout::kPortPciHotplug
+inline constexpr std::uint8_t kEventPciBus = 1 << 2;    ///< functions have vanished
 
 struct AcpiTable {
     std::string name;  ///< "RSDP", "XSDT", "FACP", "APIC", "MCFG", "DSDT"

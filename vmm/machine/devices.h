@@ -1,0 +1,90 @@
+// The virtio devices of a machine, each in its PCI slot: added, found by id, taken out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "devices/pci/bdf.h"
+#include "devices/pci/host_bridge.h"
+#include "virtio/blk/device.h"
+#include "virtio/net/device.h"
+#include "virtio/pci/transport.h"
+#include "virtio/rng/device.h"
+#include "vmm/base/result.h"
+#include "vmm/io/engine.h"
+#include "vmm/machine/host_resources.h"
+
+namespace hako {
+
+/// Control thread. Devices may be added while vCPUs run; to take one out they are parked.
+class Devices {
+  public:
+    /// All of it outlives the devices.
+    Devices(const virtio::PciServices& services, pci::HostBridge& bridge)
+        : services_(services), bridge_(bridge) {}
+    Devices(const Devices&) = delete;
+    Devices& operator=(const Devices&) = delete;
+    ~Devices();
+
+    /// Each id is used once. The device is there for the guest when these return.
+    Result<pci::Bdf> add(const virtio::blk::Config& config, virtio::blk::Disk disk);
+    Result<pci::Bdf> add(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps);
+    Result<pci::Bdf> add(const virtio::rng::Config& config);
+
+    [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
+    /// Where the device is, or a Fault::kMissing that names the id.
+    [[nodiscard]] Result<pci::Bdf> address(std::string_view id) const;
+    /// The id of the device in a slot of bus 0, or "".
+    [[nodiscard]] std::string id_at(std::uint8_t slot) const;
+    /// The device with that id, or null if there is none or it is of another type.
+    template <typename Device>
+    [[nodiscard]] Device* find(std::string_view id) const {
+        const Slot* const slot = slot_of(id);
+        Device* const* const device = slot == nullptr ? nullptr : std::get_if<Device*>(&slot->device);
+        return device == nullptr ? nullptr : *device;
+    }
+    /// Calls `visit` with each device of that type, in the order in which they were added.
+    template <typename Device, typename Visit>
+    void for_each(Visit visit) const {
+        for (const Slot& slot : slots_) {
+            if (Device* const* const device = std::get_if<Device*>(&slot.device)) visit(**device);
+        }
+    }
+
+    void resume();
+    /// Returns when no device has a request in flight.
+    void pause();
+    /// Takes the device off the bus and destroys it; nothing of it is in flight afterwards. No vCPU runs.
+    void remove(std::string_view id);
+    /// Removes all of them. What they had from the host goes into `resources`, in the order in which they
+    /// were added; the disk with the id `seed_id` is the seed.
+    void take_apart(HostResources& resources, std::string_view seed_id);
+
+  private:
+    using Any = std::variant<virtio::blk::BlockDevice*, virtio::net::NetDevice*, virtio::rng::EntropyDevice*>;
+    struct Slot {
+        std::string id;
+        std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device
+        Any device;
+        pci::Bdf address;
+    };
+
+    [[nodiscard]] const Slot* slot_of(std::string_view id) const;
+    Result<io::Engine*> engine();
+    template <typename Device>
+    Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device);
+    void unplug(Slot& slot);
+
+    const virtio::PciServices services_;
+    pci::HostBridge& bridge_;
+    std::unique_ptr<io::Engine> engine_;  ///< made for the first device that needs it
+    std::vector<Slot> slots_;             ///< in the order in which they were added
+    bool paused_ = false;
+};
+
+}  // namespace hako
