@@ -1,10 +1,8 @@
 #include "tools/hako/run.h"
 
 #include <fmt/core.h>
-#include <time.h>
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
@@ -12,10 +10,9 @@
 #include <memory>
 #include <optional>
 
-#include "devices/console/backend.h"
 #include "vmm/base/log.h"
 #include "vmm/boot/loader.h"
-#include "vmm/machine/machine.h"
+#include "vmm/machine/instance.h"
 
 namespace hako {
 namespace {
@@ -40,63 +37,41 @@ Result<> check(const MachineConfig& config) {
     return {};
 }
 
-/// The control thread's view of one `hako run`: signals, timers, the console, and the machine's lives.
-class Session final : private MachineListener {
+/// The control thread's view of one `hako run`: signals, timers, and what the VM's end means.
+class Session {
   public:
-    Session(const cli::RunCommand& command, MachineConfig config)
-        : command_(command),
-          config_(std::move(config)),
-          signals_(io_, SIGTERM, SIGINT, SIGHUP),
-          deadline_(io_),
-          disk_timer_(io_) {}
+    explicit Session(const cli::RunCommand& command)
+        : command_(command), signals_(io_, SIGTERM, SIGINT, SIGHUP), deadline_(io_), disk_timer_(io_) {}
 
-    Result<ExitCode> run() {
-        console_ = HAKO_TRY(console::Backend::open(io_, config_.serial, [this] { shut_down(); }));
-        if (config_.serial.mode == console::Mode::kPty)
-            fmt::print(stderr, "hako: the serial port is {}\n", console_->path());
-        HostResources resources = HAKO_TRY(HostResources::open(config_));
-        HAKO_TRY(start(config_, std::move(resources)));
+    Result<ExitCode> run(MachineConfig config) {
+        InstanceEvents events{.ended = [this](const MachineEnd& end) { ended(end); },
+                              .reboot_failed =
+                                  [this](Error error) {
+                                      failure_ = std::move(error);
+                                      io_.stop();
+                                  },
+                              .quit_typed = [this] { shut_down(); }};
+        instance_ = HAKO_TRY(
+            Instance::create(io_, std::move(config), {.reboot = !command_.no_reboot}, std::move(events)));
+        if (instance_->config().serial.mode == console::Mode::kPty)
+            fmt::print(stderr, "hako: the serial port is {}\n", instance_->serial_path());
+        HAKO_TRY(instance_->boot());
         wait_for_signal();
         watch_disks();
         io_.run();
-        end_life();
+        instance_.reset();
         if (failure_) return std::unexpected(std::move(*failure_));
         fmt::print(stderr, "hako: {}\n", last_words_);
         return exit_code_;
     }
 
   private:
-    // MachineListener, on vCPU threads.
-    void machine_ended(const MachineEnd& end) override {
-        boost::asio::post(io_, [this, end] { ended(end); });
-    }
-    void slot_ejected(std::uint8_t slot) override {
-        boost::asio::post(io_, [this, slot] { machine_->finish_removal(slot); });
-    }
-
-    Result<> start(MachineConfig config, HostResources resources) {
-        console::Sink* const sink = config.serial.mode == console::Mode::kOff ? nullptr : console_.get();
-        machine_ = HAKO_TRY(Machine::create(std::move(config), std::move(resources), sink, *this));
-        if (machine_->serial() != nullptr) console_->start(*machine_->serial());
-        log_start();
-        machine_->resume();
-        return {};
-    }
-
-    /// The moment on the clock that a benchmark can compare with the one before exec.
-    static void log_start() {
-        timespec now{};
-        ::clock_gettime(CLOCK_MONOTONIC, &now);
-        log_info("vCPUs start at {}.{:09} (CLOCK_MONOTONIC)", now.tv_sec, now.tv_nsec);
-    }
-
     void ended(const MachineEnd& end) {
         switch (end.kind) {
             case MachineEnd::Kind::kPowerOff:
                 return finish(ExitCode::kPowerOff, "the guest powered off");
             case MachineEnd::Kind::kReset:
-                if (command_.no_reboot) return finish(ExitCode::kReboot, "the guest asked for a reboot");
-                return reboot();
+                return finish(ExitCode::kReboot, "the guest asked for a reboot");
             case MachineEnd::Kind::kPanic:
                 return finish(ExitCode::kGuestPanic, "the guest's kernel panicked (its console tells why)");
             case MachineEnd::Kind::kTripleFault:
@@ -104,25 +79,6 @@ class Session final : private MachineListener {
             case MachineEnd::Kind::kKvmError:
                 return finish(ExitCode::kKvmInternalError, end.detail);
         }
-    }
-
-    void reboot() {
-        log_info("the guest reboots");
-        Machine::Legacy legacy = end_life();
-        if (auto started = start(std::move(legacy.config), std::move(legacy.resources)); !started) {
-            failure_ = std::move(started).error().wrap("reboot");
-            io_.stop();
-        }
-    }
-
-    /// Stops the machine, then the console, so that the guest's last bytes come out and the terminal is given
-    /// back before hako says anything on it.
-    Machine::Legacy end_life() {
-        Machine::Legacy legacy;
-        if (machine_) legacy = machine_->stop();
-        console_->stop();
-        machine_.reset();
-        return legacy;
     }
 
     void wait_for_signal() {
@@ -133,13 +89,12 @@ class Session final : private MachineListener {
         });
     }
 
-    /// Asks the guest first; the second time, or when it takes too long, does not ask.
+    /// Asks the guest first; the second time, or when it takes too long or cannot be asked, does not ask.
     void shut_down() {
-        if (shutting_down_)
+        if (shutting_down_ || !instance_->press_power_button())
             return finish(ExitCode::kShutdownTimeout, "stopped before the guest had shut down");
         shutting_down_ = true;
-        log_info("pressing the power button; the guest has {} s", command_.shutdown_timeout.count());
-        machine_->press_power_button();
+        log_info("pressed the power button; the guest has {} s", command_.shutdown_timeout.count());
         deadline_.expires_after(command_.shutdown_timeout);
         deadline_.async_wait([this](const boost::system::error_code& error) {
             if (error) return;
@@ -149,11 +104,10 @@ class Session final : private MachineListener {
     }
 
     void watch_disks() {
-        if (config_.disks.empty()) return;
         disk_timer_.expires_after(kDiskInterval);
         disk_timer_.async_wait([this](const boost::system::error_code& error) {
             if (error) return;
-            machine_->refresh_disks();
+            if (const auto machine = instance_->machine()) (*machine)->refresh_disks();
             watch_disks();
         });
     }
@@ -165,13 +119,11 @@ class Session final : private MachineListener {
     }
 
     const cli::RunCommand& command_;
-    const MachineConfig config_;
     boost::asio::io_context io_{1};
     boost::asio::signal_set signals_;
     boost::asio::steady_timer deadline_;
     boost::asio::steady_timer disk_timer_;
-    std::unique_ptr<console::Backend> console_;  ///< outlives the machine, whose serial port writes into it
-    std::unique_ptr<Machine> machine_;
+    std::unique_ptr<Instance> instance_;
     bool shutting_down_ = false;
     ExitCode exit_code_ = ExitCode::kHostFailure;
     std::string last_words_;
@@ -187,8 +139,8 @@ Result<ExitCode> run_or_check(const cli::RunCommand& command) {
                    config.nets.size());
         return ExitCode::kPowerOff;
     }
-    Session session(command, std::move(config));
-    return session.run();
+    Session session(command);
+    return session.run(std::move(config));
 }
 
 }  // namespace

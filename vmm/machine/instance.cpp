@@ -1,0 +1,140 @@
+#include "vmm/machine/instance.h"
+
+#include <time.h>
+
+#include <boost/asio/post.hpp>
+
+#include "vmm/base/log.h"
+
+namespace hako {
+namespace {
+
+/// The moment on the clock that a benchmark can compare with the one before exec.
+void log_start() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    log_info("vCPUs start at {}.{:09} (CLOCK_MONOTONIC)", now.tv_sec, now.tv_nsec);
+}
+
+}  // namespace
+
+std::string_view text(VmState state) {
+    switch (state) {
+        case VmState::kCreated:
+            return "Created";
+        case VmState::kRunning:
+            return "Running";
+        case VmState::kPaused:
+            return "Paused";
+        case VmState::kShutdown:
+            return "Shutdown";
+    }
+    return "";
+}
+
+Result<std::unique_ptr<Instance>> Instance::create(boost::asio::io_context& io, MachineConfig config,
+                                                   const Options& options, InstanceEvents events) {
+    std::unique_ptr<Instance> instance(new Instance(io, std::move(config), options, std::move(events)));
+    instance->console_ = HAKO_TRY(console::Backend::open(io, instance->config_.serial,
+                                                         [quit = instance->events_.quit_typed] { quit(); }));
+    return instance;
+}
+
+Instance::~Instance() {
+    end_life();
+}
+
+Result<> Instance::boot() {
+    if (machine_) return wrong_state("not booted");
+    HostResources resources = HAKO_TRY(HostResources::open(config_));
+    return start(std::move(resources));
+}
+
+Result<> Instance::start(HostResources resources) {
+    console::Sink* const sink = config_.serial.mode == console::Mode::kOff ? nullptr : console_.get();
+    ++life_;
+    auto machine = Machine::create(config_, std::move(resources), sink, *this);
+    if (!machine) return std::unexpected(std::move(machine).error());
+    machine_ = *std::move(machine);
+    if (machine_->serial() != nullptr) console_->start(*machine_->serial());
+    log_start();
+    machine_->resume();
+    state_ = VmState::kRunning;
+    return {};
+}
+
+/// Stops the machine, then the console, so that the guest's last bytes come out and the terminal is given
+/// back before anybody says anything on it.
+HostResources Instance::end_life() {
+    HostResources resources;
+    if (machine_) {
+        Machine::Legacy legacy = machine_->stop();
+        config_ = std::move(legacy.config);
+        resources = std::move(legacy.resources);
+        state_ = VmState::kShutdown;
+    }
+    if (console_) console_->stop();
+    machine_.reset();
+    return resources;
+}
+
+Result<> Instance::pause() {
+    if (state_ != VmState::kRunning) return wrong_state("running");
+    machine_->pause();
+    state_ = VmState::kPaused;
+    return {};
+}
+
+Result<> Instance::resume() {
+    if (state_ != VmState::kPaused) return wrong_state("paused");
+    machine_->resume();
+    state_ = VmState::kRunning;
+    return {};
+}
+
+Result<> Instance::shut_down() {
+    if (!machine_) return wrong_state("booted");
+    end_life();
+    return {};
+}
+
+Result<> Instance::reboot() {
+    if (!machine_) return wrong_state("booted");
+    log_info("the machine reboots");
+    // Images stay locked and taps open, so that nobody takes them in between.
+    return start(end_life());
+}
+
+Result<> Instance::press_power_button() {
+    if (state_ != VmState::kRunning) return wrong_state("running");
+    machine_->press_power_button();
+    return {};
+}
+
+Result<Machine*> Instance::machine() const {
+    if (!machine_) return wrong_state("booted");
+    return machine_.get();
+}
+
+std::unexpected<Error> Instance::wrong_state(std::string_view wanted) const {
+    return fail_conflict("the VM is {}, it must be {} for this", text(state_), wanted);
+}
+
+void Instance::machine_ended(const MachineEnd& end) {
+    boost::asio::post(io_, [this, end, life = life_] {
+        if (life == life_ && machine_) handle_end(end);
+    });
+}
+
+void Instance::slot_ejected(std::uint8_t slot) {
+    boost::asio::post(io_, [this, slot, life = life_] {
+        if (life == life_ && machine_) machine_->finish_removal(slot);
+    });
+}
+
+void Instance::handle_end(const MachineEnd& end) {
+    if (end.kind != MachineEnd::Kind::kReset || !options_.reboot) return events_.ended(end);
+    if (auto started = reboot(); !started) events_.reboot_failed(std::move(started).error().wrap("reboot"));
+}
+
+}  // namespace hako

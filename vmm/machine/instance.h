@@ -1,0 +1,93 @@
+// The VM of this process over all its lives: what a command line or an API client drives.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "devices/console/backend.h"
+#include "vmm/base/result.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/machine.h"
+
+namespace hako {
+
+enum class VmState {
+    kCreated,   ///< configured, never booted
+    kRunning,   ///< vCPUs run
+    kPaused,    ///< vCPUs are parked, devices drained
+    kShutdown,  ///< was booted, is not any more
+};
+
+/// Who hears of what happens to the VM. On the control thread.
+struct InstanceEvents {
+    /// The guest ended its machine, which still stands, stopped in its tracks. Not called for a reboot that
+    /// is carried out.
+    std::function<void(const MachineEnd&)> ended;
+    /// A reboot could not be carried out; the VM is shut down.
+    std::function<void(Error)> reboot_failed;
+    /// The user typed Ctrl-A x on the terminal.
+    std::function<void()> quit_typed;
+};
+
+/// Belongs to the control thread, which runs `io`. `io` outlives it.
+class Instance final : private MachineListener {
+  public:
+    struct Options {
+        bool reboot = true;  ///< carry out the guest's wish to reboot; otherwise InstanceEvents::ended
+    };
+
+    /// Opens the console's backend; all else waits for boot().
+    static Result<std::unique_ptr<Instance>> create(boost::asio::io_context& io, MachineConfig config,
+                                                    const Options& options, InstanceEvents events);
+    ~Instance() override;
+
+    /// Opens images and taps, builds the machine and starts it. From kCreated and kShutdown.
+    Result<> boot();
+    /// From kRunning.
+    Result<> pause();
+    /// From kPaused.
+    Result<> resume();
+    /// Ends the machine without asking the guest; images and taps are given back. From kRunning and kPaused.
+    Result<> shut_down();
+    /// The same configuration in a new machine. From kRunning and kPaused.
+    Result<> reboot();
+    /// Asks the guest to power off. From kRunning.
+    Result<> press_power_button();
+
+    [[nodiscard]] VmState state() const { return state_; }
+    /// As the machine is now, or will be at the next boot.
+    [[nodiscard]] const MachineConfig& config() const { return machine_ ? machine_->config() : config_; }
+    /// The machine to work on, or a Fault::kConflict that tells the state.
+    [[nodiscard]] Result<Machine*> machine() const;
+    /// Where the serial port goes: see console::Backend::path().
+    [[nodiscard]] const std::string& serial_path() const { return console_->path(); }
+
+  private:
+    Instance(boost::asio::io_context& io, MachineConfig config, const Options& options, InstanceEvents events)
+        : io_(io), options_(options), events_(std::move(events)), config_(std::move(config)) {}
+
+    // MachineListener, on vCPU threads.
+    void machine_ended(const MachineEnd& end) override;
+    void slot_ejected(std::uint8_t slot) override;
+
+    void handle_end(const MachineEnd& end);
+    Result<> start(HostResources resources);
+    HostResources end_life();
+    [[nodiscard]] std::unexpected<Error> wrong_state(std::string_view wanted) const;
+
+    boost::asio::io_context& io_;
+    const Options options_;
+    const InstanceEvents events_;
+    MachineConfig config_;                       ///< while there is no machine
+    std::unique_ptr<console::Backend> console_;  ///< outlives the machine, whose serial port writes into it
+    std::unique_ptr<Machine> machine_;
+    VmState state_ = VmState::kCreated;
+    /// Which machine it is; what a machine before said does not count any more.
+    unsigned life_ = 0;
+};
+
+[[nodiscard]] std::string_view text(VmState state);
+
+}  // namespace hako
