@@ -106,6 +106,9 @@ class Device {
     virtual void read_config(std::uint32_t offset, std::span<std::byte> data) = 0;
     virtual void write_config(std::uint32_t offset, std::span<const std::byte> data) = 0;
 
+    /// TransportHooks::queue_interrupt(index) may have changed: for devices that hand the eventfd on.
+    virtual void queue_interrupt_changed(std::uint16_t /*index*/) {}
+
     /// Starts work on the queues. An error means the driver's queues are unusable: the transport sets
     /// NEEDS_RESET.
     virtual Result<> activate(const Activation& activation) = 0;

@@ -26,8 +26,9 @@ struct Pair {
 
 /// Where packets go. Made by the device.
 struct Backend {
-    std::string name;  ///< of the tap, for the log
-    std::atomic<bool> link_up{true};
+    std::string name;                           ///< of the tap or socket, for the log
+    std::atomic<bool> link_up{true};            ///< the user's word
+    std::atomic<bool> carrier{true};            ///< false while a stream socket is not connected
     std::atomic<std::uint16_t> queue_pairs{1};  ///< in use
     std::atomic<std::uint64_t> guest_offloads{0};
 

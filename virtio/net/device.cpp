@@ -6,6 +6,8 @@
 
 #include "virtio/net/protocol.h"
 #include "virtio/net/rx_queue.h"
+#include "virtio/net/stream_rx_queue.h"
+#include "virtio/net/stream_tx_queue.h"
 #include "virtio/net/tx_queue.h"
 
 namespace hako::virtio::net {
@@ -21,15 +23,26 @@ constexpr std::uint64_t kFeatures = virtio::feature::kVersion1 | virtio::feature
                                     feature::kGuestTso6 | feature::kHostTso4 | feature::kHostTso6 |
                                     feature::kMergeableBuffers | feature::kStatus | feature::kControlQueue;
 
-std::uint64_t offered(const Config& config) {
-    return kFeatures | (config.mtu != 0 ? feature::kMtu : 0) |
+/// What a tap's other end does for the guest. A stream carries whole frames and no header to say otherwise.
+constexpr std::uint64_t kOffloads = feature::kCsum | feature::kHostTso4 | feature::kHostTso6 |
+                                    feature::kGuestCsum | feature::kGuestTso4 | feature::kGuestTso6 |
+                                    feature::kCtrlGuestOffloads;
+
+std::uint64_t offered(const Config& config, const HostEnd& end) {
+    return (end.stream ? kFeatures & ~kOffloads : kFeatures) | (config.mtu != 0 ? feature::kMtu : 0) |
            (config.queue_pairs > 1 ? feature::kMultiQueue : 0);
 }
 
-Result<> check_config(const Config& config, std::size_t taps) {
+Result<> check_config(const Config& config, const HostEnd& end) {
+    const std::size_t taps = end.stream ? 1 : end.taps.size();
     if (config.queue_pairs < 1 || config.queue_pairs > kMaxQueuePairs)
         return fail_input("network interface {}: {} queue pairs: give 1 to {}", config.id, config.queue_pairs,
                           kMaxQueuePairs);
+    if (end.stream && config.queue_pairs != 1)
+        return fail_input("network interface {}: {} queue pairs: a stream socket carries one", config.id,
+                          config.queue_pairs);
+    if (!end.vhosts.empty() && end.vhosts.size() != taps)
+        return fail_host("network interface {}: {} vhosts for {} taps", config.id, end.vhosts.size(), taps);
     if (taps != config.queue_pairs)
         return fail_input("network interface {}: {} open taps for {} queue pairs: give one for each",
                           config.id, taps, config.queue_pairs);
@@ -46,8 +59,8 @@ Result<> check_config(const Config& config, std::size_t taps) {
 }
 
 /// A state may come from another host: nothing in it is taken on trust.
-Result<> check_state(const Config& config, const State& state) {
-    const std::uint64_t known = kFeatures | feature::kMtu | (offered(config) & feature::kMultiQueue);
+Result<> check_state(const Config& config, const HostEnd& end, const State& state) {
+    const std::uint64_t known = offered(config, end) | feature::kMtu;
     if ((state.features & ~known) != 0 || (state.features & virtio::feature::kVersion1) == 0)
         return fail_input("network interface {}: the saved state has features {:#x}, this one offers {:#x}",
                           config.id, state.features, known);
@@ -62,19 +75,20 @@ Result<> check_state(const Config& config, const State& state) {
 
 }  // namespace
 
-Result<std::unique_ptr<NetDevice>> NetDevice::create(const Config& config, std::vector<Tap> taps,
-                                                     io::Engine& engine, const std::optional<State>& state) {
-    HAKO_TRY(check_config(config, taps.size()));
-    if (state) HAKO_TRY(check_state(config, *state));
-    const State fresh{.features = offered(config),
-                      .mac = config.mac.value_or(default_mac(config.id, config.tap)),
+Result<std::unique_ptr<NetDevice>> NetDevice::create(const Config& config, HostEnd end, io::Engine& engine,
+                                                     const std::optional<State>& state) {
+    HAKO_TRY(check_config(config, end));
+    if (state) HAKO_TRY(check_state(config, end, *state));
+    const std::string& host = config.socket.empty() ? config.tap : config.socket;
+    const State fresh{.features = offered(config, end),
+                      .mac = config.mac.value_or(default_mac(config.id, host)),
                       .mtu = config.mtu};
-    return std::unique_ptr<NetDevice>(new NetDevice(config, std::move(taps), engine, state.value_or(fresh)));
+    return std::unique_ptr<NetDevice>(new NetDevice(config, std::move(end), engine, state.value_or(fresh)));
 }
 
-NetDevice::NetDevice(const Config& config, std::vector<Tap> taps, io::Engine& engine, const State& state)
+NetDevice::NetDevice(const Config& config, HostEnd end, io::Engine& engine, const State& state)
     : config_(config),
-      taps_(std::move(taps)),
+      end_(std::move(end)),
       engine_(engine),
       features_(state.features),
       mac_(state.mac),
@@ -82,28 +96,48 @@ NetDevice::NetDevice(const Config& config, std::vector<Tap> taps, io::Engine& en
       queue_sizes_(std::size_t{2} * config.queue_pairs, config.queue_size) {
     queue_sizes_.push_back(kControlQueueSize);
     metrics_ = std::make_unique<QueueMetrics[]>(queue_sizes_.size());
-    backend_.name = taps_.front().name();
+    backend_.name = end_.name();
     backend_.link_up = state.link_up;
     backend_.queue_pairs = state.queue_pairs;
     backend_.guest_offloads = state.guest_offloads;
     engine_.run_sync([&] {
-        for (std::size_t i = 0; i < taps_.size(); ++i)
-            backend_.pairs[i].tap = engine_.register_file(taps_[i].fd());
+        for (std::size_t i = 0; i < end_.taps.size() && end_.vhosts.empty(); ++i)
+            backend_.pairs[i].tap = engine_.register_file(end_.taps[i].fd());
+        if (!end_.stream) return;
+        link_ = std::make_unique<StreamLink>(engine_, backend_, *end_.stream);
+        link_->start();
     });
 }
 
 NetDevice::~NetDevice() {
     reset();
+    stop_host_end();
+}
+
+HostEnd NetDevice::take_host_end() {
+    stop_host_end();
+    return std::move(end_);
+}
+
+void NetDevice::stop_host_end() {
     engine_.run_sync([&] {
-        for (const Pair& pair : backend_.pairs)
-            engine_.unregister_file(pair.tap);
+        for (Pair& pair : backend_.pairs)
+            engine_.unregister_file(std::exchange(pair.tap, {}));
     });
+    if (!link_) return;
+    std::latch idle(1);
+    engine_.run_sync([&] { link_->stop(idle); });
+    idle.wait();
+    engine_.run_sync([&] { engine_.unschedule(*link_); });
+    link_.reset();
 }
 
 void NetDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
     ConfigSpace space{};
     space.mac = mac_;
-    space.status = backend_.link_up.load(std::memory_order_relaxed) ? kStatusLinkUp : std::uint16_t{0};
+    const bool up =
+        backend_.link_up.load(std::memory_order_relaxed) && backend_.carrier.load(std::memory_order_relaxed);
+    space.status = up ? kStatusLinkUp : std::uint16_t{0};
     space.max_virtqueue_pairs = config_.queue_pairs;
     space.mtu = mtu_;
     std::ranges::fill(data, std::byte{0});
@@ -125,7 +159,7 @@ Result<> NetDevice::activate(const Activation& activation) {
     if (!queues_.empty()) return fail_host("network interface {} is active already", config_.id);
     const std::size_t count = std::min(activation.queues.size(), queue_sizes_.size());
     const std::size_t control = control_index(activation.features);
-    std::vector<std::unique_ptr<QueueWorker>> queues(count);
+    std::vector<std::unique_ptr<QueueWorker>> queues(queue_sizes_.size());
     std::vector<RxQueue*> receivers(config_.queue_pairs, nullptr);
     for (std::size_t i = 0; i < count; ++i) {
         const QueueConfig& config = activation.queues[i];
@@ -148,13 +182,17 @@ Result<> NetDevice::activate(const Activation& activation) {
             if ((activation.features & feature::kControlQueue) != 0)
                 queues[i] = std::make_unique<ControlQueue>(
                     setup, std::move(queue), static_cast<ControlActions&>(*this), config_.queue_pairs);
-        } else if (i % 2 == 0) {
-            auto receiver = std::make_unique<RxQueue>(setup, std::move(queue), backend_.pairs[i / 2]);
-            receivers[i / 2] = receiver.get();
-            queues[i] = std::move(receiver);
-        } else {
-            queues[i] = std::make_unique<TxQueue>(setup, std::move(queue), backend_.pairs[i / 2]);
+        } else if (end_.vhosts.empty()) {
+            queues[i] = make_queue(setup, std::move(queue), receivers[i / 2]);
         }
+    }
+    std::unique_ptr<VhostPairs> vhost;
+    if (!end_.vhosts.empty()) {
+        vhost = std::make_unique<VhostPairs>(engine_, backend_, end_.taps, end_.vhosts, activation,
+                                             HAKO_TRY(EventFd::create()));
+        HAKO_TRY_WRAP(vhost->set_up(activation.queues.first(std::min(count, control)), activation.kicks,
+                                    activation.positions),
+                      "network interface {}", config_.id);
     }
     // A driver that starts anew has one pair and all offloads it negotiated; a restored one has what it
     // chose.
@@ -167,12 +205,14 @@ Result<> NetDevice::activate(const Activation& activation) {
     hooks_ = &activation.hooks;
     const Result<> ready = engine_.run_sync([&]() -> Result<> {
         backend_.broken = false;
+        vhost_ = std::move(vhost);
         HAKO_TRY(try_guest_offloads(offloads));
         HAKO_TRY(try_queue_pairs(pairs));
         return {};
     });
     if (!ready) {
         queues_.clear();  // none was started
+        engine_.run_sync([&] { vhost_.reset(); });
         receivers_.clear();
         hooks_ = nullptr;
         return ready;
@@ -184,8 +224,23 @@ Result<> NetDevice::activate(const Activation& activation) {
         for (std::size_t i = 0; i < pairs; ++i) {
             if (receivers_[i] != nullptr) receivers_[i]->read_tap(true);
         }
+        if (vhost_) vhost_->start(paused_);
+        if (link_) link_->set_users(&activation.hooks, {queues_[0].get(), queues_[1].get()});
     });
+    // Its link may have been up where it was saved.
+    if (link_ && restored && !backend_.carrier) activation.hooks.config_changed();
     return {};
+}
+
+std::unique_ptr<QueueWorker> NetDevice::make_queue(const QueueSetup& setup, Queue queue, RxQueue*& receiver) {
+    Pair& pair = backend_.pairs[setup.index / 2];
+    const bool receives = setup.index % 2 == 0;
+    if (link_ && receives) return std::make_unique<StreamRxQueue>(setup, std::move(queue), *link_);
+    if (link_) return std::make_unique<StreamTxQueue>(setup, std::move(queue), *link_);
+    if (!receives) return std::make_unique<TxQueue>(setup, std::move(queue), pair);
+    auto made = std::make_unique<RxQueue>(setup, std::move(queue), pair);
+    receiver = made.get();
+    return made;
 }
 
 /// Calls `action(queue, latch)` for each queue on the io thread and waits for as many counts on the latch.
@@ -209,6 +264,16 @@ void NetDevice::quiesce(Action action) {
 void NetDevice::reset() {
     if (queues_.empty()) return;
     quiesce([](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
+    if (link_) engine_.run_sync([&] { link_->set_users(nullptr, {}); });
+    if (vhost_) {
+        std::latch idle(1);
+        engine_.run_sync([&] { vhost_->stop(idle); });
+        idle.wait();
+        engine_.run_sync([&] {
+            engine_.unschedule(*vhost_);
+            vhost_.reset();
+        });
+    }
     queues_.clear();
     receivers_.clear();
     hooks_ = nullptr;
@@ -222,7 +287,13 @@ void NetDevice::reset() {
 
 void NetDevice::pause() {
     paused_ = true;
+    engine_.run_sync([&] {
+        if (vhost_) vhost_->pause();
+    });
     quiesce([](QueueWorker& queue, std::latch& idle) { queue.drain(idle); });
+    engine_.run_sync([&] {
+        if (link_) link_->pause();
+    });
 }
 
 void NetDevice::resume() {
@@ -231,7 +302,14 @@ void NetDevice::resume() {
         for (const auto& queue : queues_) {
             if (queue) queue->resume();
         }
+        if (link_) link_->resume();
+        if (vhost_) vhost_->resume();
     });
+}
+
+void NetDevice::queue_interrupt_changed(std::uint16_t index) {
+    if (!vhost_) return;
+    engine_.run_sync([&] { vhost_->queue_interrupt_changed(index); });
 }
 
 std::vector<QueuePosition> NetDevice::queue_positions() const {
@@ -239,12 +317,17 @@ std::vector<QueuePosition> NetDevice::queue_positions() const {
     engine_.run_sync([&] {
         for (const auto& queue : queues_)
             positions.push_back(queue ? queue->position() : QueuePosition{});
+        for (std::size_t i = 0; vhost_ && i + 1 < positions.size(); ++i)
+            positions[i] = vhost_->position(static_cast<std::uint16_t>(i));
     });
     return positions;
 }
 
 void NetDevice::set_link(bool up) {
     if (backend_.link_up.exchange(up, std::memory_order_relaxed) == up) return;
+    engine_.run_sync([&] {
+        if (vhost_) vhost_->update();
+    });
     if (TransportHooks* hooks = hooks_.load(); hooks != nullptr) hooks->config_changed();
 }
 
@@ -263,23 +346,26 @@ Metrics NetDevice::metrics(std::uint16_t queue) const {
 
 Result<> NetDevice::try_queue_pairs(std::uint16_t pairs) {
     // The taps to be used first: when one cannot be had nothing has changed.
-    for (std::size_t i = 0; i < pairs; ++i)
-        HAKO_TRY(taps_[i].set_attached(true));
+    for (std::size_t i = 0; i < std::min<std::size_t>(pairs, end_.taps.size()); ++i)
+        HAKO_TRY(end_.taps[i].set_attached(true));
     for (std::size_t i = 0; i < pairs; ++i)
         backend_.pairs[i].active = true;
-    for (std::size_t i = pairs; i < taps_.size(); ++i) {
+    for (std::size_t i = pairs; i < end_.taps.size(); ++i) {
         backend_.pairs[i].active = false;
         if (receivers_[i] != nullptr) receivers_[i]->read_tap(false);
         // What the host sends to a queue that stays attached is lost; all else works.
-        if (const auto detached = taps_[i].set_attached(false); !detached)
+        if (const auto detached = end_.taps[i].set_attached(false); !detached)
             backend_.log.warn("network interface {}: {}", config_.id, detached.error().text());
     }
     backend_.queue_pairs = pairs;
+    if (vhost_) vhost_->update();
     return {};
 }
 
 Result<> NetDevice::try_guest_offloads(std::uint64_t offloads) {
-    HAKO_TRY(taps_.front().set_offloads(offloads));  // those of the interface, whichever queue is asked
+    if (!end_.taps.empty())
+        HAKO_TRY(
+            end_.taps.front().set_offloads(offloads));  // those of the interface, whichever queue is asked
     backend_.guest_offloads = offloads;
     return {};
 }

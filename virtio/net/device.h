@@ -1,4 +1,4 @@
-// virtio-net (virtio 1.3, 5.1): a network interface whose packets go through taps on an io engine.
+// virtio-net (virtio 1.3, 5.1): a network interface whose packets go through taps or a stream socket.
 #pragma once
 
 #include <atomic>
@@ -11,26 +11,28 @@
 #include "virtio/net/backend.h"
 #include "virtio/net/config.h"
 #include "virtio/net/control_queue.h"
+#include "virtio/net/host_end.h"
 #include "virtio/net/metrics.h"
 #include "virtio/net/state.h"
-#include "virtio/net/tap.h"
+#include "virtio/net/stream_link.h"
+#include "virtio/net/vhost_pairs.h"
 #include "vmm/io/engine.h"
 
 namespace hako::virtio::net {
 
 class QueueWorker;
+struct QueueSetup;
 class RxQueue;
 
-/// One interface. All its queues are served by one engine.
+/// One interface. All its queues are served by one engine, or those with packets by the kernel's vhost-net.
 ///
 /// Queue 2N receives, 2N+1 transmits; the control queue comes last. A pause() holds whatever comes after it,
 /// an activate() too: a restored device may be activated while paused.
 class NetDevice final : public Device, private ControlActions {
   public:
-    /// `taps`: one for each queue pair. `state`: as saved by state(), on restore. The engine must outlive the
-    /// device.
-    static Result<std::unique_ptr<NetDevice>> create(const Config& config, std::vector<Tap> taps,
-                                                     io::Engine& engine,
+    /// `end`: what HostEnd::open() gave for the config. `state`: as saved by state(), on restore. The engine
+    /// must outlive the device.
+    static Result<std::unique_ptr<NetDevice>> create(const Config& config, HostEnd end, io::Engine& engine,
                                                      const std::optional<State>& state = std::nullopt);
     NetDevice(const NetDevice&) = delete;
     NetDevice& operator=(const NetDevice&) = delete;
@@ -43,6 +45,7 @@ class NetDevice final : public Device, private ControlActions {
     void read_config(std::uint32_t offset, std::span<std::byte> data) override;
     void write_config(std::uint32_t offset, std::span<const std::byte> data) override;
 
+    void queue_interrupt_changed(std::uint16_t index) override;
     Result<> activate(const Activation& activation) override;
     void reset() override;
     void pause() override;
@@ -57,11 +60,14 @@ class NetDevice final : public Device, private ControlActions {
     /// Counted since construction. Any thread.
     [[nodiscard]] Metrics metrics(std::uint16_t queue) const;
     [[nodiscard]] const std::string& id() const { return config_.id; }
-    /// To be taken over by the machine's next life once the device is reset.
-    [[nodiscard]] std::vector<Tap>& taps() { return taps_; }
+    /// For the machine's next life, once the device is reset; it is of no use afterwards.
+    [[nodiscard]] HostEnd take_host_end();
 
   private:
-    NetDevice(const Config& config, std::vector<Tap> taps, io::Engine& engine, const State& state);
+    NetDevice(const Config& config, HostEnd end, io::Engine& engine, const State& state);
+    [[nodiscard]] std::unique_ptr<QueueWorker> make_queue(const QueueSetup& setup, Queue queue,
+                                                          RxQueue*& receiver);
+    void stop_host_end();
     template <typename Action>
     void quiesce(Action action);
     [[nodiscard]] std::size_t control_index(std::uint64_t negotiated) const;
@@ -73,13 +79,15 @@ class NetDevice final : public Device, private ControlActions {
     bool set_guest_offloads(std::uint64_t offloads) override;
 
     const Config config_;
-    std::vector<Tap> taps_;
+    HostEnd end_;
     io::Engine& engine_;
     const std::uint64_t features_;
     const Mac mac_;
     const std::uint16_t mtu_;
     std::vector<std::uint16_t> queue_sizes_;
     Backend backend_;
+    std::unique_ptr<StreamLink> link_;   ///< with a stream
+    std::unique_ptr<VhostPairs> vhost_;  ///< with vhost, while active
     std::unique_ptr<QueueMetrics[]> metrics_;
     std::vector<std::unique_ptr<QueueWorker>> queues_;  ///< while active; null where the driver enabled none
     std::vector<RxQueue*> receivers_;                   ///< of them, by pair

@@ -11,9 +11,7 @@ RxQueue::RxQueue(const QueueSetup& setup, Queue queue, Pair& pair)
       pair_(pair),
       watch_(setup.engine, *this),
       memory_(std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes)),
-      first_(kMaxQueueSize),
-      next_(kMaxQueueSize),
-      parts_(queue_.size()) {
+      delivery_(setup_, queue_) {
     for (std::size_t i = 0; i < kSlots; ++i) {
         slots_[i].queue = this;
         slots_[i].data = memory_.get() + i * kSlotBytes;
@@ -74,7 +72,7 @@ void RxQueue::completed(Slot& slot, std::int32_t result) {
         } else if (result == -ECANCELED) {
             burst_full_ = false;
         } else if (result > 0) {
-            drop();  // no frame at all
+            delivery_.drop();  // no frame at all
         } else if (result == -EOPNOTSUPP && slot.rw_flags != 0) {
             pair_.rw_flags = 0;  // and the next burst reads it
         } else if (result != -EINTR) {
@@ -100,8 +98,9 @@ void RxQueue::deliver_held() {
     while (held_count_ > 0) {
         Slot& slot = *held_[held_first_];
         if (!setup_.backend.link_up.load(std::memory_order_relaxed)) {
-            drop();
-        } else if (deliver(slot) != Delivery::kDone) {
+            delivery_.drop();
+        } else if (const auto outcome = deliver(slot); outcome != PacketDelivery::Outcome::kDone) {
+            if (outcome == PacketDelivery::Outcome::kBroken) break_down(delivery_.fault());
             return;
         }
         held_first_ = (held_first_ + 1) % kSlots;
@@ -110,88 +109,10 @@ void RxQueue::deliver_held() {
     }
 }
 
-RxQueue::Delivery RxQueue::deliver(const Slot& slot) {
-    std::span<const std::byte> left(slot.data, slot.length);
-    const bool mergeable = (setup_.features & feature::kMergeableBuffers) != 0;
-    part_count_ = 0;
-    while (!left.empty()) {
-        if (part_count_ == parts_.size()) {
-            // The whole queue does not hold this packet, and it will not grow.
-            give_back();
-            drop();
-            return Delivery::kDone;
-        }
-        Chain& chain = part_count_ == 0 ? first_ : next_;
-        if (const auto ended = take_chain(chain)) return *ended;
-        const std::uint32_t bytes = fill(chain, left);
-        parts_[part_count_++] = {.head = chain.head(), .bytes = bytes};
-        left = left.subspan(bytes);
-        if (!mergeable && !left.empty()) {
-            // Without merging one chain must hold a packet; this one goes back empty (5.1.6.3.1).
-            queue_.push_used(chain.head(), 0);
-            drop();
-            return Delivery::kDone;
-        }
-    }
+PacketDelivery::Outcome RxQueue::deliver(const Slot& slot) {
     Header header{};
     std::memcpy(&header, slot.data, sizeof header);
-    header = received_header(header, static_cast<std::uint16_t>(part_count_), setup_.features);
-    // Its pages were marked dirty when it was filled.
-    [[maybe_unused]] const auto again = fill(first_, std::as_bytes(std::span(&header, 1)));
-    for (const Part& part : std::span(parts_).first(part_count_))
-        queue_.push_used(part.head, part.bytes);
-    setup_.metrics.packets.add(1);
-    setup_.metrics.bytes.add(slot.length - sizeof(Header));
-    return Delivery::kDone;
-}
-
-std::optional<RxQueue::Delivery> RxQueue::take_chain(Chain& chain) {
-    auto popped = queue_.pop(chain);
-    if (popped && !*popped) {
-        // Before give_back(): the kick must come for what is offered beyond the chains taken by now.
-        if (queue_.enable_notifications()) {
-            queue_.disable_notifications();
-            popped = queue_.pop(chain);
-        }
-    }
-    std::string_view fault;
-    if (!popped) {
-        fault = virtio::fault_text(popped.error());
-    } else if (!*popped) {
-        give_back();
-        return Delivery::kNoBuffers;
-    } else if (chain.readable_bytes() != 0) {
-        fault = "a receive buffer is not for the device to write";
-    } else if (chain.writable_bytes() < sizeof(Header)) {
-        fault = "a receive buffer is shorter than the header";
-    }
-    if (fault.empty()) return std::nullopt;
-    if (popped) queue_.forget(chain.head());
-    while (part_count_ > 0)
-        queue_.forget(parts_[--part_count_].head);
-    break_down(fault);
-    return Delivery::kBroken;
-}
-
-std::uint32_t RxQueue::fill(const Chain& chain, std::span<const std::byte> data) {
-    const std::size_t all = data.size();
-    for (const Segment& segment : chain.writable()) {
-        if (data.empty()) break;
-        const auto count = std::min<std::size_t>(segment.length, data.size());
-        std::memcpy(segment.host, data.data(), count);
-        setup_.memory.mark_dirty(segment.address, count);
-        data = data.subspan(count);
-    }
-    return static_cast<std::uint32_t>(all - data.size());
-}
-
-void RxQueue::give_back() {
-    while (part_count_ > 0)
-        queue_.unpop(parts_[--part_count_].head);
-}
-
-void RxQueue::drop() {
-    setup_.metrics.dropped.add(1);
+    return delivery_.deliver(header, std::span(slot.data, slot.length).subspan(sizeof header));
 }
 
 }  // namespace hako::virtio::net

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "virtio/net/packet_delivery.h"
 #include "virtio/net/protocol.h"
 #include "virtio/net/queue_worker.h"
 #include "virtio/net/tap_watch.h"
@@ -42,16 +43,6 @@ class RxQueue final : public QueueWorker {
         int rw_flags = 0;
         bool reading = false;
     };
-    /// A chain that holds a part of the packet under way.
-    struct Part {
-        std::uint16_t head;
-        std::uint32_t bytes;
-    };
-    enum class Delivery {
-        kDone,
-        kNoBuffers,  ///< when the driver offers more it is tried again
-        kBroken,
-    };
 
     void serve() override;
     [[nodiscard]] bool busy() const override { return reads_ != 0 || (stopped() && watch_.active()); }
@@ -62,13 +53,7 @@ class RxQueue final : public QueueWorker {
     void completed(Slot& slot, std::int32_t result);
     void failed(std::int32_t result);
     void deliver_held();
-    [[nodiscard]] Delivery deliver(const Slot& slot);
-    /// Takes the next chain, and looks again after asking for a kick. Nothing: none there, or broken.
-    [[nodiscard]] std::optional<Delivery> take_chain(Chain& chain);
-    /// Copies what fits of `data` into the chain; how much that is.
-    [[nodiscard]] std::uint32_t fill(const Chain& chain, std::span<const std::byte> data);
-    void give_back();
-    void drop();
+    [[nodiscard]] PacketDelivery::Outcome deliver(const Slot& slot);
 
     Pair& pair_;
     TapWatch watch_;
@@ -82,10 +67,7 @@ class RxQueue final : public QueueWorker {
     std::size_t reads_ = 0;          ///< under way
     std::size_t burst_ = kFewReads;  ///< reads to try at once
     bool burst_full_ = true;         ///< each read of this burst found a packet so far
-    Chain first_;                    ///< gets the header, when the number of parts is known
-    Chain next_;
-    std::vector<Part> parts_;
-    std::size_t part_count_ = 0;
+    PacketDelivery delivery_;
 };
 
 }  // namespace hako::virtio::net

@@ -26,6 +26,8 @@ class Tap {
 
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] int fd() const { return fd_.get(); }
+    /// False for a socket in its place.
+    [[nodiscard]] bool is_tap() const { return is_tap_; }
 
     /// What the host may leave to the guest: kGuestOffloads bits (TUNSETOFFLOAD).
     Result<> set_offloads(std::uint64_t offloads);

@@ -468,6 +468,7 @@ void PciTransport::write_common(std::uint64_t offset, std::span<const std::byte>
 void PciTransport::write_queue_field(std::uint64_t offset, std::size_t length, std::uint64_t value) {
     if (offset == common::kQueueVector && length == 2) {
         queue_vectors_[queue_select_] = checked_vector(value);
+        if (active_) device_->queue_interrupt_changed(queue_select_);
         return;
     }
 

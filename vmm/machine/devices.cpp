@@ -17,9 +17,9 @@ Result<pci::Bdf> Devices::add(const virtio::blk::Config& config, virtio::blk::Di
     return plug(config.id, HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *io)));
 }
 
-Result<pci::Bdf> Devices::add(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps) {
+Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::HostEnd end) {
     io::Engine* const io = HAKO_TRY(engine());
-    return plug(config.id, HAKO_TRY(virtio::net::NetDevice::create(config, std::move(taps), *io)));
+    return plug(config.id, HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), *io)));
 }
 
 Result<pci::Bdf> Devices::add(const virtio::rng::Config& config) {
@@ -92,7 +92,7 @@ void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
                 resources.disks.push_back(std::move((*block)->disk()));
             }
         } else if (auto* const* net = std::get_if<virtio::net::NetDevice*>(&slot.device)) {
-            resources.nets.push_back(std::move((*net)->taps()));
+            resources.nets.push_back((*net)->take_host_end());
         }
     }
     slots_.clear();

@@ -33,7 +33,7 @@ class Devices {
 
     /// Each id is used once. The device is there for the guest when these return.
     Result<pci::Bdf> add(const virtio::blk::Config& config, virtio::blk::Disk disk);
-    Result<pci::Bdf> add(const virtio::net::Config& config, std::vector<virtio::net::Tap> taps);
+    Result<pci::Bdf> add(const virtio::net::Config& config, virtio::net::HostEnd end);
     Result<pci::Bdf> add(const virtio::rng::Config& config);
 
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }

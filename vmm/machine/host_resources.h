@@ -1,11 +1,12 @@
-// What a VM takes from the host beside KVM: its images, opened and locked, its taps, and its seed.
+// What a VM takes from the host beside KVM: its images, opened and locked, its taps and sockets, and its
+// seed.
 #pragma once
 
 #include <optional>
 #include <vector>
 
 #include "virtio/blk/disk.h"
-#include "virtio/net/tap.h"
+#include "virtio/net/host_end.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 #include "vmm/seed/seed.h"
@@ -15,12 +16,11 @@ namespace hako {
 /// Opened before KVM is touched, so that bad input costs nothing and leaves nothing behind; handed from one
 /// life of a machine to the next over a reboot, so that nobody else can take an image in between.
 struct HostResources {
-    std::vector<virtio::blk::Disk> disks;  ///< in the order of MachineConfig::disks
-    std::vector<std::vector<virtio::net::Tap>>
-        nets;  ///< in the order of MachineConfig::nets; one a queue pair
+    std::vector<virtio::blk::Disk> disks;    ///< in the order of MachineConfig::disks
+    std::vector<virtio::net::HostEnd> nets;  ///< in the order of MachineConfig::nets
     std::optional<virtio::blk::Disk> seed;
 
-    /// Opens and locks every image, opens every tap and builds the seed.
+    /// Opens and locks every image, opens every tap and socket and builds the seed.
     static Result<HostResources> open(const MachineConfig& config);
 };
 

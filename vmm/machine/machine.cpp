@@ -140,10 +140,10 @@ Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {
 
 Result<pci::Bdf> Machine::add_net(const virtio::net::Config& config) {
     if (devices_->has(config.id)) return fail_conflict("the id {} is taken: choose another", config.id);
-    std::vector<virtio::net::Tap> taps =
-        HAKO_TRY_WRAP(virtio::net::Tap::open(config), "network interface {}", config.id);
+    virtio::net::HostEnd end =
+        HAKO_TRY_WRAP(virtio::net::HostEnd::open(config), "network interface {}", config.id);
     const pci::Bdf address =
-        HAKO_TRY_WRAP(devices_->add(config, std::move(taps)), "network interface {}", config.id);
+        HAKO_TRY_WRAP(devices_->add(config, std::move(end)), "network interface {}", config.id);
     config_.nets.push_back(config);
     platform_->hotplug().inserted(address.device);
     return address;

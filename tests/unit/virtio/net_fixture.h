@@ -50,10 +50,10 @@ inline constexpr GuestAddress kPackets{2 * MiB};
 
 class NetFixture {
   public:
-    NetFixture(io::Engine& engine, const net::Config& config, std::vector<net::Tap> taps,
+    NetFixture(io::Engine& engine, const net::Config& config, net::HostEnd end,
                const std::optional<net::State>& state = std::nullopt)
         : transport(std::size_t{2} * config.queue_pairs + 1), engine_(engine) {
-        device = net::NetDevice::create(config, std::move(taps), engine, state).value();
+        device = net::NetDevice::create(config, std::move(end), engine, state).value();
         make_drivers();
     }
     explicit NetFixture(io::Engine& engine, const net::Config& config = nic_config())

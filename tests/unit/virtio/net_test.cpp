@@ -389,12 +389,13 @@ TEST_CASE("a restored device goes on where the saved one stood") {
     CHECK(state.guest_offloads == 2);
     CHECK_FALSE(state.link_up);
     CHECK(positions[2] == QueuePosition{.next_avail = 1, .next_used = 1});
-    std::vector<Tap> taps = std::move(nic.device->taps());
+    nic.device->reset();
+    HostEnd end = nic.device->take_host_end();
     nic.device.reset();
 
     Config other = nic_config(2);
     other.mac = parse_mac("02:00:00:00:00:01");  // the driver knows another
-    nic.device = NetDevice::create(other, std::move(taps), *engine, state).value();
+    nic.device = NetDevice::create(other, std::move(end), *engine, state).value();
     CHECK(nic.device->state() == state);
     CHECK(nic.config_space().mac == state.mac);
     nic.activate(0, positions);
