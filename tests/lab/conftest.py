@@ -1,5 +1,6 @@
 """Lab tests: real Linux guests. They run inside the lab, where KVM is real; see tests/lab/run."""
 
+import itertools
 import os
 import subprocess
 from pathlib import Path
@@ -32,18 +33,21 @@ def root_disk() -> Path:
 def quick(request, tmp_path, root_disk):
     """quick(script, *arguments, kernel="kernel"): a machine that runs `script` (sh) in a stock Debian user space
     under an unmodified Debian kernel, then powers off. Ends with the line HAKO-TEST-EXIT=<code>."""
+    started = itertools.count()
 
     def start(script: str, *arguments: object, kernel: str = "kernel", root: bool = True, timeout: float = 300,
               cmdline: str = "") -> Machine:
-        file = tmp_path / "script"
+        number = next(started)  # of the machines of one test, each reads files of its own
+        file = tmp_path / f"script{number}"
         file.write_text(script)
-        initrd = tmp_path / "initrd"
+        initrd = tmp_path / f"initrd{number}"
         subprocess.run([ROOT / "tools" / "lab", "quick-initrd", "--kernel", kernel, "--script", file, "--output",
                         initrd], check=True)
         disks = ["--disk", f"path={root_disk},serial=root"] if root else []
         line = "console=ttyS0 panic=-1 " + ("hako.root=/dev/vda " if root else "") + cmdline
         return Machine("--kernel", artifact(kernel), "--initrd", initrd, "--cmdline", line.strip(), "--memory", "1G",
-                       *disks, *arguments, name=request.node.name, timeout=timeout)
+                       *disks, *arguments, name=request.node.name + (f"-{number}" if number else ""),
+                       timeout=timeout)
 
     return start
 

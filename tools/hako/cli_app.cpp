@@ -50,9 +50,10 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
           "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "
           "queue_size=N id=TEXT; write a comma in a path as \",,\"");
-    value(*run, "--net", net, "tap=NAME|fd=N", kHardware,
-          "network interface on a tap or on open taps (one fd= for each queue), repeatable; further keys: "
-          "mac=ADDRESS mtu=N queues=N id=TEXT");
+    value(
+        *run, "--net", net, "tap=NAME|socket=PATH|fd=N", kHardware,
+        "network interface on a tap, on the socket of passt, or on open taps (one fd= for each queue) or an "
+        "open socket, repeatable; further keys: vhost=on|off mac=ADDRESS mtu=N queues=N id=TEXT");
     value(*run, "--rng", rng, "off|rate=SIZE/s[,burst=SIZE]", kHardware,
           "no entropy device, or how many of the host's random bytes the guest gets (default: as many as it "
           "wants)");

@@ -15,13 +15,16 @@ namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr std::array kKeys = {"tap"sv, "fd"sv, "mac"sv, "mtu"sv, "queues"sv, "id"sv};
+constexpr std::array kKeys = {"tap"sv, "fd"sv, "socket"sv, "vhost"sv, "mac"sv, "mtu"sv, "queues"sv, "id"sv};
+constexpr std::array kFlags = {"vhost"sv};
 constexpr std::array kRepeated = {"fd"sv};
 constexpr KeyValueSyntax kSyntax = {
-    .option = "--net", .keys = kKeys, .flags = {}, .bare = {}, .repeated = kRepeated};
+    .option = "--net", .keys = kKeys, .flags = kFlags, .bare = {}, .repeated = kRepeated};
 
 /// IFNAMSIZ with its end mark.
 constexpr std::size_t kMaxTapName = 15;
+/// sun_path with its end mark.
+constexpr std::size_t kMaxSocketPath = 107;
 constexpr std::size_t kMaxId = 64;
 constexpr std::uint16_t kMinMtu = 68;  // virtio 1.3, 5.1.4.1
 constexpr std::uint16_t kMaxMtu = 65535;
@@ -59,8 +62,15 @@ Result<virtio::net::Config> parse_net(std::string_view text, std::size_t index) 
     net.id = fmt::format("_net{}", index);
     HAKO_TRY(values.read_text("tap", net.tap));
     HAKO_TRY(read_fds(values, net));
-    if (net.tap.empty() == net.fds.empty())
-        return values.refuse_all("give tap=NAME or fd=N, one of the two: the host's end of the interface");
+    HAKO_TRY(values.read_text("socket", net.socket));
+    if (int{!net.tap.empty()} + int{!net.fds.empty()} + int{!net.socket.empty()} != 1)
+        return values.refuse_all(
+            "give tap=NAME, socket=PATH or fd=N, one of the three: the host's end of the interface");
+    if (net.socket.size() > kMaxSocketPath)
+        return values.refuse("socket", fmt::format("a path of at most {} bytes", kMaxSocketPath));
+    HAKO_TRY(values.read_switch("vhost", net.vhost));
+    if (net.vhost && !net.socket.empty())
+        return values.refuse_all("vhost=on goes with a tap: leave it out for a socket");
     if (!net.tap.empty() && !tap_name(net.tap))
         return values.refuse("tap", fmt::format("at most {} letters, digits, '.', '_' or '-', with %d at the "
                                                 "end for a new number",
@@ -72,6 +82,8 @@ Result<virtio::net::Config> parse_net(std::string_view text, std::size_t index) 
     HAKO_TRY(values.read_number("mtu", net.mtu, kMinMtu, kMaxMtu));
     if (!net.fds.empty()) net.queue_pairs = static_cast<std::uint16_t>(net.fds.size());
     HAKO_TRY(values.read_number("queues", net.queue_pairs, std::uint16_t{1}, virtio::net::kMaxQueuePairs));
+    if (!net.socket.empty() && net.queue_pairs != 1)
+        return values.refuse_all("a socket carries one queue: leave queues out, or give a tap");
     if (!net.fds.empty() &&
         (net.fds.size() != net.queue_pairs || net.fds.size() > virtio::net::kMaxQueuePairs))
         return values.refuse_all("each queue needs one fd=N, at most 8");
@@ -100,6 +112,9 @@ Result<std::vector<virtio::net::Config>> parse_nets(std::span<const std::string>
                 net.fds, [&](int fd) { return std::ranges::find(other.fds, fd) != other.fds.end(); });
             if (same_fd || (!net.tap.empty() && !net.tap.ends_with("%d") && net.tap == other.tap))
                 return fail_input("--net {}: the tap is taken by {}: each interface needs its own", text,
+                                  other.id);
+            if (!net.socket.empty() && net.socket == other.socket)
+                return fail_input("--net {}: the socket is taken by {}: each interface needs its own", text,
                                   other.id);
         }
         nets.push_back(net);

@@ -68,8 +68,9 @@ Check judge_vhost_net(int error) {
     return {.name = "vhost-net",
             .status = Status::kOk,
             .found = error == 0
-                         ? "/dev/vhost-net opens (not needed)"
-                         : fmt::format("/dev/vhost-net is not usable, and not needed: {}", errno_text(error)),
+                         ? "/dev/vhost-net opens: --net tap=NAME,vhost=on works"
+                         : fmt::format("/dev/vhost-net does not open ({}): only vhost=on of --net needs it{}",
+                                       errno_text(error), error == ENOENT ? " (modprobe vhost_net)" : ""),
             .advice = {}};
 }
 

@@ -70,7 +70,7 @@ void StreamLink::run_batch() {
     if (waited_ && stream_.connect()) {
         waited_ = false;
         connected();
-        backend_.log.warn("network socket {} is back", backend_.name);
+        back_log_.warn("network socket {} is back", backend_.name);
         tell();
         for (io::BatchWork* const queue : queues_) {
             if (queue != nullptr) engine_.schedule(*queue);

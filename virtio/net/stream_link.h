@@ -66,6 +66,7 @@ class StreamLink final : public io::BatchWork {
     std::array<io::BatchWork*, 2> queues_{};
     std::chrono::milliseconds delay_ = kFirstDelay;
     std::latch* idle_ = nullptr;
+    LogLimit back_log_;  ///< of its own: the loss was just told
     std::uint32_t in_kernel_ = 0;
     bool up_ = false;
     bool waited_ = false;  ///< the delay before the next try is over

@@ -270,6 +270,7 @@ TEST_CASE("tap rights are the device, its features and CAP_NET_ADMIN") {
         check_form(judge_tap(bad));
     }
     CHECK(judge_vhost_net(ENOENT).status == Status::kOk);
+    CHECK(judge_vhost_net(ENOENT).found.find("modprobe vhost_net") != std::string::npos);
     CHECK(judge_vhost_net(0).status == Status::kOk);
 }
 

@@ -153,7 +153,7 @@ TEST_CASE("a path may hold commas, written twice, and equals signs") {
     CHECK(disk_of("path=readonly").path == "readonly");
 }
 
-TEST_CASE("a network interface is a tap by its name, or open taps") {
+TEST_CASE("a network interface is a tap by its name, a socket by its path, or what is open") {
     virtio::net::Config plain;
     plain.id = "_net0";
     plain.tap = "tap0";
@@ -165,6 +165,16 @@ TEST_CASE("a network interface is a tap by its name, or open taps") {
     full.mtu = 9000;
     full.queue_pairs = 4;
     CHECK(net_of("tap=hako%d,mac=02:00:5E:10:00:01,mtu=9000,queues=4,id=wan") == full);
+    virtio::net::Config passt = plain;
+    passt.tap.clear();
+    passt.socket = "/run/passt,1.sock";
+    passt.mtu = 65520;
+    CHECK(net_of("socket=/run/passt,,1.sock,mtu=65520") == passt);
+    virtio::net::Config fast = plain;
+    fast.vhost = true;
+    CHECK(net_of("tap=tap0,vhost=on") == fast);
+    CHECK(net_of("tap=tap0,vhost") == fast);
+    CHECK(net_of("tap=tap0,vhost=off") == plain);
     CHECK(net_of("fd=7").fds == std::vector{7});
     CHECK(net_of("fd=7").queue_pairs == 1);
     CHECK(net_of("fd=7,mtu=1500,fd=9").fds == std::vector{7, 9});
@@ -221,6 +231,7 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         std::vector<const char*> words;
         std::vector<const char*> parts;  ///< what the message holds
     };
+    const std::string long_socket = "socket=/" + std::string(107, 'a');
     const std::string long_id(65, 'a');
     const std::string long_id_option = "a,id=" + long_id;
     const std::vector<Bad> table = {
@@ -244,8 +255,15 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--memory", "1G,hugepages=on,thp=on"}, {"thp=on", "choose one"}},
         {{"--memory", "1G,thp=yes"}, {"thp must be on or off, not yes"}},
         {{"--memory", "1G,hugepage=on"}, {"no such key: hugepage", "did you mean hugepages?"}},
-        {{"--net", "mtu=1500"}, {"--net mtu=1500", "tap=NAME or fd=N"}},
-        {{"--net", "tap=a,fd=3"}, {"one of the two"}},
+        {{"--net", "mtu=1500"}, {"--net mtu=1500", "tap=NAME, socket=PATH or fd=N"}},
+        {{"--net", "tap=a,fd=3"}, {"one of the three"}},
+        {{"--net", "tap=a,socket=/s"}, {"one of the three"}},
+        {{"--net", "socket="}, {"socket"}},
+        {{"--net", "socket=/s,queues=2"}, {"a socket carries one queue"}},
+        {{"--net", "socket=/s,vhost=on"}, {"vhost=on goes with a tap"}},
+        {{"--net", "tap=a,vhost=yes"}, {"vhost must be on or off, not yes"}},
+        {{"--net", long_socket.c_str()}, {"socket must be a path of at most 107 bytes"}},
+        {{"--net", "socket=/s", "--net", "socket=/s"}, {"the socket is taken by _net0"}},
         {{"--net", "tap0"}, {"tap0 is not KEY=VALUE"}},
         {{"--net", "tap=a/b"}, {"tap must be at most 15 letters", "not a/b"}},
         {{"--net", "tap=abcdefghijklmnop"}, {"tap must be at most 15"}},

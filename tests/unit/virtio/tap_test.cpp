@@ -17,6 +17,7 @@
 using namespace hako;
 using namespace hako::virtio;
 using namespace hako::virtio::net;
+using test::Buffer;
 using test::Frame;
 using test::kHeaderBytes;
 using test::kPackets;
@@ -64,6 +65,15 @@ Frame broadcast(std::size_t length, std::uint8_t seed) {
                                                    0,    0,    0,    0,    1,    0x88, 0xb5};
     std::ranges::copy(ethernet, packet.begin() + kHeaderBytes);
     return packet;
+}
+
+/// A tap with vhost-net, or nothing where there is none.
+std::optional<HostEnd> vhost_end(std::uint16_t pairs) {
+    Config config = nic_config(pairs);
+    config.tap = "hako%d";
+    config.vhost = true;
+    if (::access("/dev/vhost-net", R_OK | W_OK) != 0) return std::nullopt;
+    return HostEnd::open(config).value();
 }
 
 Frame without_header(const Frame& packet) {
@@ -188,5 +198,106 @@ TEST_CASE("a tap that the host deletes stops nothing but the packets") {
     nic.activate();
     nic.send(broadcast(600, 1));
     CHECK(nic.device->metrics(1).dropped == 3);
+    nic.device.reset();
+}
+
+TEST_CASE("vhost-net moves packets, stands still while paused, and tells where it stands") {
+    for (const std::uint16_t pairs : {std::uint16_t{1}, std::uint16_t{4}}) {
+        const auto space = Namespace::enter();
+        auto end = space ? vhost_end(pairs) : std::nullopt;
+        if (!end) {
+            MESSAGE("no vhost-net here: not tested");
+            return;
+        }
+        auto engine = io::Engine::create().value();
+        const Fd host = host_socket(end->name());
+        NetFixture nic(*engine, nic_config(pairs), std::move(*end));
+        nic.activate();
+        const Frame out = broadcast(600, 1);
+        const Frame in = without_header(broadcast(700, 2));
+        nic.send(out);
+        CHECK(host_receives(host, 10'000) == without_header(out));
+        REQUIRE(::send(host.get(), in.data(), in.size(), 0) == static_cast<ssize_t>(in.size()));
+        CHECK(guest_receives(nic, in));
+
+        nic.device->pause();
+        nic.put(kPackets, out);
+        REQUIRE(
+            nic.drivers[1].add(std::array{Buffer{kPackets, static_cast<std::uint32_t>(out.size()), false}}));
+        nic.kick(1);
+        CHECK_FALSE(host_receives(host, 100));
+        CHECK_FALSE(nic.drivers[1].take_used());
+        const auto positions = nic.device->queue_positions();
+        CHECK(positions[1] == QueuePosition{.next_avail = 1, .next_used = 1});
+        CHECK(positions[0].next_used == nic.drivers[0].used_index());
+        const State state = nic.device->state();
+        nic.device->resume();
+        CHECK(host_receives(host, 10'000) == without_header(out));
+        REQUIRE(nic.await(1));
+
+        // The link goes down and up: what was sent meanwhile waits.
+        nic.device->set_link(false);
+        REQUIRE(
+            nic.drivers[1].add(std::array{Buffer{kPackets, static_cast<std::uint32_t>(out.size()), false}}));
+        nic.kick(1);
+        CHECK_FALSE(host_receives(host, 100));
+        nic.device->set_link(true);
+        CHECK(host_receives(host, 10'000) == without_header(out));
+        REQUIRE(nic.await(1));
+
+        if (pairs > 1) {
+            CHECK(nic.set_pairs(4) == 0);
+            nic.send(out, 3);
+            CHECK(host_receives(host, 10'000) == without_header(out));
+            CHECK(nic.set_pairs(1) == 0);
+        }
+
+        // Another device goes on at the same rings.
+        nic.device->pause();
+        const auto last = nic.device->queue_positions();
+        CHECK(last[1] == QueuePosition{.next_avail = 3, .next_used = 3});
+        nic.device->reset();
+        HostEnd same = nic.device->take_host_end();
+        nic.device.reset();
+        nic.device = NetDevice::create(nic_config(pairs), std::move(same), *engine, state).value();
+        nic.activate(0, last);
+        nic.send(out);
+        CHECK(host_receives(host, 10'000) == without_header(out));
+        REQUIRE(::send(host.get(), in.data(), in.size(), 0) == static_cast<ssize_t>(in.size()));
+        CHECK(guest_receives(nic, in));
+
+        // A new driver, then one that breaks the rules.
+        nic.device->reset();
+        nic.make_drivers();
+        nic.activate();
+        nic.send(out);
+        CHECK(host_receives(host, 10'000) == without_header(out));
+        nic.drivers[1].write_descriptor(5, GuestAddress{1024 * GiB}, 100, 0);
+        nic.drivers[1].offer(5);
+        nic.kick(1);
+        CHECK(test::wait_for(nic.transport.reset_wanted));
+        CHECK(nic.transport.reset_reason() == "vhost-net found a queue that breaks the rules");
+        nic.device.reset();
+    }
+}
+
+TEST_CASE("vhost-net signals the interrupt that the driver chose last") {
+    const auto space = Namespace::enter();
+    auto end = space ? vhost_end(1) : std::nullopt;
+    if (!end) {
+        MESSAGE("no vhost-net here: not tested");
+        return;
+    }
+    auto engine = io::Engine::create().value();
+    NetFixture nic(*engine, nic_config(), std::move(*end));
+    nic.activate();
+    const Frame out = broadcast(600, 1);
+    nic.send(out);
+    const EventFd before = std::exchange(nic.transport.interrupts[1], EventFd::create().value());
+    nic.device->queue_interrupt_changed(1);
+    nic.device->queue_interrupt_changed(2);  // not of the kernel's
+    before.take();
+    nic.send(out);
+    CHECK_FALSE(before.pending());
     nic.device.reset();
 }
