@@ -1,0 +1,45 @@
+// The unix socket that the API is served on, and who may serve it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <variant>
+
+#include "vmm/base/fd.h"
+#include "vmm/base/result.h"
+
+namespace hako::api::http {
+
+/// A path to make a socket at, or a listening socket that another process made.
+using SocketSpec = std::variant<std::string, Fd>;
+
+/// A listening unix stream socket. One that is made here has mode 0600, is locked through "<path>.lock", and
+/// goes away with this object.
+class ListenSocket {
+  public:
+    /// The socket file of a dead process is replaced; one that is served, or is no socket, is a
+    /// Fault::kInput.
+    static Result<ListenSocket> open(SocketSpec spec);
+
+    ListenSocket(ListenSocket&& other) noexcept = default;
+    ListenSocket& operator=(ListenSocket&&) = delete;
+    ~ListenSocket() { close(); }
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    /// Closes the socket and removes its files. Clients that are connected stay so.
+    void close();
+
+  private:
+    ListenSocket() = default;
+    static Result<ListenSocket> make(std::string path);
+    static Result<ListenSocket> adopt(Fd fd);
+
+    std::string path_;  ///< empty: another process made it
+    Fd lock_;
+    Fd fd_;
+    dev_t device_ = 0;  ///< of the socket file, which somebody else may have replaced since
+    ino_t inode_ = 0;
+};
+
+}  // namespace hako::api::http
