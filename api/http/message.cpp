@@ -65,6 +65,20 @@ std::string_view reason_phrase(Status status) {
     return "Unknown";
 }
 
+Status status_of(Fault fault) {
+    switch (fault) {
+        case Fault::kInput:
+            return Status::kBadRequest;
+        case Fault::kMissing:
+            return Status::kNotFound;
+        case Fault::kConflict:
+            return Status::kConflict;
+        case Fault::kHost:
+            break;
+    }
+    return Status::kInternalServerError;
+}
+
 Response ok(std::string json) {
     Response response;
     response.status = Status::kOk;
@@ -85,8 +99,7 @@ Response failure(Status status, const std::vector<std::string>& chain) {
 }
 
 Response failure(const Error& error) {
-    return failure(error.fault() == Fault::kInput ? Status::kBadRequest : Status::kInternalServerError,
-                   error.chain());
+    return failure(status_of(error.fault()), error.chain());
 }
 
 std::string wire_text(const Response& response, bool keep_alive, bool head_only) {

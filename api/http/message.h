@@ -60,11 +60,13 @@ struct Response {
     std::function<void()> then;
 };
 
+/// 400, 404, 409 or 500.
+[[nodiscard]] Status status_of(Fault fault);
 /// 200 with a JSON text.
 [[nodiscard]] Response ok(std::string json);
 /// A JSON array of strings, outermost cause first.
 [[nodiscard]] Response failure(Status status, const std::vector<std::string>& chain);
-/// The same, with the status that fits the fault: 400 or 500.
+/// The same, with the status of the fault.
 [[nodiscard]] Response failure(const Error& error);
 
 /// The response as it goes over the wire, in one piece. Headers are spelled as Cloud Hypervisor's own client
