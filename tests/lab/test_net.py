@@ -153,7 +153,7 @@ GATEWAY = "192.0.2.254"
 @contextlib.contextmanager
 def uplink():
     """An interface with a default route, which passt asks for."""
-    name = "hako-uplink"
+    name = "hako-up"
     ip("link", "add", name, "type", "veth", "peer", "name", name + "-peer")
     try:
         ip("link", "set", name + "-peer", "up")
