@@ -166,6 +166,11 @@ Queue::Queue(GuestMemory& memory, const QueueConfig& config, std::uint64_t featu
       published_(position.next_used),
       asked_(position.next_used) {}
 
+bool Queue::has_available() const {
+    return fault_ || next_avail_ != avail_seen_ ||
+           field16(avail_, kAvailIndex).load(std::memory_order_relaxed) != next_avail_;
+}
+
 std::expected<bool, QueueFault> Queue::pop(Chain& chain) {
     if (fault_) return std::unexpected(*fault_);
     if (next_avail_ == avail_seen_) {

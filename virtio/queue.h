@@ -107,6 +107,8 @@ class Queue {
     /// Chains popped and not pushed yet.
     [[nodiscard]] std::uint16_t in_flight() const { return in_flight_; }
 
+    /// Whether pop() would give a chain or a fault.
+    [[nodiscard]] bool has_available() const;
     /// Takes the next available chain. False: none there. After a fault the queue gives that fault for ever.
     /// Bounded: it reads at most size() + kMaxQueueSize descriptors.
     std::expected<bool, QueueFault> pop(Chain& chain);

@@ -34,7 +34,7 @@ Result<std::optional<virtio::rng::Config>> parse_rng(std::string_view text) {
         bytes = positive_size(std::string_view(*rate).substr(0, rate->size() - kPerSecond.size()));
     if (!bytes) return values.refuse("rate", "a size a second, at least 1/s, such as 64K/s");
     virtio::rng::Config rng;
-    rng.limits.bytes.per_second = *bytes;
+    rng.limits.bytes.tokens = *bytes;
     if (const std::string* burst = values.find("burst")) {
         const auto size = positive_size(*burst);
         if (!size) return values.refuse("burst", "a size above 0 such as 1M");

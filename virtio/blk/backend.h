@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "virtio/blk/disk.h"
+#include "virtio/throttle.h"
 #include "vmm/io/engine.h"
 
 namespace hako::virtio::blk {
@@ -15,10 +16,12 @@ inline constexpr std::size_t kSerialLength = 20;  ///< VIRTIO_BLK_ID_BYTES
 
 /// Where requests go. Made by the device; the flags below `io thread only` are its queues' common memory.
 struct Backend {
-    io::FileRef buffered;
-    io::FileRef direct;  ///< valid if has_direct
+    Throttle throttle;                           ///< of all queues together
+    Clock now = std::chrono::steady_clock::now;  ///< for latencies
+    io::FileRef buffered{};
+    io::FileRef direct{};  ///< valid if has_direct
     bool has_direct = false;
-    DirectAlignment alignment;  ///< of requests to `direct`
+    DirectAlignment alignment{};  ///< of requests to `direct`
     bool readonly = false;
     std::uint32_t max_segments = 0;  ///< data segments in a request, VIRTIO_BLK_F_SEG_MAX
     std::array<std::byte, kSerialLength> serial{};

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "vmm/io/rate_limiter.h"
+
 namespace hako::virtio::blk {
 
 struct Config {
@@ -15,6 +17,7 @@ struct Config {
     std::optional<bool> direct;  ///< O_DIRECT: yes, no, or (unset) where the file allows it
     std::uint16_t queues = 1;    ///< 1 to 64
     std::uint16_t queue_size = 256;  ///< a power of two, 16 to 1024
+    io::RateLimits limits;  ///< bytes read and written, and requests of any kind; all queues together
 
     bool operator==(const Config&) const = default;
 };

@@ -69,25 +69,26 @@ std::uint32_t max_segments(const Config& config) {
 }  // namespace
 
 Result<std::unique_ptr<BlockDevice>> BlockDevice::create(const Config& config, Disk disk, io::Engine& engine,
-                                                         const std::optional<State>& state) {
+                                                         const std::optional<State>& state, Clock now) {
     HAKO_TRY(check_config(config));
     if (state) {
         HAKO_TRY(check_state(config, disk, *state));
-        return std::unique_ptr<BlockDevice>(new BlockDevice(config, std::move(disk), engine, *state));
+        return std::unique_ptr<BlockDevice>(new BlockDevice(config, std::move(disk), engine, *state, now));
     }
     const State fresh{.features = disk.readonly() ? kReadOnlyFeatures : kWritableFeatures,
                       .capacity = HAKO_TRY(disk.capacity()),
                       .topology = sane(disk.topology())};
-    return std::unique_ptr<BlockDevice>(new BlockDevice(config, std::move(disk), engine, fresh));
+    return std::unique_ptr<BlockDevice>(new BlockDevice(config, std::move(disk), engine, fresh, now));
 }
 
-BlockDevice::BlockDevice(const Config& config, Disk disk, io::Engine& engine, const State& state)
+BlockDevice::BlockDevice(const Config& config, Disk disk, io::Engine& engine, const State& state, Clock now)
     : config_(config),
       disk_(std::move(disk)),
       engine_(engine),
       features_(state.features),
       topology_(state.topology),
       queue_sizes_(config.queues, config.queue_size),
+      backend_{.throttle = {engine, config.limits, config.queues, now}, .now = now},
       metrics_(std::make_unique<QueueMetrics[]>(config.queues)) {
     backend_.has_direct = disk_.direct_fd() >= 0;
     backend_.alignment = disk_.direct_alignment();
@@ -242,6 +243,10 @@ Result<bool> BlockDevice::refresh_capacity() {
     if (backend_.capacity.exchange(now, std::memory_order_relaxed) == now) return false;
     if (TransportHooks* hooks = hooks_.load(); hooks != nullptr) hooks->config_changed();
     return true;
+}
+
+void BlockDevice::set_limits(const io::RateLimits& limits) {
+    engine_.run_sync([&] { backend_.throttle.set_limits(limits); });
 }
 
 }  // namespace hako::virtio::blk

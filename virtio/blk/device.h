@@ -25,9 +25,11 @@ class RequestQueue;
 /// paused.
 class BlockDevice final : public Device {
   public:
-    /// `state`: as saved by state(), on restore. The engine must outlive the device.
+    /// `state`: as saved by state(), on restore. The engine must outlive the device. `now`: the clock of its
+    /// limits and latencies.
     static Result<std::unique_ptr<BlockDevice>> create(const Config& config, Disk disk, io::Engine& engine,
-                                                       const std::optional<State>& state = std::nullopt);
+                                                       const std::optional<State>& state = std::nullopt,
+                                                       Clock now = std::chrono::steady_clock::now);
     BlockDevice(const BlockDevice&) = delete;
     BlockDevice& operator=(const BlockDevice&) = delete;
     ~BlockDevice() override;
@@ -55,9 +57,11 @@ class BlockDevice final : public Device {
     /// Looks whether the image has another size than the driver was told and, if so, tells it. Control
     /// thread. Returns whether it had.
     Result<bool> refresh_capacity();
+    /// Goes faster or slower from now on, also for requests that wait. Any thread.
+    void set_limits(const io::RateLimits& limits);
 
   private:
-    BlockDevice(const Config& config, Disk disk, io::Engine& engine, const State& state);
+    BlockDevice(const Config& config, Disk disk, io::Engine& engine, const State& state, Clock now);
     template <typename Action>
     void quiesce(Action action);
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "virtio/latency_histogram.h"
 #include "virtio/metric_counter.h"
 
 namespace hako::virtio::blk {
@@ -18,6 +19,8 @@ struct Metrics {
     std::uint64_t written_bytes = 0;
     std::uint64_t errors = 0;  ///< requests answered with anything but VIRTIO_BLK_S_OK
     std::uint64_t interrupts = 0;
+    std::uint64_t throttled = 0;       ///< waits for the rate limit
+    LatencyHistogram::Values latency;  ///< of all requests, from taken off the queue to answered
 
     Metrics& operator+=(const Metrics& other);
     bool operator==(const Metrics&) const = default;
@@ -34,6 +37,8 @@ struct QueueMetrics {
     MetricCounter written_bytes;
     MetricCounter errors;
     MetricCounter interrupts;
+    MetricCounter throttled;
+    LatencyHistogram latency;
 
     [[nodiscard]] Metrics values() const {
         return {.reads = reads.get(),
@@ -44,7 +49,9 @@ struct QueueMetrics {
                 .read_bytes = read_bytes.get(),
                 .written_bytes = written_bytes.get(),
                 .errors = errors.get(),
-                .interrupts = interrupts.get()};
+                .interrupts = interrupts.get(),
+                .throttled = throttled.get(),
+                .latency = latency.values()};
     }
 };
 
@@ -58,6 +65,8 @@ inline Metrics& Metrics::operator+=(const Metrics& other) {
     written_bytes += other.written_bytes;
     errors += other.errors;
     interrupts += other.interrupts;
+    throttled += other.throttled;
+    latency += other.latency;
     return *this;
 }
 

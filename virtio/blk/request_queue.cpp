@@ -49,6 +49,7 @@ void RequestQueue::start(int kick, bool paused) {
 void RequestQueue::drain(std::latch& idle) {
     mode_ = Mode::kPaused;
     idle_ = &idle;
+    setup_.backend.throttle.leave(*this);
     setup_.engine.schedule(*this);
 }
 
@@ -61,11 +62,13 @@ void RequestQueue::stop(std::latch& idle) {
     mode_ = Mode::kStopped;
     idle_ = &idle;
     doorbell_.stop();
+    setup_.backend.throttle.leave(*this);
     setup_.engine.schedule(*this);
 }
 
 void RequestQueue::run_batch() {
     if (mode_ == Mode::kRunning && !setup_.backend.broken) pop_requests();
+    round_known_ = false;
     queue_.publish();
     if (queue_.needs_interrupt()) {
         if (const int interrupt = setup_.hooks.queue_interrupt(setup_.index); interrupt >= 0) {
@@ -80,9 +83,14 @@ void RequestQueue::run_batch() {
 }
 
 void RequestQueue::pop_requests() {
+    Throttle& throttle = setup_.backend.throttle;
     queue_.disable_notifications();
     for (std::uint16_t left = queue_.size();;) {
         for (; left > 0; --left) {
+            // No doorbell is needed while it waits: the throttle wakes it.
+            if (throttle.limited() && queue_.has_available() &&
+                !throttle.admit(*this, setup_.metrics.throttled))
+                return;
             const auto popped = queue_.pop(chain_);
             if (!popped) return break_down(virtio::fault_text(popped.error()));
             if (!*popped) break;
@@ -117,6 +125,8 @@ void RequestQueue::begin(std::uint16_t head) {
         break_down(fault_text(request.error()));
         return;
     }
+    setup_.backend.throttle.take(0);
+    slot.begun = round_time();
     slot.status = request->status;
     slot.type = request->type;
     switch (request->type) {
@@ -153,6 +163,7 @@ void RequestQueue::begin_transfer(Slot& slot, const Request& request, Step step,
     slot.remaining = range->length;
     if (data.empty()) return finish(slot, RequestStatus::kOk);
 
+    setup_.backend.throttle.take_bytes(bytes);
     slot.vectors = data.size() <= kInlineVectors
                        ? slot.inline_vectors.data()
                        : long_vectors_.get() + std::size_t{slot.head} * setup_.backend.max_segments;
@@ -251,6 +262,8 @@ void RequestQueue::submit_zeroes(Slot& slot) {
         left -= vector.iov_len;
         ++slot.vector_count;
     }
+    // Else a guest would go around its limit by these.
+    setup_.backend.throttle.take_bytes(slot.remaining - left);
     submit_transfer(slot);
 }
 
@@ -359,6 +372,7 @@ void RequestQueue::finish(Slot& slot, RequestStatus status) {
     const bool good = status == RequestStatus::kOk;
     queue_.push_used(slot.head, good ? slot.answer_length : 1);
     if (!good) setup_.metrics.errors.add(1);
+    setup_.metrics.latency.add(round_time() - slot.begun);
     switch (slot.type) {
         case RequestType::kIn:
             return setup_.metrics.reads.add(1);
@@ -373,6 +387,12 @@ void RequestQueue::finish(Slot& slot, RequestStatus status) {
         case RequestType::kGetId:
             return;
     }
+}
+
+io::Time RequestQueue::round_time() {
+    if (!round_known_) round_ = setup_.backend.now();
+    round_known_ = true;
+    return round_;
 }
 
 void RequestQueue::mark_dirty(const std::byte* host, std::uint64_t length) {

@@ -73,6 +73,7 @@ class RequestQueue final : public io::BatchWork {
 
         RequestQueue* queue = nullptr;
         Segment status;
+        io::Time begun;               ///< taken off the queue
         std::uint64_t offset = 0;     ///< in the file, bytes
         std::uint64_t remaining = 0;  ///< bytes
         iovec* vectors = nullptr;
@@ -104,6 +105,7 @@ class RequestQueue final : public io::BatchWork {
     [[nodiscard]] bool try_again(Slot& slot, std::int32_t result);
     void next_step(Slot& slot, Step step);
     void finish(Slot& slot, RequestStatus status);
+    [[nodiscard]] io::Time round_time();
     void mark_dirty(const std::byte* host, std::uint64_t length);
     void break_down(std::string_view why);
 
@@ -113,6 +115,8 @@ class RequestQueue final : public io::BatchWork {
     std::vector<Slot> slots_;
     std::unique_ptr<iovec[]> long_vectors_;  ///< untouched, hence unbacked, until a slot needs its share
     io::EventWatch doorbell_;
+    io::Time round_;  ///< when this round of the engine came to this queue, for latencies; read once a round
+    bool round_known_ = false;
     Mode mode_ = Mode::kPaused;
     std::latch* idle_ = nullptr;
 };

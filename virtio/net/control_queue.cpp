@@ -48,10 +48,7 @@ ControlAck ControlQueue::obey() {
     if (!chain_.take_readable(command_bytes)) return ControlAck::kError;
     const auto command = parse_control(command_bytes, setup_.features, max_pairs_);
     if (!command) return ControlAck::kError;
-    const auto* pairs = std::get_if<SetQueuePairs>(&*command);
-    const bool done = pairs != nullptr
-                          ? actions_.set_queue_pairs(pairs->pairs)
-                          : actions_.set_guest_offloads(std::get<SetGuestOffloads>(*command).offloads);
+    const bool done = std::visit([this](const auto& known) { return carry_out(known); }, *command);
     return done ? ControlAck::kOk : ControlAck::kError;
 }
 

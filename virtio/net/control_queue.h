@@ -13,6 +13,10 @@ class ControlActions {
   public:
     virtual bool set_queue_pairs(std::uint16_t pairs) = 0;
     virtual bool set_guest_offloads(std::uint64_t offloads) = 0;
+    virtual void set_promiscuous(bool on) = 0;
+    virtual void set_all_multicast(bool on) = 0;
+    virtual void set_mac(const Mac& mac) = 0;
+    virtual void announced() = 0;
 
   protected:
     ~ControlActions() = default;
@@ -28,6 +32,13 @@ class ControlQueue final : public QueueWorker {
     void serve() override;
     void answer();
     [[nodiscard]] ControlAck obey();
+    bool carry_out(const SetQueuePairs& command) { return actions_.set_queue_pairs(command.pairs); }
+    bool carry_out(const SetGuestOffloads& command) { return actions_.set_guest_offloads(command.offloads); }
+    bool carry_out(const SetPromiscuous& command) { return actions_.set_promiscuous(command.on), true; }
+    bool carry_out(const SetAllMulticast& command) { return actions_.set_all_multicast(command.on), true; }
+    bool carry_out(const SetMacTable& /*command*/) { return true; }
+    bool carry_out(const SetMac& command) { return actions_.set_mac(command.mac), true; }
+    bool carry_out(const AckAnnounce& /*command*/) { return actions_.announced(), true; }
 
     ControlActions& actions_;
     const std::uint16_t max_pairs_;

@@ -21,7 +21,8 @@ constexpr std::uint64_t kFeatures = virtio::feature::kVersion1 | virtio::feature
                                     virtio::feature::kEventIdx | feature::kCsum | feature::kGuestCsum |
                                     feature::kCtrlGuestOffloads | feature::kMac | feature::kGuestTso4 |
                                     feature::kGuestTso6 | feature::kHostTso4 | feature::kHostTso6 |
-                                    feature::kMergeableBuffers | feature::kStatus | feature::kControlQueue;
+                                    feature::kMergeableBuffers | feature::kStatus | feature::kControlQueue |
+                                    feature::kControlRx | feature::kGuestAnnounce | feature::kControlMac;
 
 /// What a tap's other end does for the guest. A stream carries whole frames and no header to say otherwise.
 constexpr std::uint64_t kOffloads = feature::kCsum | feature::kHostTso4 | feature::kHostTso6 |
@@ -58,6 +59,15 @@ Result<> check_config(const Config& config, const HostEnd& end) {
     return {};
 }
 
+/// The kernel serves a vhost's queues: hako sees no packet of theirs.
+Result<> check_limits(const std::string& id, const Limits& limits, const HostEnd& end) {
+    if (end.vhosts.empty() || limits == Limits{}) return {};
+    return fail_input(
+        "network interface {}: packets that vhost-net carries cannot be limited: limit the tap (tc), or do "
+        "without vhost",
+        id);
+}
+
 /// A state may come from another host: nothing in it is taken on trust.
 Result<> check_state(const Config& config, const HostEnd& end, const State& state) {
     const std::uint64_t known = offered(config, end) | feature::kMtu;
@@ -67,7 +77,8 @@ Result<> check_state(const Config& config, const HostEnd& end, const State& stat
     if (state.queue_pairs < 1 || state.queue_pairs > config.queue_pairs)
         return fail_input("network interface {}: the saved state uses {} queue pairs, this one has {}",
                           config.id, state.queue_pairs, config.queue_pairs);
-    if (!usable_mac(state.mac) || (state.guest_offloads & ~(state.features & kGuestOffloads)) != 0 ||
+    if (!usable_mac(state.mac) || !usable_mac(state.used_mac) ||
+        (state.guest_offloads & ~(state.features & kGuestOffloads)) != 0 ||
         ((state.features & feature::kMtu) != 0) != (state.mtu != 0))
         return fail_input("network interface {}: the saved state is that of no network interface", config.id);
     return {};
@@ -76,28 +87,35 @@ Result<> check_state(const Config& config, const HostEnd& end, const State& stat
 }  // namespace
 
 Result<std::unique_ptr<NetDevice>> NetDevice::create(const Config& config, HostEnd end, io::Engine& engine,
-                                                     const std::optional<State>& state) {
+                                                     const std::optional<State>& state, Clock now) {
     HAKO_TRY(check_config(config, end));
+    HAKO_TRY(check_limits(config.id, config.limits, end));
     if (state) HAKO_TRY(check_state(config, end, *state));
     const std::string& host = config.socket.empty() ? config.tap : config.socket;
-    const State fresh{.features = offered(config, end),
-                      .mac = config.mac.value_or(default_mac(config.id, host)),
-                      .mtu = config.mtu};
-    return std::unique_ptr<NetDevice>(new NetDevice(config, std::move(end), engine, state.value_or(fresh)));
+    const Mac mac = config.mac.value_or(default_mac(config.id, host));
+    const State fresh{.features = offered(config, end), .mac = mac, .mtu = config.mtu, .used_mac = mac};
+    return std::unique_ptr<NetDevice>(
+        new NetDevice(config, std::move(end), engine, state.value_or(fresh), now));
 }
 
-NetDevice::NetDevice(const Config& config, HostEnd end, io::Engine& engine, const State& state)
+NetDevice::NetDevice(const Config& config, HostEnd end, io::Engine& engine, const State& state, Clock now)
     : config_(config),
       end_(std::move(end)),
       engine_(engine),
       features_(state.features),
       mac_(state.mac),
       mtu_(state.mtu),
-      queue_sizes_(std::size_t{2} * config.queue_pairs, config.queue_size) {
+      queue_sizes_(std::size_t{2} * config.queue_pairs, config.queue_size),
+      backend_{.name = end_.name(),
+               .rx = {engine, config.limits.rx, config.queue_pairs, now},
+               .tx = {engine, config.limits.tx, config.queue_pairs, now}} {
     queue_sizes_.push_back(kControlQueueSize);
     metrics_ = std::make_unique<QueueMetrics[]>(queue_sizes_.size());
-    backend_.name = end_.name();
     backend_.link_up = state.link_up;
+    backend_.announce = state.announce;
+    backend_.mac = mac_bits(state.used_mac);
+    backend_.promiscuous = state.promiscuous;
+    backend_.all_multicast = state.all_multicast;
     backend_.queue_pairs = state.queue_pairs;
     backend_.guest_offloads = state.guest_offloads;
     engine_.run_sync([&] {
@@ -134,10 +152,10 @@ void NetDevice::stop_host_end() {
 
 void NetDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
     ConfigSpace space{};
-    space.mac = mac_;
-    const bool up =
-        backend_.link_up.load(std::memory_order_relaxed) && backend_.carrier.load(std::memory_order_relaxed);
-    space.status = up ? kStatusLinkUp : std::uint16_t{0};
+    space.mac = mac_of_bits(backend_.mac.load(std::memory_order_relaxed));
+    if (backend_.link_up.load(std::memory_order_relaxed) && backend_.carrier.load(std::memory_order_relaxed))
+        space.status |= kStatusLinkUp;
+    if (backend_.announce.load(std::memory_order_relaxed)) space.status |= kStatusAnnounce;
     space.max_virtqueue_pairs = config_.queue_pairs;
     space.mtu = mtu_;
     std::ranges::fill(data, std::byte{0});
@@ -202,6 +220,8 @@ Result<> NetDevice::activate(const Activation& activation) {
         restored ? backend_.guest_offloads.load() : initial_guest_offloads(activation.features);
     queues_ = std::move(queues);
     receivers_ = std::move(receivers);
+    if (!restored) forget_driver();
+    can_announce_ = (activation.features & feature::kGuestAnnounce) != 0;
     hooks_ = &activation.hooks;
     const Result<> ready = engine_.run_sync([&]() -> Result<> {
         backend_.broken = false;
@@ -215,6 +235,7 @@ Result<> NetDevice::activate(const Activation& activation) {
         engine_.run_sync([&] { vhost_.reset(); });
         receivers_.clear();
         hooks_ = nullptr;
+        can_announce_ = false;
         return ready;
     }
     engine_.run_sync([&] {
@@ -277,6 +298,8 @@ void NetDevice::reset() {
     queues_.clear();
     receivers_.clear();
     hooks_ = nullptr;
+    can_announce_ = false;
+    forget_driver();
     engine_.run_sync([&] {
         for (Pair& pair : backend_.pairs)
             pair.active = false;
@@ -323,12 +346,42 @@ std::vector<QueuePosition> NetDevice::queue_positions() const {
     return positions;
 }
 
+/// What a driver chose ends with it.
+void NetDevice::forget_driver() {
+    backend_.announce = false;
+    backend_.mac = mac_bits(mac_);
+    backend_.promiscuous = false;
+    backend_.all_multicast = false;
+}
+
 void NetDevice::set_link(bool up) {
-    if (backend_.link_up.exchange(up, std::memory_order_relaxed) == up) return;
-    engine_.run_sync([&] {
+    const bool changed = engine_.run_sync([&] {
+        if (backend_.link_up.exchange(up, std::memory_order_relaxed) == up) return false;
+        // Packets that wait for a limit are dropped now, not when it is their turn.
+        backend_.rx.wake();
+        backend_.tx.wake();
         if (vhost_) vhost_->update();
+        return true;
     });
+    if (!changed) return;
     if (TransportHooks* hooks = hooks_.load(); hooks != nullptr) hooks->config_changed();
+}
+
+bool NetDevice::announce() {
+    TransportHooks* hooks = hooks_.load();
+    if (hooks == nullptr || !can_announce_) return false;
+    backend_.announce = true;
+    hooks->config_changed();
+    return true;
+}
+
+Result<> NetDevice::set_limits(const Limits& limits) {
+    HAKO_TRY(check_limits(config_.id, limits, end_));
+    engine_.run_sync([&] {
+        backend_.rx.set_limits(limits.rx);
+        backend_.tx.set_limits(limits.tx);
+    });
+    return {};
 }
 
 State NetDevice::state() const {
@@ -336,7 +389,11 @@ State NetDevice::state() const {
             .mac = mac_,
             .mtu = mtu_,
             .link_up = backend_.link_up.load(std::memory_order_relaxed),
+            .announce = backend_.announce.load(std::memory_order_relaxed),
             .queue_pairs = backend_.queue_pairs.load(std::memory_order_relaxed),
+            .used_mac = mac_of_bits(backend_.mac.load(std::memory_order_relaxed)),
+            .promiscuous = backend_.promiscuous.load(std::memory_order_relaxed),
+            .all_multicast = backend_.all_multicast.load(std::memory_order_relaxed),
             .guest_offloads = backend_.guest_offloads.load(std::memory_order_relaxed)};
 }
 
@@ -384,6 +441,22 @@ bool NetDevice::set_guest_offloads(std::uint64_t offloads) {
     const auto set = try_guest_offloads(offloads);
     if (!set) backend_.log.warn("network interface {}: {}", config_.id, set.error().text());
     return set.has_value();
+}
+
+void NetDevice::set_promiscuous(bool on) {
+    backend_.promiscuous = on;
+}
+
+void NetDevice::set_all_multicast(bool on) {
+    backend_.all_multicast = on;
+}
+
+void NetDevice::set_mac(const Mac& mac) {
+    backend_.mac = mac_bits(mac);
+}
+
+void NetDevice::announced() {
+    backend_.announce = false;
 }
 
 }  // namespace hako::virtio::net

@@ -31,9 +31,10 @@ class RxQueue;
 class NetDevice final : public Device, private ControlActions {
   public:
     /// `end`: what HostEnd::open() gave for the config. `state`: as saved by state(), on restore. The engine
-    /// must outlive the device.
+    /// must outlive the device. `now`: the clock of its limits.
     static Result<std::unique_ptr<NetDevice>> create(const Config& config, HostEnd end, io::Engine& engine,
-                                                     const std::optional<State>& state = std::nullopt);
+                                                     const std::optional<State>& state = std::nullopt,
+                                                     Clock now = std::chrono::steady_clock::now);
     NetDevice(const NetDevice&) = delete;
     NetDevice& operator=(const NetDevice&) = delete;
     ~NetDevice() override;
@@ -52,8 +53,14 @@ class NetDevice final : public Device, private ControlActions {
     void resume() override;
     [[nodiscard]] std::vector<QueuePosition> queue_positions() const override;
 
-    /// Plugs the cable in or out, and tells the driver. While it is out packets are dropped both ways.
+    /// Plugs the cable in or out, and tells the driver. While it is out packets are dropped both ways, those
+    /// too that wait for a limit or in the tap. Any thread.
     void set_link(bool up);
+    /// Asks the driver to tell the network where its addresses are now, as after a migration (virtio 1.3,
+    /// 5.1.6.5.4). False: there is no driver, or it does not know how. Any thread.
+    bool announce();
+    /// Goes faster or slower from now on, also for packets that wait. Refused with vhost-net. Any thread.
+    Result<> set_limits(const Limits& limits);
 
     /// All of the device's own state; what the driver negotiated is the transport's.
     [[nodiscard]] State state() const;
@@ -64,7 +71,7 @@ class NetDevice final : public Device, private ControlActions {
     [[nodiscard]] HostEnd take_host_end();
 
   private:
-    NetDevice(const Config& config, HostEnd end, io::Engine& engine, const State& state);
+    NetDevice(const Config& config, HostEnd end, io::Engine& engine, const State& state, Clock now);
     [[nodiscard]] std::unique_ptr<QueueWorker> make_queue(const QueueSetup& setup, Queue queue,
                                                           RxQueue*& receiver);
     void stop_host_end();
@@ -77,12 +84,17 @@ class NetDevice final : public Device, private ControlActions {
     // ControlActions, on the io thread.
     bool set_queue_pairs(std::uint16_t pairs) override;
     bool set_guest_offloads(std::uint64_t offloads) override;
+    void set_promiscuous(bool on) override;
+    void set_all_multicast(bool on) override;
+    void set_mac(const Mac& mac) override;
+    void announced() override;
+    void forget_driver();
 
     const Config config_;
     HostEnd end_;
     io::Engine& engine_;
     const std::uint64_t features_;
-    const Mac mac_;
+    const Mac mac_;  ///< before the driver chose another
     const std::uint16_t mtu_;
     std::vector<std::uint16_t> queue_sizes_;
     Backend backend_;
@@ -92,6 +104,7 @@ class NetDevice final : public Device, private ControlActions {
     std::vector<std::unique_ptr<QueueWorker>> queues_;  ///< while active; null where the driver enabled none
     std::vector<RxQueue*> receivers_;                   ///< of them, by pair
     std::atomic<TransportHooks*> hooks_{nullptr};       ///< while active
+    std::atomic<bool> can_announce_{false};             ///< while active: the driver knows how
     bool paused_ = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
 namespace hako::virtio::net {
 
@@ -40,6 +41,18 @@ Mac default_mac(std::string_view id, std::string_view tap) {
     for (std::size_t i = 0; i < mac.size(); ++i)
         mac[i] = static_cast<std::uint8_t>(hash >> (8 * (i + 2)));
     mac[0] = static_cast<std::uint8_t>((mac[0] & ~1U) | 2U);  // unicast, locally administered
+    return mac;
+}
+
+std::uint64_t mac_bits(const Mac& mac) {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, mac.data(), mac.size());
+    return bits;
+}
+
+Mac mac_of_bits(std::uint64_t bits) {
+    Mac mac{};
+    std::memcpy(mac.data(), &bits, mac.size());
     return mac;
 }
 

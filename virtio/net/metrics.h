@@ -14,6 +14,7 @@ struct Metrics {
     std::uint64_t dropped = 0;  ///< packets that could not be handed on: link down, refused, no room
     std::uint64_t errors = 0;   ///< chains that are no packet, commands answered with VIRTIO_NET_ERR
     std::uint64_t interrupts = 0;
+    std::uint64_t throttled = 0;  ///< waits for the rate limit
 
     Metrics& operator+=(const Metrics& other);
     bool operator==(const Metrics&) const = default;
@@ -26,13 +27,15 @@ struct QueueMetrics {
     MetricCounter dropped;
     MetricCounter errors;
     MetricCounter interrupts;
+    MetricCounter throttled;
 
     [[nodiscard]] Metrics values() const {
         return {.packets = packets.get(),
                 .bytes = bytes.get(),
                 .dropped = dropped.get(),
                 .errors = errors.get(),
-                .interrupts = interrupts.get()};
+                .interrupts = interrupts.get(),
+                .throttled = throttled.get()};
     }
 };
 
@@ -42,6 +45,7 @@ inline Metrics& Metrics::operator+=(const Metrics& other) {
     dropped += other.dropped;
     errors += other.errors;
     interrupts += other.interrupts;
+    throttled += other.throttled;
     return *this;
 }
 

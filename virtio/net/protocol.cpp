@@ -15,6 +15,32 @@ std::optional<T> exactly(std::span<const std::byte> data) {
     return value;
 }
 
+/// What follows a table of addresses (struct virtio_net_ctrl_mac) at the start of `data`; nothing if it is
+/// cut short.
+std::optional<std::span<const std::byte>> skip_mac_table(std::span<const std::byte> data) {
+    std::uint32_t entries = 0;
+    if (data.size() < sizeof entries) return std::nullopt;
+    std::memcpy(&entries, data.data(), sizeof entries);
+    data = data.subspan(sizeof entries);
+    if (entries > data.size() / sizeof(Mac)) return std::nullopt;
+    return data.subspan(entries * sizeof(Mac));
+}
+
+std::optional<ControlCommand> parse_rx_mode(std::uint8_t command, std::span<const std::byte> data) {
+    const auto on = exactly<std::uint8_t>(data);
+    if (!on || *on > 1) return std::nullopt;
+    if (command == kControlRxPromiscuous) return SetPromiscuous{*on == 1};
+    if (command == kControlRxAllMulticast) return SetAllMulticast{*on == 1};
+    return std::nullopt;
+}
+
+/// Unicast and multicast addresses (virtio 1.3, 5.1.6.5.2).
+std::optional<ControlCommand> parse_mac_tables(std::span<const std::byte> data) {
+    const auto second = skip_mac_table(data);
+    const auto end = second ? skip_mac_table(*second) : std::nullopt;
+    return end && end->empty() ? std::optional<ControlCommand>(SetMacTable{}) : std::nullopt;
+}
+
 }  // namespace
 
 std::optional<ControlCommand> parse_control(std::span<const std::byte> bytes, std::uint64_t features,
@@ -28,6 +54,18 @@ std::optional<ControlCommand> parse_control(std::span<const std::byte> bytes, st
         if ((features & feature::kMultiQueue) == 0 || !pairs) return std::nullopt;
         if (*pairs < 1 || *pairs > max_pairs) return std::nullopt;
         return SetQueuePairs{*pairs};
+    }
+    const bool rx = (features & feature::kControlRx) != 0;
+    if (command_class == kControlRx && rx) return parse_rx_mode(command, data);
+    if (command_class == kControlMac && command == kControlMacTableSet && rx) return parse_mac_tables(data);
+    if (command_class == kControlMac && command == kControlMacAddressSet) {
+        const auto mac = exactly<Mac>(data);
+        if ((features & feature::kControlMac) == 0 || !mac || !usable_mac(*mac)) return std::nullopt;
+        return SetMac{*mac};
+    }
+    if (command_class == kControlAnnounce && command == kControlAnnounceAck) {
+        if ((features & feature::kGuestAnnounce) == 0 || !data.empty()) return std::nullopt;
+        return AckAnnounce{};
     }
     if (command_class == kControlOffloads && command == kControlOffloadsSet) {
         const auto offloads = exactly<std::uint64_t>(data);

@@ -24,7 +24,10 @@ inline constexpr std::uint64_t kHostTso6 = std::uint64_t{1} << 12;
 inline constexpr std::uint64_t kMergeableBuffers = std::uint64_t{1} << 15;
 inline constexpr std::uint64_t kStatus = std::uint64_t{1} << 16;
 inline constexpr std::uint64_t kControlQueue = std::uint64_t{1} << 17;
+inline constexpr std::uint64_t kControlRx = std::uint64_t{1} << 18;
+inline constexpr std::uint64_t kGuestAnnounce = std::uint64_t{1} << 21;
 inline constexpr std::uint64_t kMultiQueue = std::uint64_t{1} << 22;
+inline constexpr std::uint64_t kControlMac = std::uint64_t{1} << 23;
 }  // namespace feature
 
 /// What VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET may switch: the bits are those of the features.
@@ -52,13 +55,24 @@ struct __attribute__((packed)) ConfigSpace {
 };
 static_assert(sizeof(ConfigSpace) == 12);
 inline constexpr std::uint16_t kStatusLinkUp = 1;
+inline constexpr std::uint16_t kStatusAnnounce = 2;
 
 /// A control command is `class`, `command` and its data; the answer one byte (5.1.6.5).
+inline constexpr std::uint8_t kControlRx = 0;  ///< class VIRTIO_NET_CTRL_RX
+inline constexpr std::uint8_t kControlRxPromiscuous = 0;
+inline constexpr std::uint8_t kControlRxAllMulticast = 1;
+inline constexpr std::uint8_t kControlMac = 1;  ///< class VIRTIO_NET_CTRL_MAC
+inline constexpr std::uint8_t kControlMacTableSet = 0;
+inline constexpr std::uint8_t kControlMacAddressSet = 1;
+inline constexpr std::uint8_t kControlAnnounce = 3;  ///< class VIRTIO_NET_CTRL_ANNOUNCE
+inline constexpr std::uint8_t kControlAnnounceAck = 0;
 inline constexpr std::uint8_t kControlOffloads = 5;  ///< class VIRTIO_NET_CTRL_GUEST_OFFLOADS
 inline constexpr std::uint8_t kControlOffloadsSet = 0;
 inline constexpr std::uint8_t kControlMultiQueue = 4;  ///< class VIRTIO_NET_CTRL_MQ
 inline constexpr std::uint8_t kControlPairsSet = 0;
-inline constexpr std::size_t kMaxControlBytes = 10;  ///< the longest command hako knows
+inline constexpr std::size_t kMaxMacTable = 256;  ///< addresses in one VIRTIO_NET_CTRL_MAC_TABLE_SET
+/// The longest command hako takes: a table of addresses and its two counts.
+inline constexpr std::size_t kMaxControlBytes = 2 + 2 * 4 + kMaxMacTable * sizeof(Mac);
 enum class ControlAck : std::uint8_t { kOk = 0, kError = 1 };
 
 struct SetQueuePairs {
@@ -67,7 +81,20 @@ struct SetQueuePairs {
 struct SetGuestOffloads {
     std::uint64_t offloads = 0;
 };
-using ControlCommand = std::variant<SetQueuePairs, SetGuestOffloads>;
+struct SetPromiscuous {
+    bool on = false;
+};
+struct SetAllMulticast {
+    bool on = false;
+};
+/// Checked, not kept: filtering by it is best-effort (5.1.6.5.2), and nothing here filters.
+struct SetMacTable {};
+struct SetMac {
+    Mac mac{};
+};
+struct AckAnnounce {};
+using ControlCommand = std::variant<SetQueuePairs, SetGuestOffloads, SetPromiscuous, SetAllMulticast,
+                                    SetMacTable, SetMac, AckAnnounce>;
 
 /// A control command out of its bytes. Nothing if it is unknown, was not negotiated, has the wrong length or
 /// asks for what there is not: it is answered with kError (5.1.6.5).

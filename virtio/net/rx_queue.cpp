@@ -31,12 +31,32 @@ void RxQueue::serve() {
     // Packets that were read already would be lost to a migration: draining delivers them.
     if (running() || draining()) deliver_held();
     // While the driver has no room, packets wait in the tap, which drops them when it is full.
-    if (running() && pair_.active && !pair_.gone && watch_.ready() && reads_ == 0 && held_count_ == 0) read();
+    if (running() && pair_.active && !pair_.gone && watch_.ready() && reads_ == 0 && held_count_ == 0 &&
+        admitted())
+        read();
+}
+
+/// False: the queue waits for its limit, and meanwhile no packet that the tap takes in wakes it.
+bool RxQueue::admitted() {
+    Throttle& throttle = setup_.backend.rx;
+    // What a pulled cable loses is no traffic.
+    if (throttle.limited() && setup_.backend.link_up.load(std::memory_order_relaxed) &&
+        !throttle.admit(*this, setup_.metrics.throttled)) {
+        watch_.hush();
+        return false;
+    }
+    watch_.listen();
+    return true;
 }
 
 void RxQueue::read() {
     burst_full_ = true;
-    for (std::size_t left = std::min(burst_, free_count_); left > 0; --left) {
+    std::size_t left = std::min(burst_, free_count_);
+    if (Throttle& throttle = setup_.backend.rx; throttle.limited()) {
+        left = static_cast<std::size_t>(std::min<std::uint64_t>(left, throttle.room(likely_)));
+        likely_ -= likely_ / 8;
+    }
+    for (; left > 0; --left) {
         Slot& slot = *free_[--free_count_];
         io_uring_sqe& entry = setup_.engine.prepare(&slot);
         io_uring_prep_read(&entry, pair_.tap.fd, slot.data, kSlotBytes, 0);
@@ -50,6 +70,7 @@ void RxQueue::read() {
 
 /// Where a tap does not know RWF_NOWAIT (Linux 6.1), io_uring makes a read wait for the next packet.
 void RxQueue::cancel_waiting() {
+    setup_.backend.rx.leave(*this);
     for (Slot& slot : slots_) {
         if (slot.reading)
             io_uring_prep_cancel(&setup_.engine.prepare(nullptr), static_cast<io::Completion*>(&slot), 0);
@@ -63,6 +84,9 @@ void RxQueue::completed(Slot& slot, std::int32_t result) {
     // The reads of a burst are done one after another as they are submitted: packets keep their order.
     if (result > static_cast<std::int32_t>(sizeof(Header))) {
         slot.length = static_cast<std::uint32_t>(result);
+        const std::uint32_t bytes = slot.length - std::uint32_t{sizeof(Header)};
+        likely_ = std::max(likely_, bytes);
+        if (setup_.backend.link_up.load(std::memory_order_relaxed)) setup_.backend.rx.take(bytes);
         held_[(held_first_ + held_count_++) % kSlots] = &slot;
     } else {
         free_[free_count_++] = &slot;

@@ -49,6 +49,7 @@ class RxQueue final : public QueueWorker {
     void cancel_waiting() override;
     void stopping() override { watch_.stop(); }
 
+    [[nodiscard]] bool admitted();
     void read();
     void completed(Slot& slot, std::int32_t result);
     void failed(std::int32_t result);
@@ -64,9 +65,10 @@ class RxQueue final : public QueueWorker {
     std::size_t free_count_ = 0;
     std::size_t held_first_ = 0;
     std::size_t held_count_ = 0;
-    std::size_t reads_ = 0;          ///< under way
-    std::size_t burst_ = kFewReads;  ///< reads to try at once
-    bool burst_full_ = true;         ///< each read of this burst found a packet so far
+    std::size_t reads_ = 0;              ///< under way
+    std::size_t burst_ = kFewReads;      ///< reads to try at once
+    bool burst_full_ = true;             ///< each read of this burst found a packet so far
+    std::uint32_t likely_ = kSlotBytes;  ///< bytes of the next packet: the largest of late
     PacketDelivery delivery_;
 };
 

@@ -12,7 +12,11 @@ struct State {
     Mac mac{};
     std::uint16_t mtu = 0;             ///< as shown to the driver; 0: not shown
     bool link_up = true;               ///< configuration field `status`
+    bool announce = false;             ///< there too: the driver has not answered yet
     std::uint16_t queue_pairs = 1;     ///< in use (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET)
+    Mac used_mac{};                    ///< that the driver uses (VIRTIO_NET_CTRL_MAC_ADDR_SET), else `mac`
+    bool promiscuous = false;          ///< VIRTIO_NET_CTRL_RX_PROMISC
+    bool all_multicast = false;        ///< VIRTIO_NET_CTRL_RX_ALLMULTI
     std::uint64_t guest_offloads = 0;  ///< in use (VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET)
 
     bool operator==(const State&) const = default;

@@ -25,6 +25,7 @@ void StreamRxQueue::read() {
 }
 
 void StreamRxQueue::cancel_waiting() {
+    setup_.backend.rx.leave(*this);
     if (reading_)
         io_uring_prep_cancel(&setup_.engine.prepare(nullptr), static_cast<io::Completion*>(&read_), 0);
 }
@@ -36,6 +37,12 @@ void StreamRxQueue::completed(std::int32_t result) {
     if (result > 0) return link_.stream().received.filled(static_cast<std::size_t>(result));
     if (result == -ECANCELED || result == -EINTR) return;
     link_.lost(result == 0 ? "closed by its other end" : errno_text(-result));
+}
+
+bool StreamRxQueue::admitted() {
+    Throttle& throttle = setup_.backend.rx;
+    // What a pause has to deliver is few, and owed.
+    return !throttle.limited() || !running() || throttle.admit(*this, setup_.metrics.throttled);
 }
 
 bool StreamRxQueue::deliver_all() {
@@ -50,12 +57,16 @@ bool StreamRxQueue::deliver_all() {
             return true;
         }
         link_.proven();
-        if (!setup_.backend.link_up.load(std::memory_order_relaxed)) {
+        const bool in = setup_.backend.link_up.load(std::memory_order_relaxed);
+        if (in && !admitted()) return false;
+        if (!in) {
             delivery_.drop();
         } else if (const auto outcome = delivery_.deliver({}, *frame);
                    outcome != PacketDelivery::Outcome::kDone) {
             if (outcome == PacketDelivery::Outcome::kBroken) break_down(delivery_.fault());
             return false;
+        } else {
+            setup_.backend.rx.take(frame->size());
         }
         received.pop();
     }

@@ -28,7 +28,9 @@ class StreamRxQueue final : public QueueWorker {
 
     void read();
     void completed(std::int32_t result);
-    /// False: frames are left that wait for buffers.
+    /// False: the frame at hand waits for the limit.
+    [[nodiscard]] bool admitted();
+    /// False: frames are left that wait for buffers or their limit.
     bool deliver_all();
 
     StreamLink& link_;

@@ -19,6 +19,7 @@ void StreamTxQueue::serve() {
     for (;;) {
         const bool more = gather();
         if (frame_count_ > 0) return send_frames();
+        if (held_) return;  // no doorbell is needed: the throttle wakes it
         if (more) return setup_.engine.schedule(*this);  // the engine's other devices come first
         if (!running() || !queue_.enable_notifications()) return;
         queue_.disable_notifications();
@@ -26,9 +27,10 @@ void StreamTxQueue::serve() {
 }
 
 bool StreamTxQueue::gather() {
-    frame_count_ = vector_count_ = 0;
+    frame_count_ = vector_count_ = frame_bytes_ = 0;
+    held_ = false;
     for (std::uint16_t left = queue_.size(); left > 0; --left) {
-        if (frame_count_ == kMaxFrames) return true;
+        if (frame_count_ == kMaxFrames || !admitted()) return true;
         const auto popped = queue_.pop(chain_);
         if (!popped) {
             // It stays at fault: what came before goes out first.
@@ -53,6 +55,16 @@ bool StreamTxQueue::gather() {
     return true;
 }
 
+bool StreamTxQueue::admitted() {
+    Throttle& throttle = setup_.backend.tx;
+    if (!throttle.limited() || !link_.up() || !setup_.backend.link_up.load(std::memory_order_relaxed))
+        return true;
+    if (!queue_.has_available()) return true;
+    if (frame_count_ > 0) return throttle.covers(frame_count_, frame_bytes_);
+    held_ = !throttle.admit(*this, setup_.metrics.throttled);
+    return !held_;
+}
+
 StreamTxQueue::Verdict StreamTxQueue::judge() const {
     const std::size_t bytes = chain_.readable_bytes();
     if (chain_.writable_bytes() != 0 || bytes < sizeof(Header) + kMinFrame) return Verdict::kError;
@@ -69,6 +81,7 @@ void StreamTxQueue::add() {
     frame.length = chain_.readable_bytes() - std::uint32_t{sizeof(Header)};
     frame.length_on_wire = __builtin_bswap32(frame.length);
     frame.first_vector = vector_count_;
+    frame_bytes_ += frame.length;
     vectors_[vector_count_++] = {.iov_base = &frame.length_on_wire, .iov_len = kLengthBytes};
     // The header stays here: no offload was offered, so there is nothing in it.
     std::size_t skip = sizeof(Header);
@@ -133,6 +146,7 @@ void StreamTxQueue::sent_frames(std::size_t bytes) {
         queue_.push_used(frame.head, 0);
         setup_.metrics.packets.add(1);
         setup_.metrics.bytes.add(frame.length);
+        setup_.backend.tx.take(frame.length);
     }
     while (frame_count_ > done)
         queue_.unpop(frames_[--frame_count_].head);
@@ -180,6 +194,7 @@ void StreamTxQueue::has_room() {
 }
 
 void StreamTxQueue::cancel_waiting() {
+    setup_.backend.tx.leave(*this);
     if (waiting_)
         io_uring_prep_cancel(&setup_.engine.prepare(nullptr), static_cast<io::Completion*>(&room_), 0);
 }

@@ -49,6 +49,8 @@ class StreamTxQueue final : public QueueWorker {
 
     /// Takes frames for one send, and gives back what is none. True: there may be more.
     bool gather();
+    /// Whether the limit lets one more go than is gathered; if none is, the queue waits.
+    [[nodiscard]] bool admitted();
     [[nodiscard]] Verdict judge() const;
     void add();
     void send_frames();
@@ -67,12 +69,14 @@ class StreamTxQueue final : public QueueWorker {
     std::size_t frame_count_ = 0;
     std::array<iovec, kMaxVectors> vectors_;
     std::size_t vector_count_ = 0;
+    std::size_t frame_bytes_ = 0;  ///< of frames_
     iovec rest_vector_{};
     msghdr message_{};
     Send send_{*this};
     Room room_{*this};
     bool sending_ = false;
     bool waiting_ = false;
+    bool held_ = false;  ///< for the limit
 };
 
 }  // namespace hako::virtio::net

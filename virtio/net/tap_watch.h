@@ -18,6 +18,10 @@ class TapWatch final : public io::Completion {
     /// Asks for the end; `work` is scheduled when it has come. Until active() is false this must live.
     void stop();
     [[nodiscard]] bool active() const { return active_; }
+    /// Nobody is to hear of packets until listen(); what is ready stays so.
+    void hush();
+    /// Undoes hush(), if need be.
+    void listen();
 
     /// Whether a read may find something.
     [[nodiscard]] bool ready() const { return ready_; }
@@ -28,11 +32,13 @@ class TapWatch final : public io::Completion {
 
   private:
     void arm();
+    void cancel();
 
     io::Engine& engine_;
     io::BatchWork& work_;
     io::FileRef tap_;
     bool wanted_ = false;
+    bool hushed_ = false;
     bool active_ = false;
     bool ready_ = false;
 };

@@ -32,6 +32,7 @@ void TxQueue::serve() {
     queue_.disable_notifications();
     for (std::uint16_t left = queue_.size();;) {
         for (; left > 0; --left) {
+            if (!admitted()) return;
             const auto popped = queue_.pop(chain_);
             if (!popped) return break_down(virtio::fault_text(popped.error()));
             if (!*popped) break;
@@ -47,6 +48,13 @@ void TxQueue::serve() {
     }
 }
 
+/// False: the queue waits for its limit. No doorbell is needed meanwhile.
+bool TxQueue::admitted() {
+    Throttle& throttle = setup_.backend.tx;
+    if (!throttle.limited() || !setup_.backend.link_up.load(std::memory_order_relaxed)) return true;
+    return !queue_.has_available() || throttle.admit(*this, setup_.metrics.throttled);
+}
+
 void TxQueue::begin() {
     const std::uint16_t head = chain_.head();
     // What is no packet can be given back all the same.
@@ -58,6 +66,7 @@ void TxQueue::begin() {
         setup_.metrics.dropped.add(1);
         return queue_.push_used(head, 0);
     }
+    setup_.backend.tx.take(chain_.readable_bytes() - sizeof(Header));
     Slot& slot = slots_[head];
     const auto data = chain_.readable();
     iovec* const vectors =

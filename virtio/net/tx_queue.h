@@ -39,6 +39,8 @@ class TxQueue final : public QueueWorker {
     };
 
     void serve() override;
+    void cancel_waiting() override { setup_.backend.tx.leave(*this); }
+    [[nodiscard]] bool admitted();
     void begin();
     void submit(Slot& slot);
     void completed(Slot& slot, std::int32_t result);

@@ -209,9 +209,9 @@ TEST_CASE("the guest gets random bytes at the rate that was given") {
     const auto bytes = [](const char* text) {
         return run_command({"--kernel", "k", "--rng", text}).machine.rng.value().limits.bytes;
     };
-    CHECK(bytes("rate=64K/s") == io::Rate{.per_second = 64 * KiB});
-    CHECK(bytes("rate=1/s") == io::Rate{.per_second = 1});
-    CHECK(bytes("rate=1M/s,burst=2M") == io::Rate{.per_second = 1 * MiB, .burst = 2 * MiB});
+    CHECK(bytes("rate=64K/s") == io::Rate{.tokens = 64 * KiB});
+    CHECK(bytes("rate=1/s") == io::Rate{.tokens = 1});
+    CHECK(bytes("rate=1M/s,burst=2M") == io::Rate{.tokens = 1 * MiB, .burst = 2 * MiB});
     CHECK_FALSE(run_command({"--kernel", "k", "--rng", "off"}).machine.rng);
 }
 

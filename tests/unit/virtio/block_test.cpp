@@ -82,7 +82,7 @@ struct BareQueue {
     test::DriverQueue driver{memory, GuestAddress{64 * KiB}, 16};
     test::FakeTransport transport{1};
     QueueMetrics metrics;
-    Backend backend;
+    Backend backend{.throttle = {*engine, {}, 1}};
     std::unique_ptr<RequestQueue> queue;
 };
 

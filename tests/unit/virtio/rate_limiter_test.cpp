@@ -17,7 +17,7 @@ constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
 }  // namespace
 
 TEST_CASE("a rate of zero lets everything through, whatever the burst") {
-    TokenBucket bucket({.per_second = 0, .burst = 5}, kStart);
+    TokenBucket bucket({.tokens = 0, .burst = 5}, kStart);
     CHECK_FALSE(bucket.limited());
     CHECK(bucket.available(kStart) == TokenBucket::kUnlimited);
     for (int i = 0; i < 3; ++i) {
@@ -28,7 +28,7 @@ TEST_CASE("a rate of zero lets everything through, whatever the burst") {
 }
 
 TEST_CASE("a full bucket gives its burst at once, then its rate") {
-    TokenBucket bucket({.per_second = 1000, .burst = 10}, kStart);
+    TokenBucket bucket({.tokens = 1000, .burst = 10}, kStart);
     CHECK(bucket.available(kStart) == 10);
     CHECK(bucket.wait(10, kStart) == 0ns);
     bucket.take(10, kStart);
@@ -42,12 +42,12 @@ TEST_CASE("a full bucket gives its burst at once, then its rate") {
 }
 
 TEST_CASE("without a burst a bucket holds what a second brings") {
-    TokenBucket bucket({.per_second = 300}, kStart);
+    TokenBucket bucket({.tokens = 300}, kStart);
     CHECK(bucket.available(kStart + 1h) == 300);
 }
 
 TEST_CASE("a time that stands still or goes back brings nothing, and costs nothing later") {
-    TokenBucket bucket({.per_second = 1000, .burst = 10}, kStart);
+    TokenBucket bucket({.tokens = 1000, .burst = 10}, kStart);
     bucket.take(10, kStart);
     for (int i = 0; i < 100; ++i)
         CHECK(bucket.wait(1, kStart) == 1ms);
@@ -59,7 +59,7 @@ TEST_CASE("a time that stands still or goes back brings nothing, and costs nothi
 
 TEST_CASE("the wait it tells is enough and not too long, and fractions of a token are not lost") {
     // 3 tokens a second: no whole number of nanoseconds each.
-    TokenBucket bucket({.per_second = 3, .burst = 1}, kStart);
+    TokenBucket bucket({.tokens = 3, .burst = 1}, kStart);
     bucket.take(1, kStart);
     const nanoseconds wait = bucket.wait(1, kStart);
     CHECK(wait == 333'333'334ns);
@@ -67,7 +67,7 @@ TEST_CASE("the wait it tells is enough and not too long, and fractions of a toke
     CHECK(bucket.wait(1, kStart + wait) == 0ns);
 
     // Looked at every nanosecond or only at the end: the same tokens.
-    TokenBucket watched({.per_second = 7, .burst = 1000}, kStart);
+    TokenBucket watched({.tokens = 7, .burst = 1000}, kStart);
     watched.take(1000, kStart);
     for (int i = 1; i < 10'000; ++i)
         CHECK(watched.available(kStart + i * 1ns) == 0);
@@ -76,7 +76,7 @@ TEST_CASE("the wait it tells is enough and not too long, and fractions of a toke
 }
 
 TEST_CASE("over any time no more goes than the burst and what the rate brought") {
-    TokenBucket bucket({.per_second = 1'000'003, .burst = 4096}, kStart);
+    TokenBucket bucket({.tokens = 1'000'003, .burst = 4096}, kStart);
     Time now = kStart;
     std::uint64_t taken = 0;
     std::uint64_t size = 1;
@@ -93,7 +93,7 @@ TEST_CASE("over any time no more goes than the burst and what the rate brought")
 }
 
 TEST_CASE("a request beyond the burst goes when the bucket is full, and is paid off after it") {
-    TokenBucket bucket({.per_second = 1000, .burst = 10}, kStart);
+    TokenBucket bucket({.tokens = 1000, .burst = 10}, kStart);
     bucket.take(4, kStart);
     CHECK(bucket.wait(110, kStart) == 4ms);
     CHECK(bucket.wait(110, kStart + 4ms) == 0ns);
@@ -105,7 +105,7 @@ TEST_CASE("a request beyond the burst goes when the bucket is full, and is paid 
 }
 
 TEST_CASE("no rate, burst, request or span of time overflows") {
-    TokenBucket huge({.per_second = kMost, .burst = kMost}, Time(0ns));
+    TokenBucket huge({.tokens = kMost, .burst = kMost}, Time(0ns));
     CHECK(huge.available(Time(0ns)) == kMost);
     huge.take(kMost, Time(0ns));
     CHECK(huge.available(Time(0ns)) == 0);
@@ -118,47 +118,47 @@ TEST_CASE("no rate, burst, request or span of time overflows") {
     CHECK(huge.wait(1, Time::max()) > 0ns);
 
     // A debt that is paid off after the end of time.
-    TokenBucket slow({.per_second = 1, .burst = kMost}, Time(0ns));
+    TokenBucket slow({.tokens = 1, .burst = kMost}, Time(0ns));
     slow.take(kMost, Time(0ns));
     CHECK(slow.wait(kMost, Time(0ns)) == nanoseconds::max());
     CHECK(slow.wait(1, Time(0ns)) == 1s);
     CHECK(slow.available(Time::max()) == 9'223'372'036);
 
     // The largest span there is.
-    TokenBucket old({.per_second = kMost, .burst = 1}, Time(0ns));
+    TokenBucket old({.tokens = kMost, .burst = 1}, Time(0ns));
     old.take(kMost, Time(0ns));
     CHECK(old.available(Time::max()) == 1);
 }
 
 TEST_CASE("a rate may change at any time") {
-    TokenBucket bucket({.per_second = 1000, .burst = 10}, kStart);
+    TokenBucket bucket({.tokens = 1000, .burst = 10}, kStart);
     bucket.take(10, kStart);
     // What the old rate brought until now stays, the new one counts from now on.
-    bucket.set_rate({.per_second = 100, .burst = 10}, kStart + 4ms);
+    bucket.set_rate({.tokens = 100, .burst = 10}, kStart + 4ms);
     CHECK(bucket.available(kStart + 4ms) == 4);
     CHECK(bucket.wait(5, kStart + 4ms) == 10ms);
     CHECK(bucket.available(kStart + 14ms) == 5);
     // A smaller burst takes the surplus away, a larger one does not fill itself.
-    bucket.set_rate({.per_second = 100, .burst = 2}, kStart + 14ms);
+    bucket.set_rate({.tokens = 100, .burst = 2}, kStart + 14ms);
     CHECK(bucket.available(kStart + 14ms) == 2);
-    bucket.set_rate({.per_second = 100, .burst = 50}, kStart + 14ms);
+    bucket.set_rate({.tokens = 100, .burst = 50}, kStart + 14ms);
     CHECK(bucket.available(kStart + 14ms) == 2);
     // What is owed shrinks to the burst.
     bucket.take(1002, kStart + 14ms);
     CHECK(bucket.wait(1, kStart + 14ms) == 10'010ms);
-    bucket.set_rate({.per_second = 100, .burst = 50}, kStart + 14ms);
+    bucket.set_rate({.tokens = 100, .burst = 50}, kStart + 14ms);
     CHECK(bucket.wait(1, kStart + 14ms) == 510ms);
     // Off and on again: as new.
     bucket.set_rate({}, kStart + 20ms);
     CHECK(bucket.wait(1'000'000, kStart + 20ms) == 0ns);
     bucket.take(1'000'000, kStart + 20ms);
-    bucket.set_rate({.per_second = 10}, kStart + 30ms);
+    bucket.set_rate({.tokens = 10}, kStart + 30ms);
     CHECK(bucket.available(kStart + 30ms) == 10);
 }
 
 TEST_CASE("a limiter waits for the slower of its two buckets") {
-    RateLimiter limiter(
-        {.bytes = {.per_second = 1000, .burst = 100}, .operations = {.per_second = 10, .burst = 2}}, kStart);
+    RateLimiter limiter({.bytes = {.tokens = 1000, .burst = 100}, .operations = {.tokens = 10, .burst = 2}},
+                        kStart);
     CHECK(limiter.limited());
     CHECK(limiter.wait(50, kStart) == 0ns);
     limiter.take(50, kStart);
@@ -170,7 +170,7 @@ TEST_CASE("a limiter waits for the slower of its two buckets") {
     CHECK(limiter.wait(100, kStart) == 100ms);
     CHECK(limiter.wait(0, kStart) == 100ms);
 
-    limiter.set_limits({.bytes = {.per_second = 1000, .burst = 100}, .operations = {}}, kStart);
+    limiter.set_limits({.bytes = {.tokens = 1000, .burst = 100}, .operations = {}}, kStart);
     CHECK(limiter.wait(0, kStart) == 0ns);
     CHECK(limiter.wait(10, kStart) == 10ms);
     limiter.set_limits({}, kStart);

@@ -340,7 +340,7 @@ TEST_CASE("a host that gives few bytes at a time is asked again, one that gives 
 }
 
 TEST_CASE("no more goes than the burst and what the time brought, in answers worth having") {
-    BareQueue bare({.bytes = {.per_second = 1000, .burst = 300}, .operations = {}});
+    BareQueue bare({.bytes = {.tokens = 1000, .burst = 300}, .operations = {}});
     for (std::uint64_t i = 0; i < 6; ++i)
         REQUIRE(bare.ask(4096 * i, 200));
     bare.serve();
@@ -364,7 +364,7 @@ TEST_CASE("no more goes than the burst and what the time brought, in answers wor
 }
 
 TEST_CASE("a burst smaller than an answer worth having is one") {
-    BareQueue bare({.bytes = {.per_second = 1, .burst = 1}, .operations = {}});
+    BareQueue bare({.bytes = {.tokens = 1, .burst = 1}, .operations = {}});
     REQUIRE(bare.ask(0, 64));
     REQUIRE(bare.ask(4096, 64));
     bare.serve();
@@ -374,7 +374,7 @@ TEST_CASE("a burst smaller than an answer worth having is one") {
 }
 
 TEST_CASE("operations are limited as bytes are") {
-    BareQueue bare({.bytes = {}, .operations = {.per_second = 10, .burst = 2}});
+    BareQueue bare({.bytes = {}, .operations = {.tokens = 10, .burst = 2}});
     for (std::uint64_t i = 0; i < 4; ++i)
         REQUIRE(bare.ask(4096 * i, 1000));
     bare.serve();
@@ -384,7 +384,7 @@ TEST_CASE("operations are limited as bytes are") {
 }
 
 TEST_CASE("a queue out of tokens sleeps: no wake-ups, no doorbells") {
-    BareQueue bare({.bytes = {.per_second = 1, .burst = 64}, .operations = {}});
+    BareQueue bare({.bytes = {.tokens = 1, .burst = 64}, .operations = {}});
     for (std::uint64_t i = 0; i < 3; ++i)
         REQUIRE(bare.ask(4096 * i, 64));
     bare.serve();
@@ -400,7 +400,7 @@ TEST_CASE("a queue out of tokens sleeps: no wake-ups, no doorbells") {
 
 TEST_CASE("the timeout alone serves what waits") {
     // On the real clock, fast enough to be over soon.
-    Rng rng({.limits = {.bytes = {.per_second = 64'000, .burst = 64}, .operations = {}}});
+    Rng rng({.limits = {.bytes = {.tokens = 64'000, .burst = 64}, .operations = {}}});
     rng.activate();
     for (std::uint64_t i = 0; i < 10; ++i)
         REQUIRE(rng.ask(4096 * i, 64));
@@ -413,15 +413,15 @@ TEST_CASE("the timeout alone serves what waits") {
 }
 
 TEST_CASE("a raised limit ends the wait for the old one") {
-    Rng rng({.limits = {.bytes = {.per_second = 1, .burst = 64}, .operations = {}}});
+    Rng rng({.limits = {.bytes = {.tokens = 1, .burst = 64}, .operations = {}}});
     rng.activate();
     for (std::uint64_t i = 0; i < 5; ++i)
         REQUIRE(rng.ask(4096 * i, 64));
     rng.kick();
     REQUIRE(rng.await());
-    rng.device->set_limits({.bytes = {.per_second = 6400, .burst = 64}, .operations = {}});
+    rng.device->set_limits({.bytes = {.tokens = 6400, .burst = 64}, .operations = {}});
     REQUIRE(rng.await());
-    rng.device->set_limits({.bytes = {.per_second = 1, .burst = 64}, .operations = {}});
+    rng.device->set_limits({.bytes = {.tokens = 1, .burst = 64}, .operations = {}});
     rng.device->set_limits({});
     for (int i = 0; i < 3; ++i)
         REQUIRE(rng.await());
@@ -430,7 +430,7 @@ TEST_CASE("a raised limit ends the wait for the old one") {
 }
 
 TEST_CASE("a paused queue has nothing in flight, not even a timeout") {
-    BareQueue bare({.bytes = {.per_second = 1, .burst = 64}, .operations = {}});
+    BareQueue bare({.bytes = {.tokens = 1, .burst = 64}, .operations = {}});
     REQUIRE(bare.ask(0, 64));
     REQUIRE(bare.ask(4096, 64));
     bare.serve();
@@ -472,7 +472,7 @@ TEST_CASE("a paused device has answered everything it took, and takes nothing mo
 }
 
 TEST_CASE("a guest gains no burst by a reset") {
-    Rng rng({.limits = {.bytes = {.per_second = 1, .burst = 1000}, .operations = {}}});
+    Rng rng({.limits = {.bytes = {.tokens = 1, .burst = 1000}, .operations = {}}});
     std::uint64_t given = 0;
     for (int round = 0; round < 5; ++round) {
         rng.renew_driver();
