@@ -27,6 +27,33 @@ void require(bool holds, const char* what) {
     std::abort();
 }
 
+void check(const SetQueuePairs& command, const Setup& setup) {
+    require((setup.features & feature::kMultiQueue) != 0, "queue pairs without MQ");
+    require(command.pairs >= 1 && command.pairs <= setup.max_pairs, "queue pairs out of range");
+}
+
+void check(const SetGuestOffloads& command, const Setup& setup) {
+    require((setup.features & feature::kCtrlGuestOffloads) != 0, "offloads that were not negotiated");
+    require((command.offloads & ~(setup.features & kGuestOffloads)) == 0,
+            "an offload that was not negotiated");
+    require(command.offloads == 0 || (command.offloads & feature::kGuestCsum) != 0, "TSO without checksums");
+}
+
+void check(const SetMac& command, const Setup& setup) {
+    require((setup.features & feature::kControlMac) != 0, "an address without CTRL_MAC_ADDR");
+    require(usable_mac(command.mac), "an address that no interface may have is set");
+    require(mac_of_bits(mac_bits(command.mac)) == command.mac, "an address that changes when it is kept");
+}
+
+void check(const AckAnnounce& /*command*/, const Setup& setup) {
+    require((setup.features & feature::kGuestAnnounce) != 0, "an answer that was not asked for");
+}
+
+/// SetPromiscuous, SetAllMulticast, SetMacTable.
+void check(const auto& /*command*/, const Setup& setup) {
+    require((setup.features & feature::kControlRx) != 0, "a receive mode without CTRL_RX");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -37,16 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
     if (const auto command = parse_control(bytes, setup.features, setup.max_pairs)) {
         require(bytes.size() <= kMaxControlBytes, "a command longer than the longest");
-        if (const auto* pairs = std::get_if<SetQueuePairs>(&*command)) {
-            require((setup.features & feature::kMultiQueue) != 0, "queue pairs without MQ");
-            require(pairs->pairs >= 1 && pairs->pairs <= setup.max_pairs, "queue pairs out of range");
-        } else {
-            const std::uint64_t offloads = std::get<SetGuestOffloads>(*command).offloads;
-            require((setup.features & feature::kCtrlGuestOffloads) != 0, "offloads that were not negotiated");
-            require((offloads & ~(setup.features & kGuestOffloads)) == 0,
-                    "an offload that was not negotiated");
-            require(offloads == 0 || (offloads & feature::kGuestCsum) != 0, "TSO without checksums");
-        }
+        std::visit([&](const auto& known) { check(known, setup); }, *command);
     }
     const Header header = received_header(setup.header, setup.max_pairs, setup.features);
     require(header.num_buffers == setup.max_pairs, "the wrong number of buffers");

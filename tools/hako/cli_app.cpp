@@ -49,14 +49,16 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
           "prefault=on|off");
     value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
           "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "
-          "queue_size=N id=TEXT; write a comma in a path as \",,\"");
+          "queue_size=N id=TEXT bandwidth=SIZE/s iops=N bandwidth_burst=SIZE iops_burst=N; write a comma in "
+          "a path as \",,\"");
     value(
         *run, "--net", net, "tap=NAME|socket=PATH|fd=N", kHardware,
         "network interface on a tap, on the socket of passt, or on open taps (one fd= for each queue) or an "
-        "open socket, repeatable; further keys: vhost=on|off mac=ADDRESS mtu=N queues=N id=TEXT");
-    value(*run, "--rng", rng, "off|rate=SIZE/s[,burst=SIZE]", kHardware,
+        "open socket, repeatable; further keys: vhost=on|off mac=ADDRESS mtu=N queues=N id=TEXT, and for "
+        "each direction bandwidth=SIZE/s pps=N bandwidth_burst=SIZE pps_burst=N");
+    value(*run, "--rng", rng, "off|bandwidth=SIZE/s", kHardware,
           "no entropy device, or how many of the host's random bytes the guest gets (default: as many as it "
-          "wants)");
+          "wants); further key: bandwidth_burst=SIZE");
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 

@@ -9,14 +9,16 @@
 #include <string_view>
 
 #include "tools/hako/cli_key_values.h"
+#include "tools/hako/cli_rate.h"
 
 namespace hako::cli {
 namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr std::array kKeys = {"path"sv,   "readonly"sv,   "serial"sv, "direct"sv,
-                              "queues"sv, "queue_size"sv, "id"sv};
+constexpr std::array kKeys = {"path"sv,       "readonly"sv, "serial"sv,    "direct"sv,          "queues"sv,
+                              "queue_size"sv, "id"sv,       "bandwidth"sv, "bandwidth_burst"sv, "iops"sv,
+                              "iops_burst"sv};
 constexpr std::array kFlags = {"readonly"sv};
 constexpr std::array kBare = {"path"sv};
 constexpr KeyValueSyntax kSyntax = {.option = "--disk", .keys = kKeys, .flags = kFlags, .bare = kBare};
@@ -61,6 +63,8 @@ Result<virtio::blk::Config> parse_disk(std::string_view text, std::size_t index)
     if (!std::has_single_bit(disk.queue_size))
         return values.refuse("queue_size",
                              fmt::format("a power of two from {} to {}", kMinQueueSize, kMaxQueueSize));
+    HAKO_TRY(read_bandwidth(values, disk.limits.bytes));
+    HAKO_TRY(read_operations(values, "iops", disk.limits.operations));
     HAKO_TRY(values.read_text("serial", disk.serial));
     if (disk.serial.size() > kMaxSerial || !printable(disk.serial))
         return values.refuse("serial", fmt::format("at most {} printable ASCII characters", kMaxSerial));

@@ -9,13 +9,15 @@
 
 #include "tools/hako/cli_key_values.h"
 #include "tools/hako/cli_number.h"
+#include "tools/hako/cli_rate.h"
 
 namespace hako::cli {
 namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr std::array kKeys = {"tap"sv, "fd"sv, "socket"sv, "vhost"sv, "mac"sv, "mtu"sv, "queues"sv, "id"sv};
+constexpr std::array kKeys = {"tap"sv, "fd"sv, "socket"sv, "vhost"sv, "mac"sv, "mtu"sv, "queues"sv, "id"sv, "bandwidth"sv,
+                              "bandwidth_burst"sv, "pps"sv, "pps_burst"sv};
 constexpr std::array kFlags = {"vhost"sv};
 constexpr std::array kRepeated = {"fd"sv};
 constexpr KeyValueSyntax kSyntax = {
@@ -87,6 +89,11 @@ Result<virtio::net::Config> parse_net(std::string_view text, std::size_t index) 
     if (!net.fds.empty() &&
         (net.fds.size() != net.queue_pairs || net.fds.size() > virtio::net::kMaxQueuePairs))
         return values.refuse_all("each queue needs one fd=N, at most 8");
+    HAKO_TRY(read_bandwidth(values, net.limits.rx.bytes));
+    HAKO_TRY(read_operations(values, "pps", net.limits.rx.operations));
+    net.limits.tx = net.limits.rx;
+    if (net.vhost && net.limits != virtio::net::Limits{})
+        return values.refuse_all("packets that vhost-net carries cannot be limited: limit the tap (tc)");
     HAKO_TRY(values.read_text("id", net.id));
     if (net.id.size() > kMaxId || !id_characters(net.id))
         return values.refuse("id", fmt::format("at most {} letters, digits, '.', '_' or '-'", kMaxId));

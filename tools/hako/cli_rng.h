@@ -9,7 +9,7 @@
 
 namespace hako::cli {
 
-/// "off" (nothing), or how fast: "rate=SIZE/s", with "burst=SIZE" if wanted.
+/// "off" (nothing), or how fast: "bandwidth=SIZE/s", with "bandwidth_burst=SIZE" if wanted.
 Result<std::optional<virtio::rng::Config>> parse_rng(std::string_view text);
 
 }  // namespace hako::cli

@@ -45,7 +45,7 @@ std::optional<ControlCommand> parse_mac_tables(std::span<const std::byte> data) 
 
 std::optional<ControlCommand> parse_control(std::span<const std::byte> bytes, std::uint64_t features,
                                             std::uint16_t max_pairs) {
-    if (bytes.size() < kCommandHeader) return std::nullopt;
+    if (bytes.size() < kCommandHeader || bytes.size() > kMaxControlBytes) return std::nullopt;
     const auto command_class = std::to_integer<std::uint8_t>(bytes[0]);
     const auto command = std::to_integer<std::uint8_t>(bytes[1]);
     const auto data = bytes.subspan(kCommandHeader);

@@ -85,7 +85,7 @@ TEST_CASE("bash offers commands, options and choices where they fit") {
     CHECK(offers("hako r", 1) == "run\n");
     CHECK(offers("hako run --ke", 2) == "--kernel\n");
     CHECK(offers("hako run --serial ''", 3) == "tty file= pty off\n");
-    CHECK(offers("hako run --rng ''", 3) == "off rate=\n");
+    CHECK(offers("hako run --rng ''", 3) == "off bandwidth=\n");
     CHECK(offers("hako run --cpus ''", 3) == "\n");
     CHECK(offers("hako run --kernel doctor --no", 4) == "--no-reboot\n");
     CHECK(offers("hako doctor ''", 2) == "--json -h --help\n");

@@ -209,10 +209,26 @@ TEST_CASE("the guest gets random bytes at the rate that was given") {
     const auto bytes = [](const char* text) {
         return run_command({"--kernel", "k", "--rng", text}).machine.rng.value().limits.bytes;
     };
-    CHECK(bytes("rate=64K/s") == io::Rate{.tokens = 64 * KiB});
-    CHECK(bytes("rate=1/s") == io::Rate{.tokens = 1});
-    CHECK(bytes("rate=1M/s,burst=2M") == io::Rate{.tokens = 1 * MiB, .burst = 2 * MiB});
+    CHECK(bytes("bandwidth=64K/s") == io::Rate{.tokens = 64 * KiB, .burst = 6553});
+    CHECK(bytes("bandwidth=1/s") == io::Rate{.tokens = 1, .burst = 1});
+    CHECK(bytes("bandwidth=1M/s,bandwidth_burst=2M") == io::Rate{.tokens = 1 * MiB, .burst = 2 * MiB});
     CHECK_FALSE(run_command({"--kernel", "k", "--rng", "off"}).machine.rng);
+}
+
+TEST_CASE("disks and network interfaces have limits of bytes and of operations") {
+    CHECK(disk("a").limits == io::RateLimits{});
+    CHECK(disk("a,bandwidth=4M/s").limits ==
+          io::RateLimits{.bytes = {.tokens = 4 * MiB, .burst = 4 * MiB / 10}, .operations = {}});
+    CHECK(disk("a,iops=100,iops_burst=7,bandwidth_burst=1K,bandwidth=1G/s").limits ==
+          io::RateLimits{.bytes = {.tokens = 1 * GiB, .burst = 1 * KiB},
+                         .operations = {.tokens = 100, .burst = 7}});
+    CHECK(disk("a,iops=5").limits.operations == io::Rate{.tokens = 5, .burst = 1});
+
+    const auto limits = net("tap=t,bandwidth=1M/s,pps=2000,pps_burst=10").limits;
+    CHECK(limits.rx == io::RateLimits{.bytes = {.tokens = 1 * MiB, .burst = 1 * MiB / 10},
+                                      .operations = {.tokens = 2000, .burst = 10}});
+    CHECK(limits.tx == limits.rx);
+    CHECK(net("tap=t").limits == virtio::net::Limits{});
 }
 
 TEST_CASE("cloud-init files are told apart by their place or by their key") {
@@ -311,12 +327,20 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--disk", "a,serial=s", "--disk", "b,serial=s"}, {"serial s is taken by a"}},
         {{"--disk", "a,serial=x", "--disk", "b,id=x"}, {"serial x is taken by a"}},
         {{"--rng", "on"}, {"--rng on", "KEY=VALUE"}},
-        {{"--rng", "burst=1M"}, {"--rng burst=1M", "rate= is missing"}},
-        {{"--rng", "rate=64K"}, {"rate must be a size a second", "not 64K"}},
-        {{"--rng", "rate=/s"}, {"rate must be a size a second"}},
-        {{"--rng", "rate=0/s"}, {"at least 1/s"}},
-        {{"--rng", "rate=1K/s,burst=0"}, {"burst must be a size above 0"}},
-        {{"--rng", "rate=1K/s,speed=1"}, {"no such key: speed"}},
+        {{"--disk", "a,bandwidth=4M"}, {"bandwidth must be a size a second", "not 4M"}},
+        {{"--disk", "a,bandwidth_burst=4M"}, {"bandwidth_burst= needs bandwidth="}},
+        {{"--disk", "a,iops_burst=4"}, {"iops_burst= needs iops="}},
+        {{"--disk", "a,iops=0"}, {"iops must be a whole number above 0, not 0"}},
+        {{"--disk", "a,iops=1,iops_burst=1K"}, {"iops_burst must be a whole number above 0, not 1K"}},
+        {{"--disk", "a,pps=1"}, {"no such key: pps"}},
+        {{"--net", "tap=a,pps=1/s"}, {"pps must be a whole number above 0, not 1/s"}},
+        {{"--net", "tap=a,iops=1"}, {"no such key: iops"}},
+        {{"--rng", "bandwidth_burst=1M"}, {"--rng bandwidth_burst=1M", "bandwidth= is missing"}},
+        {{"--rng", "bandwidth=64K"}, {"bandwidth must be a size a second", "not 64K"}},
+        {{"--rng", "bandwidth=/s"}, {"bandwidth must be a size a second"}},
+        {{"--rng", "bandwidth=0/s"}, {"at least 1/s"}},
+        {{"--rng", "bandwidth=1K/s,bandwidth_burst=0"}, {"bandwidth_burst must be a size above 0"}},
+        {{"--rng", "bandwidth=1K/s,speed=1"}, {"no such key: speed"}},
         {{"--rng", "off", "--rng", "off"}, {"--rng is given 2 times"}},
         {{"--serial", "file"}, {"--serial file", "tty, file=PATH, pty or off"}},
         {{"--serial", "file="}, {"--serial file="}},

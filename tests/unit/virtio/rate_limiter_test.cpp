@@ -148,12 +148,80 @@ TEST_CASE("a rate may change at any time") {
     CHECK(bucket.wait(1, kStart + 14ms) == 10'010ms);
     bucket.set_rate({.tokens = 100, .burst = 50}, kStart + 14ms);
     CHECK(bucket.wait(1, kStart + 14ms) == 510ms);
-    // Off and on again: as new.
+    // Off and on again: empty, since nobody counted meanwhile.
     bucket.set_rate({}, kStart + 20ms);
     CHECK(bucket.wait(1'000'000, kStart + 20ms) == 0ns);
     bucket.take(1'000'000, kStart + 20ms);
     bucket.set_rate({.tokens = 10}, kStart + 30ms);
-    CHECK(bucket.available(kStart + 30ms) == 10);
+    CHECK(bucket.available(kStart + 30ms) == 0);
+    CHECK(bucket.available(kStart + 130ms) == 1);
+    // A one-time burst is given on top of what is there.
+    bucket.set_rate({.tokens = 10, .one_time_burst = 100}, kStart + 130ms);
+    CHECK(bucket.available(kStart + 130ms) == 101);
+    bucket.set_rate({.tokens = 10}, kStart + 130ms);
+    CHECK(bucket.available(kStart + 130ms) == 10);
+}
+
+TEST_CASE("tokens may come in any interval") {
+    // The REST's {size: 500, one_time_burst: 300, refill_time: 100}.
+    TokenBucket bucket({.tokens = 500, .interval = 100ms, .one_time_burst = 300}, kStart);
+    CHECK(bucket.available(kStart + 1h) == 800);
+    bucket.take(200, kStart + 1h);
+    CHECK(bucket.available(kStart + 2h) == 600);  // nothing comes in before the one-time burst is used up
+    bucket.take(600, kStart + 2h);
+    CHECK(bucket.wait(1, kStart + 2h) == 200us);
+    CHECK(bucket.available(kStart + 2h + 99ms) == 495);
+    CHECK(bucket.available(kStart + 3h) == 500);  // and it never comes back
+
+    TokenBucket slow({.tokens = 1, .interval = 24h, .burst = 3}, kStart);
+    slow.take(3, kStart);
+    CHECK(slow.wait(1, kStart) == 24h);
+    CHECK(slow.available(kStart + 48h) == 2);
+    CHECK_FALSE(TokenBucket({.tokens = 1, .interval = 0ms}, kStart).limited());
+    CHECK_FALSE(TokenBucket({.tokens = 1, .interval = -1ms}, kStart).limited());
+
+    TokenBucket slowest({.tokens = kMost,
+                         .interval = std::chrono::milliseconds::max(),
+                         .burst = kMost,
+                         .one_time_burst = kMost},
+                        Time(0ns));
+    CHECK(slowest.available(Time(0ns)) == kMost);
+    for (int i = 0; i < 3; ++i)
+        slowest.take(kMost, Time(0ns));
+    CHECK(slowest.wait(kMost, Time(0ns)) == 2 * std::chrono::nanoseconds(kMaxInterval));
+    slowest.set_rate({.tokens = kMost, .interval = 1ms, .burst = kMost, .one_time_burst = kMost}, Time(0ns));
+    CHECK(slowest.available(Time(0ns)) == 0);
+}
+
+TEST_CASE("another interval keeps the tokens there are, and parts of them") {
+    TokenBucket bucket({.tokens = 1000, .interval = 1s, .burst = 10}, kStart);
+    bucket.take(10, kStart);
+    // 4.5 tokens; then one comes in each 500 ms.
+    bucket.set_rate({.tokens = 20, .interval = 10s, .burst = 10}, kStart + 4500us);
+    CHECK(bucket.available(kStart + 4500us) == 4);
+    CHECK(bucket.wait(5, kStart + 4500us) == 250ms);
+    bucket.take(9, kStart + 4500us);
+    CHECK(bucket.wait(1, kStart + 4500us) == 2750ms);
+    bucket.set_rate({.tokens = 1000, .interval = 1s, .burst = 10}, kStart + 4500us);
+    CHECK(bucket.wait(1, kStart + 4500us) == 5500us);
+}
+
+TEST_CASE("who does not know how much he takes waits for a millisecond's worth") {
+    TokenBucket bucket({.tokens = 5000, .burst = 100}, kStart);
+    bucket.take(99, kStart);
+    CHECK(bucket.wait_for_some(kStart) == 0ns);
+    bucket.take(11, kStart);  // 10 owed
+    CHECK(bucket.wait_for_some(kStart) == 3ms);
+    CHECK(bucket.wait_for_some(kStart + 2ms) == 1ms);
+    CHECK(bucket.wait_for_some(kStart + 2200us) == 0ns);  // awake all the same, it need not wait
+    // One token at least, and no more than the burst.
+    TokenBucket slow({.tokens = 10, .burst = 5}, kStart);
+    slow.take(5, kStart);
+    CHECK(slow.wait_for_some(kStart) == 100ms);
+    TokenBucket small({.tokens = 1'000'000, .burst = 2}, kStart);
+    small.take(2, kStart);
+    CHECK(small.wait_for_some(kStart) == 2us);
+    CHECK(TokenBucket({}, kStart).wait_for_some(kStart) == 0ns);
 }
 
 TEST_CASE("a limiter waits for the slower of its two buckets") {
