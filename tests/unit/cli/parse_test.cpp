@@ -216,19 +216,19 @@ TEST_CASE("the guest gets random bytes at the rate that was given") {
 }
 
 TEST_CASE("disks and network interfaces have limits of bytes and of operations") {
-    CHECK(disk("a").limits == io::RateLimits{});
-    CHECK(disk("a,bandwidth=4M/s").limits ==
+    CHECK(disk_of("a").limits == io::RateLimits{});
+    CHECK(disk_of("a,bandwidth=4M/s").limits ==
           io::RateLimits{.bytes = {.tokens = 4 * MiB, .burst = 4 * MiB / 10}, .operations = {}});
-    CHECK(disk("a,iops=100,iops_burst=7,bandwidth_burst=1K,bandwidth=1G/s").limits ==
+    CHECK(disk_of("a,iops=100,iops_burst=7,bandwidth_burst=1K,bandwidth=1G/s").limits ==
           io::RateLimits{.bytes = {.tokens = 1 * GiB, .burst = 1 * KiB},
                          .operations = {.tokens = 100, .burst = 7}});
-    CHECK(disk("a,iops=5").limits.operations == io::Rate{.tokens = 5, .burst = 1});
+    CHECK(disk_of("a,iops=5").limits.operations == io::Rate{.tokens = 5, .burst = 1});
 
-    const auto limits = net("tap=t,bandwidth=1M/s,pps=2000,pps_burst=10").limits;
+    const auto limits = net_of("tap=t,bandwidth=1M/s,pps=2000,pps_burst=10").limits;
     CHECK(limits.rx == io::RateLimits{.bytes = {.tokens = 1 * MiB, .burst = 1 * MiB / 10},
                                       .operations = {.tokens = 2000, .burst = 10}});
     CHECK(limits.tx == limits.rx);
-    CHECK(net("tap=t").limits == virtio::net::Limits{});
+    CHECK(net_of("tap=t").limits == virtio::net::Limits{});
 }
 
 TEST_CASE("cloud-init files are told apart by their place or by their key") {
