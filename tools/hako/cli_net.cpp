@@ -16,8 +16,8 @@ namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr std::array kKeys = {"tap"sv, "fd"sv, "socket"sv, "vhost"sv, "mac"sv, "mtu"sv, "queues"sv, "id"sv, "bandwidth"sv,
-                              "bandwidth_burst"sv, "pps"sv, "pps_burst"sv};
+constexpr std::array kKeys = {"tap"sv,    "fd"sv, "socket"sv,    "vhost"sv,           "mac"sv, "mtu"sv,
+                              "queues"sv, "id"sv, "bandwidth"sv, "bandwidth_burst"sv, "pps"sv, "pps_burst"sv};
 constexpr std::array kFlags = {"vhost"sv};
 constexpr std::array kRepeated = {"fd"sv};
 constexpr KeyValueSyntax kSyntax = {

@@ -27,13 +27,13 @@ struct Pair {
 
 /// Where packets go. Made by the device.
 struct Backend {
-    std::string name;                    ///< of the tap or socket, for the log
-    Throttle rx;                         ///< of all receive queues together
-    Throttle tx;                         ///< of all transmit queues together
-    std::atomic<bool> link_up{true};     ///< the user's word
-    std::atomic<bool> carrier{true};     ///< false while a stream socket is not connected
-    std::atomic<bool> announce{false};   ///< the driver is asked to tell the network where it is
-    std::atomic<std::uint64_t> mac{0};   ///< that the driver uses: mac_bits()
+    std::string name;                   ///< of the tap or socket, for the log
+    Throttle rx;                        ///< of all receive queues together
+    Throttle tx;                        ///< of all transmit queues together
+    std::atomic<bool> link_up{true};    ///< the user's word
+    std::atomic<bool> carrier{true};    ///< false while a stream socket is not connected
+    std::atomic<bool> announce{false};  ///< the driver is asked to tell the network where it is
+    std::atomic<std::uint64_t> mac{0};  ///< that the driver uses: mac_bits()
     // Kept for the state only: a tap hands over all that its bridge sends there, and filtering is best-effort
     // (virtio 1.3, 5.1.6.5.1).
     std::atomic<bool> promiscuous{false};

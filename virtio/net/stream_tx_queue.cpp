@@ -19,7 +19,7 @@ void StreamTxQueue::serve() {
     for (;;) {
         const bool more = gather();
         if (frame_count_ > 0) return send_frames();
-        if (held_) return;  // no doorbell is needed: the throttle wakes it
+        if (held_) return;                               // no doorbell is needed: the throttle wakes it
         if (more) return setup_.engine.schedule(*this);  // the engine's other devices come first
         if (!running() || !queue_.enable_notifications()) return;
         queue_.disable_notifications();
