@@ -26,7 +26,7 @@ void StreamTxQueue::serve() {
 }
 
 bool StreamTxQueue::gather() {
-    frame_count_ = vector_count_ = 0;
+    frame_count_ = vector_count_ = byte_count_ = 0;
     for (std::uint16_t left = queue_.size(); left > 0; --left) {
         if (frame_count_ == kMaxFrames) return true;
         const auto popped = queue_.pop(chain_);
@@ -37,9 +37,8 @@ bool StreamTxQueue::gather() {
         }
         if (!*popped) return false;
         const Verdict verdict = judge();
-        // One before it may have to go back, and only the latest can; vectors are short of it, or it waits.
-        if (frame_count_ > 0 &&
-            (verdict != Verdict::kFrame || chain_.readable().size() + 1 > kMaxVectors - vector_count_)) {
+        // Those before it may have to go back, which only the latest can; or there is no room beside them.
+        if (frame_count_ > 0 && (verdict != Verdict::kFrame || !fits())) {
             queue_.unpop(chain_.head());
             return true;
         }
@@ -63,12 +62,18 @@ StreamTxQueue::Verdict StreamTxQueue::judge() const {
     return out ? Verdict::kFrame : Verdict::kDropped;
 }
 
+bool StreamTxQueue::fits() const {
+    return chain_.readable().size() + 1 <= kMaxVectors - vector_count_ &&
+           byte_count_ + kLengthBytes + chain_.readable_bytes() - sizeof(Header) <= kMaxBytes;
+}
+
 void StreamTxQueue::add() {
     Frame& frame = frames_[frame_count_++];
     frame.head = chain_.head();
     frame.length = chain_.readable_bytes() - std::uint32_t{sizeof(Header)};
     frame.length_on_wire = __builtin_bswap32(frame.length);
     frame.first_vector = vector_count_;
+    byte_count_ += kLengthBytes + frame.length;
     vectors_[vector_count_++] = {.iov_base = &frame.length_on_wire, .iov_len = kLengthBytes};
     // The header stays here: no offload was offered, so there is nothing in it.
     std::size_t skip = sizeof(Header);
