@@ -45,8 +45,8 @@ bool StreamRxQueue::deliver_all() {
         const auto frame = received.next();
         if (!frame) {
             if (frame.error() == FrameBuffer::NoFrame::kIncomplete) return true;
-            link_.lost(fmt::format("its other end sent a frame length of {}, not {} to {}", received.length(), kMinFrame,
-                                   kMaxReceivedFrame));
+            link_.lost(fmt::format("its other end sent a frame length of {}, not {} to {}", received.length(),
+                                   kMinFrame, kMaxReceivedFrame));
             return true;
         }
         link_.proven();
