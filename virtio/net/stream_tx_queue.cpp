@@ -39,9 +39,8 @@ bool StreamTxQueue::gather() {
         }
         if (!*popped) return false;
         const Verdict verdict = judge();
-        // One before it may have to go back, and only the latest can; vectors are short of it, or it waits.
-        if (frame_count_ > 0 &&
-            (verdict != Verdict::kFrame || chain_.readable().size() + 1 > kMaxVectors - vector_count_)) {
+        // Those before it may have to go back, which only the latest can; or there is no room beside them.
+        if (frame_count_ > 0 && (verdict != Verdict::kFrame || !fits())) {
             queue_.unpop(chain_.head());
             return true;
         }
@@ -73,6 +72,12 @@ StreamTxQueue::Verdict StreamTxQueue::judge() const {
         return Verdict::kError;
     const bool out = link_.up() && setup_.backend.link_up.load(std::memory_order_relaxed);
     return out ? Verdict::kFrame : Verdict::kDropped;
+}
+
+bool StreamTxQueue::fits() const {
+    return chain_.readable().size() + 1 <= kMaxVectors - vector_count_ &&
+           frame_bytes_ + chain_.readable_bytes() - sizeof(Header) + (frame_count_ + 1) * kLengthBytes <=
+               kMaxBytes;
 }
 
 void StreamTxQueue::add() {

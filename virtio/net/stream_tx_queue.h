@@ -24,6 +24,10 @@ class StreamTxQueue final : public QueueWorker {
     /// Of one send: the kernel takes up to UIO_MAXIOV vectors.
     static constexpr std::size_t kMaxFrames = 128;
     static constexpr std::size_t kMaxVectors = 1024;
+    /// Of one send of more than one frame: what fits into one socket buffer goes out whole or not at all.
+    /// passt of 2023 loses its place in the stream where a read ends within a frame's length, or where what
+    /// is missing of a frame comes in more than one piece.
+    static constexpr std::size_t kMaxBytes = 32 * KiB;
 
     struct Send final : io::Completion {
         explicit Send(StreamTxQueue& owner) : queue(owner) {}
@@ -52,6 +56,8 @@ class StreamTxQueue final : public QueueWorker {
     /// Whether the limit lets one more go than is gathered; if none is, the queue waits.
     [[nodiscard]] bool admitted();
     [[nodiscard]] Verdict judge() const;
+    /// Whether the chain goes into the send that others are in already.
+    [[nodiscard]] bool fits() const;
     void add();
     void send_frames();
     void send_rest();
