@@ -49,9 +49,7 @@ Result<virtio::blk::Config> to_machine(const DiskConfig& config, const json::Pla
                       disk.serial);
     // libvirt's aliases can be longer; the guest then sees how they begin.
     if (disk.serial.empty()) disk.serial = disk.id.substr(0, kMaxSerial);
-    if (config.rate_limiter_config)
-        disk.limits = HAKO_TRY(
-            to_machine(*config.rate_limiter_config, {.outer = &place, .name = "rate_limiter_config"}));
+    if (config.rate_limiter_config) disk.limits = to_machine(*config.rate_limiter_config);
     return disk;
 }
 

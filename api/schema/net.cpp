@@ -59,7 +59,8 @@ Result<virtio::net::Config> to_machine(const NetConfig& config, std::span<const 
             return refuse(place, "num_queues",
                           fmt::format("twice the number of descriptors, {},", 2 * fds.size()),
                           std::to_string(config.num_queues));
-        for (const Fd& fd : fds) net.fds.push_back(fd.get());
+        for (const Fd& fd : fds)
+            net.fds.push_back(fd.get());
     } else {
         net.tap = config.tap.value_or(std::string(kNewTap));
         if (!tap_name(net.tap))
@@ -78,8 +79,7 @@ Result<virtio::net::Config> to_machine(const NetConfig& config, std::span<const 
         return refuse(place, "queue_size", "a power of two", std::to_string(config.queue_size));
     net.queue_size = config.queue_size;
     if (config.rate_limiter_config) {
-        net.limits.rx = HAKO_TRY(
-            to_machine(*config.rate_limiter_config, {.outer = &place, .name = "rate_limiter_config"}));
+        net.limits.rx = to_machine(*config.rate_limiter_config);
         net.limits.tx = net.limits.rx;
     }
     return net;

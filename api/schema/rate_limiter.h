@@ -6,17 +6,17 @@
 #include <tuple>
 
 #include "api/json/fields.h"
-#include "api/json/value.h"
-#include "vmm/base/result.h"
 #include "vmm/io/rate_limiter.h"
 
 namespace hako::api {
 
+inline constexpr std::uint64_t kMaxRefillTime = io::kMaxInterval.count();
+
 /// `size` tokens come in every `refill_time` milliseconds, and as many go at once. One of them 0: no limit.
 struct TokenBucket {
     std::uint64_t size = 0;
-    std::optional<std::uint64_t> one_time_burst;  ///< taken, and not granted: hako's buckets have one burst
-    std::uint64_t refill_time = 0;                ///< milliseconds
+    std::optional<std::uint64_t> one_time_burst;  ///< beyond that, and never again
+    std::uint64_t refill_time = 0;                ///< milliseconds, at most kMaxRefillTime
 
     bool operator==(const TokenBucket&) const = default;
 };
@@ -28,22 +28,21 @@ struct RateLimiterConfig {
     bool operator==(const RateLimiterConfig&) const = default;
 };
 
-/// Rates are rounded to whole tokens a second, at least 1.
-[[nodiscard]] Result<io::RateLimits> to_machine(const RateLimiterConfig& config, const json::Place& place);
-/// Nothing without a limit.
+[[nodiscard]] io::RateLimits to_machine(const RateLimiterConfig& config);
+/// Nothing without a limit. A burst of its own becomes the bucket's size, and its time follows.
 [[nodiscard]] std::optional<RateLimiterConfig> from_machine(const io::RateLimits& limits);
 
 }  // namespace hako::api
 
 template <>
 struct hako::api::json::Fields<hako::api::TokenBucket> {
-    static constexpr auto list =
-        std::tuple(required("size", &TokenBucket::size), field("one_time_burst", &TokenBucket::one_time_burst),
-                   required("refill_time", &TokenBucket::refill_time));
+    static constexpr auto list = std::tuple(
+        required("size", &TokenBucket::size), field("one_time_burst", &TokenBucket::one_time_burst),
+        required("refill_time", &TokenBucket::refill_time, {.max = kMaxRefillTime}));
 };
 
 template <>
 struct hako::api::json::Fields<hako::api::RateLimiterConfig> {
-    static constexpr auto list = std::tuple(field("bandwidth", &RateLimiterConfig::bandwidth),
-                                            field("ops", &RateLimiterConfig::ops));
+    static constexpr auto list =
+        std::tuple(field("bandwidth", &RateLimiterConfig::bandwidth), field("ops", &RateLimiterConfig::ops));
 };

@@ -20,6 +20,7 @@ namespace hako::api {
 /// 1 to 64 letters, digits, '.', '_' or '-'; those that begin with "__" are hako's own.
 [[nodiscard]] Result<> check_id(const json::Place& place, const std::string& id);
 /// "_disk0", "_disk1" …: the first that is not taken.
-[[nodiscard]] std::string free_id(std::string_view prefix, const std::function<bool(std::string_view)>& taken);
+[[nodiscard]] std::string free_id(std::string_view prefix,
+                                  const std::function<bool(std::string_view)>& taken);
 
 }  // namespace hako::api
