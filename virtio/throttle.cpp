@@ -1,7 +1,7 @@
 #include "virtio/throttle.h"
 
 #include <algorithm>
-#include <latch>
+#include <ranges>
 
 namespace hako::virtio {
 
@@ -69,7 +69,7 @@ void Throttle::leave(BatchWork& queue) {
 void Throttle::wake() {
     if (holding_) timer_.stop();
     release();
-    for (BatchWork* queue : waking_)
+    for (BatchWork* queue : std::views::reverse(waking_))  // what was scheduled last runs first
         engine_.schedule(*queue);
     waking_.clear();
 }

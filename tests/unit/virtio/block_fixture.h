@@ -38,9 +38,10 @@ struct Answer {
 class BlockFixture {
   public:
     BlockFixture(io::Engine& engine, const blk::Config& config, blk::Disk disk,
-                 const std::optional<blk::State>& state = std::nullopt)
+                 const std::optional<blk::State>& state = std::nullopt,
+                 virtio::Clock now = std::chrono::steady_clock::now)
         : transport(config.queues), config_(config) {
-        device = blk::BlockDevice::create(config, std::move(disk), engine, state).value();
+        device = blk::BlockDevice::create(config, std::move(disk), engine, state, now).value();
         for (std::uint16_t i = 0; i < config.queues; ++i)
             drivers.emplace_back(memory, i == 0 ? GuestAddress{64 * KiB} : drivers.back().end(),
                                  config.queue_size);

@@ -51,13 +51,15 @@ inline constexpr GuestAddress kPackets{2 * MiB};
 class NetFixture {
   public:
     NetFixture(io::Engine& engine, const net::Config& config, net::HostEnd end,
-               const std::optional<net::State>& state = std::nullopt)
+               const std::optional<net::State>& state = std::nullopt,
+               virtio::Clock now = std::chrono::steady_clock::now)
         : transport(std::size_t{2} * config.queue_pairs + 1), engine_(engine) {
-        device = net::NetDevice::create(config, std::move(end), engine, state).value();
+        device = net::NetDevice::create(config, std::move(end), engine, state, now).value();
         make_drivers();
     }
-    explicit NetFixture(io::Engine& engine, const net::Config& config = nic_config())
-        : NetFixture(engine, config, std::vector<Fd>(), config.queue_pairs) {}
+    explicit NetFixture(io::Engine& engine, const net::Config& config = nic_config(),
+                        virtio::Clock now = std::chrono::steady_clock::now)
+        : NetFixture(engine, config, std::vector<Fd>(), config.queue_pairs, now) {}
 
     /// Drivers that know of nothing yet, as after a reset.
     void make_drivers() {
@@ -170,8 +172,9 @@ class NetFixture {
     std::unique_ptr<net::NetDevice> device;  // goes before the memory and the transport it works on
 
   private:
-    NetFixture(io::Engine& engine, const net::Config& config, std::vector<Fd> far_ends, std::uint16_t pairs)
-        : NetFixture(engine, config, wired_taps(far_ends, pairs)) {
+    NetFixture(io::Engine& engine, const net::Config& config, std::vector<Fd> far_ends, std::uint16_t pairs,
+               virtio::Clock now)
+        : NetFixture(engine, config, wired_taps(far_ends, pairs), std::nullopt, now) {
         wires = std::move(far_ends);
     }
     /// Sockets in place of taps, and their other ends.

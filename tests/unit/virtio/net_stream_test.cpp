@@ -14,6 +14,7 @@
 using namespace hako;
 using namespace hako::virtio;
 using namespace hako::virtio::net;
+using namespace std::chrono_literals;
 using test::Buffer;
 using test::Frame;
 using test::frame;
@@ -623,4 +624,38 @@ TEST_CASE("stream: what cannot be connected to is refused with what to do") {
     CHECK_FALSE(good->stream->can_connect());
     config.fds = {ends[0].get(), ends[1].get()};
     CHECK_FALSE(HostEnd::open(config));
+}
+
+TEST_CASE("stream: limits hold both ways, what waits does so in the queue and at the other end") {
+    const io::RateLimits few = {.bytes = {}, .operations = {.tokens = 1, .interval = 24h, .burst = 5}};
+    Config config = nic_config();
+    config.limits = {.rx = few, .tx = few};
+    StreamNic nic(config);
+    nic.net.activate();
+    for (std::uint8_t i = 0; i < 20; ++i) {
+        nic.add_packet(kPackets + std::uint64_t{4096} * i, 60, i);
+        nic.net.offer(kPackets + 1 * MiB + std::uint64_t{4096} * i, kBufferBytes);
+        nic.peer.write(on_wire(bare(60, i)));
+    }
+    nic.net.kick(1);
+    nic.net.kick(0);
+    for (std::uint8_t i = 0; i < 5; ++i) {
+        CHECK(nic.peer.read_frame() == bare(60, i));
+        REQUIRE(nic.net.await(1));
+        CHECK(nic.received(kPackets + 1 * MiB + std::uint64_t{4096} * i) == bare(60, i));
+    }
+    nic.net.engine_round();
+    CHECK_FALSE(nic.net.drivers[0].take_used());
+    CHECK_FALSE(nic.net.drivers[1].take_used());
+    CHECK(nic.net.device->metrics(0).throttled == 1);
+    CHECK(nic.net.device->metrics(1).throttled == 1);
+    nic.net.device->pause();  // delivers the few frames that were read already
+    CHECK(nic.net.device->queue_positions()[1] == QueuePosition{.next_avail = 5, .next_used = 5});
+    nic.net.device->resume();
+    REQUIRE(nic.net.device->set_limits({}));
+    for (std::uint8_t i = 5; i < 20; ++i) {
+        CHECK(nic.peer.read_frame() == bare(60, i));
+        REQUIRE(nic.net.await(1));
+        CHECK(nic.received(kPackets + 1 * MiB + std::uint64_t{4096} * i) == bare(60, i));
+    }
 }

@@ -277,6 +277,70 @@ TEST_CASE("control commands: what is known is done, all else is refused") {
     CHECK(nic.net.device->metrics(4).errors == 12);
 }
 
+TEST_CASE("the driver announces itself when it is asked to, and says when it has") {
+    OneNic nic;
+    CHECK_FALSE(nic.net.device->announce());  // there is no driver
+    nic.net.activate();
+    CHECK(nic.net.config_space().status == 1);
+    CHECK(nic.net.device->announce());
+    CHECK(test::wait_for(nic.net.transport.config_change));
+    CHECK(nic.net.config_space().status == 3);
+    CHECK(nic.net.device->state().announce);
+    CHECK(nic.net.command({3, 1}) == 1);
+    CHECK(nic.net.command({3, 0, 0}) == 1);
+    CHECK(nic.net.config_space().status == 3);
+    CHECK(nic.net.command({3, 0}) == 0);
+    CHECK(nic.net.config_space().status == 1);
+    CHECK_FALSE(nic.net.device->state().announce);
+
+    CHECK(nic.net.device->announce());
+    nic.net.device->reset();
+    CHECK(nic.net.config_space().status == 1);
+    nic.net.make_drivers();
+    nic.net.activate(net::feature::kGuestAnnounce);
+    CHECK_FALSE(nic.net.device->announce());  // it does not know how
+    CHECK(nic.net.config_space().status == 1);
+    CHECK(nic.net.command({3, 0}) == 1);
+}
+
+TEST_CASE("receive modes and addresses are taken, and are the driver's own") {
+    OneNic nic;
+    nic.net.activate();
+    const Mac first = nic.net.config_space().mac;
+    CHECK(nic.net.command({0, 0, 1}) == 0);  // promiscuous
+    CHECK(nic.net.command({0, 1, 1}) == 0);  // all multicast
+    CHECK(nic.net.device->state().promiscuous);
+    CHECK(nic.net.device->state().all_multicast);
+    CHECK(nic.net.command({0, 0, 0}) == 0);
+    CHECK_FALSE(nic.net.device->state().promiscuous);
+    CHECK(nic.net.command({0, 0, 2}) == 1);
+    CHECK(nic.net.command({0, 0}) == 1);
+
+    const Mac chosen = {2, 0, 0, 0, 0, 9};
+    CHECK(nic.net.command({1, 1, 2, 0, 0, 0, 0, 9}) == 0);
+    CHECK(nic.net.config_space().mac == chosen);
+    CHECK(nic.net.device->state().used_mac == chosen);
+    CHECK(nic.net.device->state().mac == first);
+    CHECK(nic.net.command({1, 1, 1, 0, 0, 0, 0, 9}) == 1);  // multicast
+    CHECK(nic.net.command({1, 1, 2, 0, 0, 0, 0}) == 1);
+    CHECK(nic.net.config_space().mac == chosen);
+
+    // Tables of one unicast and two multicast addresses, then of none; and some that are cut short.
+    Frame tables = {1, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0};
+    tables.resize(tables.size() + 12, 1);
+    CHECK(nic.net.command(tables) == 0);
+    CHECK(nic.net.command({1, 0, 0, 0, 0, 0, 0, 0, 0, 0}) == 0);
+    tables.pop_back();
+    CHECK(nic.net.command(tables) == 1);
+    CHECK(nic.net.command({1, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}) == 1);
+    CHECK(nic.net.command({1, 0, 0, 0, 0, 0}) == 1);
+    CHECK(nic.net.command({1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}) == 1);
+
+    nic.net.device->reset();
+    CHECK(nic.net.config_space().mac == first);
+    CHECK_FALSE(nic.net.device->state().all_multicast);
+}
+
 TEST_CASE("a command without anything to read is answered too") {
     OneNic nic;
     nic.net.activate();
@@ -434,6 +498,7 @@ TEST_CASE("a saved state that no device has is refused") {
     CHECK(refused([](State& state) { state.mac = {}; }));
     CHECK(refused([](State& state) { state.guest_offloads = 1; }));
     CHECK(refused([](State& state) { state.mtu = 1500; }));
+    CHECK(refused([](State& state) { state.used_mac = {1}; }));
 }
 
 TEST_CASE("the link goes down and up, the driver is told, and packets are dropped meanwhile") {
