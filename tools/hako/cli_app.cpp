@@ -62,6 +62,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 
+    value(*run, "--api-socket", api_socket, "PATH|fd=N", kConduct,
+          "serve the REST API on a unix socket made there, or on a listening one handed over");
     flag(*run, "--no-reboot", no_reboot, kConduct, "end with exit code 3 when the guest asks for a reboot");
     value(*run, "--shutdown-timeout", shutdown_timeout, "SECONDS", kConduct,
           "after SIGTERM press the power button, and end the VM if it is not off by then (default 30)");

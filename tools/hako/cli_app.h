@@ -24,7 +24,8 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, shutdown_timeout;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, api_socket,
+        shutdown_timeout;
     bool check = false;
     bool no_reboot = false;
     int verbosity = 0;

@@ -22,11 +22,15 @@ struct SeedPaths {
     bool operator==(const SeedPaths&) const = default;
 };
 
+/// Where the API is served: a path, or a descriptor of a listening socket.
+using ApiSocket = std::variant<std::string, int>;
+
 /// `hako run`.
 struct RunCommand {
     /// As the user gave it, defaults filled in; `machine.cloud_init` is unset (see `cloud_init`).
     MachineConfig machine;
     std::optional<SeedPaths> cloud_init;
+    std::optional<ApiSocket> api_socket;
     bool check = false;      ///< validate only, without touching KVM
     bool no_reboot = false;  ///< end when the guest asks for a reboot
     std::chrono::seconds shutdown_timeout{30};

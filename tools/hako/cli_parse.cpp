@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <cctype>
 
 #include "tools/hako/cli_app.h"
@@ -50,6 +51,20 @@ Result<> read_number(const char* name, const App::Values& values, std::uint64_t 
     return {};
 }
 
+/// "path=" may stand before a path, as Cloud Hypervisor's clients write it.
+Result<ApiSocket> parse_api_socket(std::string_view text) {
+    constexpr std::string_view kFd = "fd=";
+    constexpr std::string_view kPath = "path=";
+    if (text.starts_with(kFd)) {
+        const auto fd = parse_number(text.substr(kFd.size()), 0, std::numeric_limits<int>::max());
+        if (!fd) return fail_input("--api-socket {}: fd= takes the number of an open descriptor", text);
+        return ApiSocket(static_cast<int>(*fd));
+    }
+    const std::string_view path = text.starts_with(kPath) ? text.substr(kPath.size()) : text;
+    if (path.empty()) return fail_input("--api-socket {}: the path is empty", text);
+    return ApiSocket(std::string(path));
+}
+
 Result<Command> run_command(const App& app) {
     RunCommand command;
     MachineConfig& machine = command.machine;
@@ -74,6 +89,9 @@ Result<Command> run_command(const App& app) {
         machine.serial = HAKO_TRY(parse_serial(*value));
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
+
+    if (const std::string* value = HAKO_TRY(single("--api-socket", app.api_socket)))
+        command.api_socket = HAKO_TRY(parse_api_socket(*value));
 
     auto timeout = static_cast<std::uint64_t>(command.shutdown_timeout.count());
     HAKO_TRY(read_number("--shutdown-timeout", app.shutdown_timeout, 0, kMaxShutdownSeconds, timeout));

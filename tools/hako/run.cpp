@@ -10,6 +10,10 @@
 #include <memory>
 #include <optional>
 
+#include "api/http/server.h"
+#include "api/router/router.h"
+#include "api/routes/device_routes.h"
+#include "api/routes/vm_routes.h"
 #include "vmm/base/log.h"
 #include "vmm/boot/loader.h"
 #include "vmm/machine/instance.h"
@@ -55,10 +59,12 @@ class Session {
             Instance::create(io_, std::move(config), {.reboot = !command_.no_reboot}, std::move(events)));
         if (instance_->config().serial.mode == console::Mode::kPty)
             fmt::print(stderr, "hako: the serial port is {}\n", instance_->serial_path());
+        HAKO_TRY(serve_api());
         HAKO_TRY(instance_->boot());
         wait_for_signal();
         watch_disks();
         io_.run();
+        server_.reset();
         instance_.reset();
         if (failure_) return std::unexpected(std::move(*failure_));
         fmt::print(stderr, "hako: {}\n", last_words_);
@@ -66,6 +72,23 @@ class Session {
     }
 
   private:
+    Result<> serve_api() {
+        if (!command_.api_socket) return {};
+        api::add_vm_routes(router_, *instance_);
+        api::add_device_routes(router_, *instance_);
+        api::http::SocketSpec socket;
+        if (const int* fd = std::get_if<int>(&*command_.api_socket)) {
+            socket = Fd(*fd);
+        } else {
+            socket = std::get<std::string>(*command_.api_socket);
+        }
+        server_.emplace(HAKO_TRY_WRAP(
+            api::http::Server::listen(io_, std::move(socket),
+                                      [this](api::http::Request& request) { return router_.answer(request); }),
+            "--api-socket"));
+        return {};
+    }
+
     void ended(const MachineEnd& end) {
         switch (end.kind) {
             case MachineEnd::Kind::kPowerOff:
@@ -124,6 +147,8 @@ class Session {
     boost::asio::steady_timer deadline_;
     boost::asio::steady_timer disk_timer_;
     std::unique_ptr<Instance> instance_;
+    api::Router router_;
+    std::optional<api::http::Server> server_;
     bool shutting_down_ = false;
     ExitCode exit_code_ = ExitCode::kHostFailure;
     std::string last_words_;

@@ -170,6 +170,34 @@ Result<> Machine::remove_now(const std::string& id) {
     return {};
 }
 
+Result<> Machine::set_link(const std::string& id, bool up) {
+    HAKO_TRY(devices_->address(id));
+    auto* const net = devices_->find<virtio::net::NetDevice>(id);
+    if (net == nullptr) return fail_input("device {} has no link: name a network interface", id);
+    net->set_link(up);
+    return {};
+}
+
+Result<> Machine::set_limits(const std::string& id, const io::RateLimits& limits) {
+    HAKO_TRY(devices_->address(id));
+    if (auto* const disk = devices_->find<virtio::blk::BlockDevice>(id)) {
+        disk->set_limits(limits);
+    } else if (auto* const net = devices_->find<virtio::net::NetDevice>(id)) {
+        HAKO_TRY(net->set_limits({.rx = limits, .tx = limits}));
+    } else {
+        return fail_input("device {} has no limits to change: name a disk or a network interface", id);
+    }
+    for (virtio::blk::Config& disk : config_.disks)
+        if (disk.id == id) disk.limits = limits;
+    for (virtio::net::Config& net : config_.nets)
+        if (net.id == id) net.limits = {.rx = limits, .tx = limits};
+    return {};
+}
+
+void Machine::announce() {
+    devices_->for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) { net.announce(); });
+}
+
 void Machine::finish_removal(std::uint8_t slot) {
     // The news may have been on its way while the device was removed otherwise, or the machine rebooted.
     if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return;

@@ -91,6 +91,12 @@ class Machine final : private PlatformEvents {
     Result<> request_removal(const std::string& id);
     /// Takes the device out at once, whatever the guest is doing with it.
     Result<> remove_now(const std::string& id);
+    /// Plugs a network interface's cable in or out.
+    Result<> set_link(const std::string& id, bool up);
+    /// How fast a disk, or each direction of a network interface, may go from now on.
+    Result<> set_limits(const std::string& id, const io::RateLimits& limits);
+    /// Asks the drivers of all network interfaces to tell the network where they are.
+    void announce();
     /// The second half of request_removal(). Does nothing for a slot of which that was not asked.
     void finish_removal(std::uint8_t slot);
 
