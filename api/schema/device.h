@@ -1,0 +1,36 @@
+// Devices that come and go, as the API names them.
+#pragma once
+
+#include <string>
+#include <tuple>
+
+#include "api/json/fields.h"
+
+namespace hako::api {
+
+/// What a client gets for a device that it added.
+struct PciDeviceInfo {
+    std::string id;
+    std::string bdf;  ///< "0000:00:06.0"
+
+    bool operator==(const PciDeviceInfo&) const = default;
+};
+
+struct VmRemoveDevice {
+    std::string id;
+
+    bool operator==(const VmRemoveDevice&) const = default;
+};
+
+}  // namespace hako::api
+
+template <>
+struct hako::api::json::Fields<hako::api::PciDeviceInfo> {
+    static constexpr auto list =
+        std::tuple(required("id", &PciDeviceInfo::id), required("bdf", &PciDeviceInfo::bdf));
+};
+
+template <>
+struct hako::api::json::Fields<hako::api::VmRemoveDevice> {
+    static constexpr auto list = std::tuple(required("id", &VmRemoveDevice::id));
+};
