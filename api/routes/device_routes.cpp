@@ -6,6 +6,7 @@
 #include "api/routes/handler.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/knobs.h"
 #include "api/schema/net.h"
 #include "api/schema/refusal.h"
 
@@ -28,7 +29,8 @@ Result<std::string> add_disk(Instance& instance, http::Request& request) {
     auto config = HAKO_TRY(json::decode<DiskConfig>(request.body));
     Machine* const machine = HAKO_TRY(instance.machine());
     config.id = HAKO_TRY(choose_id(config.id, "_disk", *machine));
-    const pci::Bdf address = HAKO_TRY(machine->add_disk(HAKO_TRY(to_machine(config))));
+    const virtio::blk::Config disk = HAKO_TRY(to_machine(config));
+    const pci::Bdf address = HAKO_TRY(machine->add_disk(disk));
     return device_info(*config.id, address);
 }
 
@@ -36,7 +38,8 @@ Result<std::string> add_net(Instance& instance, http::Request& request) {
     auto config = HAKO_TRY(json::decode<NetConfig>(request.body));
     Machine* const machine = HAKO_TRY(instance.machine());
     config.id = HAKO_TRY(choose_id(config.id, "_net", *machine));
-    const pci::Bdf address = HAKO_TRY(machine->add_net(HAKO_TRY(to_machine(config, request.fds))));
+    const virtio::net::Config net = HAKO_TRY(to_machine(config, request.fds));
+    const pci::Bdf address = HAKO_TRY(machine->add_net(net));
     return device_info(*config.id, address);
 }
 
@@ -56,7 +59,7 @@ Result<std::string> set_link(Instance& instance, http::Request& request) {
 
 Result<std::string> set_limits(Instance& instance, http::Request& request) {
     const auto wanted = HAKO_TRY(json::decode<VmSetLimits>(request.body));
-    const io::RateLimits limits = HAKO_TRY(to_machine(wanted.rate_limiter_config, {}));
+    const io::RateLimits limits = to_machine(wanted.rate_limiter_config);
     Machine* const machine = HAKO_TRY(instance.machine());
     HAKO_TRY(machine->set_limits(wanted.id, limits));
     return std::string();

@@ -18,6 +18,7 @@ struct PciDeviceInfo {
 
 struct VmRemoveDevice {
     std::string id;
+    bool force = false;  ///< hako's own: at once, without asking the guest
 
     bool operator==(const VmRemoveDevice&) const = default;
 };
@@ -32,5 +33,6 @@ struct hako::api::json::Fields<hako::api::PciDeviceInfo> {
 
 template <>
 struct hako::api::json::Fields<hako::api::VmRemoveDevice> {
-    static constexpr auto list = std::tuple(required("id", &VmRemoveDevice::id));
+    static constexpr auto list =
+        std::tuple(required("id", &VmRemoveDevice::id), field("force", &VmRemoveDevice::force));
 };

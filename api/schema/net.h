@@ -17,7 +17,7 @@
 namespace hako::api {
 
 struct NetConfig {
-    std::optional<std::string> tap;  ///< unset, and no descriptors: a new one
+    std::optional<std::string> tap;  ///< unset, without descriptors and socket: a new one
     /// For the host's end; taken, as clients send the old default, but hako leaves addresses to the host.
     std::optional<std::string> ip;
     std::optional<std::string> mask;
@@ -38,6 +38,9 @@ struct NetConfig {
     bool offload_tso = true;
     bool offload_ufo = true;
     bool offload_csum = true;
+    // hako's own.
+    std::optional<std::string> socket;  ///< path of a stream socket to connect to (passt), instead of a tap
+    bool vhost = false;                 ///< the kernel's vhost-net serves the queues of the tap
 
     bool operator==(const NetConfig&) const = default;
 };
@@ -62,5 +65,6 @@ struct hako::api::json::Fields<hako::api::NetConfig> {
         field("vhost_socket", &T::vhost_socket), field("vhost_mode", &T::vhost_mode), field("id", &T::id),
         field("pci_segment", &T::pci_segment), field("pci_device_id", &T::pci_device_id),
         field("rate_limiter_config", &T::rate_limiter_config), field("offload_tso", &T::offload_tso),
-        field("offload_ufo", &T::offload_ufo), field("offload_csum", &T::offload_csum));
+        field("offload_ufo", &T::offload_ufo), field("offload_csum", &T::offload_csum),
+        field("socket", &T::socket), field("vhost", &T::vhost));
 };

@@ -2,8 +2,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <limits>
 #include <cctype>
+#include <limits>
 
 #include "tools/hako/cli_app.h"
 #include "tools/hako/cli_command.h"

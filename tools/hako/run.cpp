@@ -82,10 +82,11 @@ class Session {
         } else {
             socket = std::get<std::string>(*command_.api_socket);
         }
-        server_.emplace(HAKO_TRY_WRAP(
-            api::http::Server::listen(io_, std::move(socket),
-                                      [this](api::http::Request& request) { return router_.answer(request); }),
-            "--api-socket"));
+        server_.emplace(HAKO_TRY_WRAP(api::http::Server::listen(io_, std::move(socket),
+                                                                [this](api::http::Request& request) {
+                                                                    return router_.answer(request);
+                                                                }),
+                                      "--api-socket"));
         return {};
     }
 
