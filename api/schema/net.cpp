@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t kMaxTapName = 15;
 /// What older clients send when their user said nothing.
 constexpr std::string_view kOldDefaultIp = "192.168.249.1";
+/// sun_path without its end mark.
+constexpr std::size_t kMaxSocketPath = 107;
 /// As Cloud Hypervisor names the taps that it makes.
 constexpr std::string_view kNewTap = "vmtap%d";
 
@@ -41,6 +43,44 @@ Result<> check_supported(const NetConfig& config, bool has_fds, const json::Plac
     return {};
 }
 
+Result<> set_host_end(const NetConfig& config, std::span<const Fd> fds, const json::Place& place,
+                      virtio::net::Config& net) {
+    if (config.vhost && config.socket)
+        return not_supported(place, "vhost", "leave it out for a socket: it goes with a tap");
+    if (config.vhost && config.rate_limiter_config)
+        return not_supported(place, "vhost", "leave it out, since the kernel keeps no rate limits");
+    net.vhost = config.vhost;
+    if (!fds.empty()) {
+        if (config.tap) return refuse(place, "tap", "no tap beside descriptors", *config.tap);
+        if (config.socket) return refuse(place, "socket", "no socket beside descriptors", *config.socket);
+        if (fds.size() != net.queue_pairs)
+            return refuse(place, "num_queues",
+                          fmt::format("twice the number of descriptors, {},", 2 * fds.size()),
+                          std::to_string(config.num_queues));
+        for (const Fd& fd : fds)
+            net.fds.push_back(fd.get());
+        return {};
+    }
+    if (config.socket) {
+        if (config.tap) return refuse(place, "tap", "no tap beside a socket", *config.tap);
+        if (config.socket->empty() || config.socket->size() > kMaxSocketPath)
+            return refuse(place, "socket", fmt::format("a path of 1 to {} bytes", kMaxSocketPath),
+                          *config.socket);
+        if (net.queue_pairs != 1)
+            return refuse(place, "num_queues", "2, since a socket carries one pair,",
+                          std::to_string(config.num_queues));
+        net.socket = *config.socket;
+        return {};
+    }
+    net.tap = config.tap.value_or(std::string(kNewTap));
+    if (tap_name(net.tap)) return {};
+    return refuse(place, "tap",
+                  fmt::format("a text of at most {} letters, digits, '.', '_' or '-', with %d at the end "
+                              "for a new number,",
+                              kMaxTapName),
+                  net.tap);
+}
+
 }  // namespace
 
 Result<virtio::net::Config> to_machine(const NetConfig& config, std::span<const Fd> fds,
@@ -53,23 +93,7 @@ Result<virtio::net::Config> to_machine(const NetConfig& config, std::span<const 
         return refuse(place, "num_queues", "two for each pair, an even number,",
                       std::to_string(config.num_queues));
     net.queue_pairs = config.num_queues / 2;
-    if (!fds.empty()) {
-        if (config.tap) return refuse(place, "tap", "either a tap or descriptors", *config.tap);
-        if (fds.size() != net.queue_pairs)
-            return refuse(place, "num_queues",
-                          fmt::format("twice the number of descriptors, {},", 2 * fds.size()),
-                          std::to_string(config.num_queues));
-        for (const Fd& fd : fds)
-            net.fds.push_back(fd.get());
-    } else {
-        net.tap = config.tap.value_or(std::string(kNewTap));
-        if (!tap_name(net.tap))
-            return refuse(place, "tap",
-                          fmt::format("a text of at most {} letters, digits, '.', '_' or '-', with %d at the "
-                                      "end for a new number,",
-                                      kMaxTapName),
-                          net.tap);
-    }
+    HAKO_TRY(set_host_end(config, fds, place, net));
     if (config.mac) {
         net.mac = virtio::net::parse_mac(*config.mac);
         if (!net.mac) return refuse(place, "mac", "a unicast address such as 02:00:5e:10:00:01", *config.mac);
@@ -97,6 +121,8 @@ NetConfig from_machine(const virtio::net::Config& config) {
     net.queue_size = config.queue_size;
     net.id = config.id;
     net.rate_limiter_config = from_machine(config.limits.rx);
+    if (!config.socket.empty()) net.socket = config.socket;
+    net.vhost = config.vhost;
     return net;
 }
 
