@@ -268,7 +268,7 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.disks = merge(config.disks, sent.disks);
     vm.net = merge(config.nets, sent.net);
     vm.serial = from_serial(config.serial);
-    vm.cloud_init = config.cloud_init;
+    vm.cloud_init.reset();
     return vm;
 }
 

@@ -69,7 +69,8 @@ void name_devices(VmConfig& config);
 /// Of a config whose devices have their ids. Refusals name the field.
 [[nodiscard]] Result<MachineConfig> to_machine(const VmConfig& config);
 
-/// The machine as it is now. What hako does not keep is as the client `sent` it.
+/// The machine as it is now. What hako does not keep is as the client `sent` it; texts for cloud-init, which
+/// tend to have secrets in them, are left out.
 [[nodiscard]] VmConfig from_machine(const MachineConfig& config, const VmConfig& sent = {});
 
 }  // namespace hako::api
