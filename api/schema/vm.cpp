@@ -1,0 +1,275 @@
+#include "api/schema/vm.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "api/json/value.h"
+#include "api/schema/refusal.h"
+#include "vmm/base/units.h"
+#include "vmm/memory/guest_memory.h"
+
+namespace hako::api {
+namespace {
+
+constexpr json::Place kBody;
+/// A sink that is always there, for a port that nobody listens to.
+constexpr std::string_view kNullDevice = "/dev/null";
+
+json::Place at(std::string_view name) {
+    return {.outer = &kBody, .name = name};
+}
+
+Result<> check_supported(const VmConfig& config) {
+    const std::array<std::pair<std::string_view, bool>, 15> wanted = {{
+        {"iommu", config.iommu},
+        {"watchdog", config.watchdog},
+        {"landlock_enable", config.landlock_enable},
+        {"balloon", config.balloon.has_value()},
+        {"vsock", config.vsock.has_value()},
+        {"tpm", config.tpm.has_value()},
+        {"fs", config.fs && !config.fs->empty()},
+        {"generic_vhost_user", config.generic_vhost_user && !config.generic_vhost_user->empty()},
+        {"pmem", config.pmem && !config.pmem->empty()},
+        {"devices", config.devices && !config.devices->empty()},
+        {"user_devices", config.user_devices && !config.user_devices->empty()},
+        {"vdpa", config.vdpa && !config.vdpa->empty()},
+        {"numa", config.numa && !config.numa->empty()},
+        {"pci_segments", config.pci_segments && !config.pci_segments->empty()},
+        {"rate_limit_groups", config.rate_limit_groups && !config.rate_limit_groups->empty()},
+    }};
+    for (const auto& [name, is_wanted] : wanted)
+        if (is_wanted) return not_supported(kBody, name);
+    return {};
+}
+
+Result<> check_platform(const PlatformConfig& config) {
+    const json::Place place = at("platform");
+    const std::array<std::pair<std::string_view, bool>, 8> wanted = {{
+        {"serial_number", config.serial_number.has_value()},
+        {"system_serial_number", config.system_serial_number.has_value()},
+        {"uuid", config.uuid.has_value()},
+        {"system_uuid", config.system_uuid.has_value()},
+        {"oem_strings", config.oem_strings && !config.oem_strings->empty()},
+        {"tdx", config.tdx},
+        {"sev_snp", config.sev_snp},
+        {"iommufd", config.iommufd},
+    }};
+    for (const auto& [name, is_wanted] : wanted)
+        if (is_wanted) return not_supported(place, name);
+    return {};
+}
+
+Result<hako::PayloadConfig> to_machine(const PayloadConfig& config) {
+    const json::Place place = at("payload");
+    if (config.firmware) return not_supported(place, "firmware", "give a kernel");
+    if (config.igvm) return not_supported(place, "igvm", "give a kernel");
+    if (!config.kernel || config.kernel->empty())
+        return refuse(place, "kernel", "the path of a bzImage or an ELF image", config.kernel.value_or(""));
+    hako::PayloadConfig payload;
+    payload.kernel = *config.kernel;
+    payload.initrd = config.initramfs.value_or("");
+    payload.command_line = config.cmdline.value_or("");
+    return payload;
+}
+
+Result<CpuConfig> to_machine(const CpusConfig& config) {
+    const json::Place place = at("cpus");
+    if (config.kvm_hyperv) return not_supported(place, "kvm_hyperv");
+    if (config.boot_vcpus > kMaxVcpus)
+        return refuse(place, "boot_vcpus", fmt::format("a number from 1 to {}", kMaxVcpus),
+                      std::to_string(config.boot_vcpus));
+    if (config.max_vcpus < config.boot_vcpus)
+        return refuse(place, "max_vcpus", fmt::format("at least boot_vcpus, {},", config.boot_vcpus),
+                      std::to_string(config.max_vcpus));
+    return CpuConfig{.count = config.boot_vcpus};
+}
+
+Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
+    const json::Place place = at("memory");
+    if (config.zones && !config.zones->empty()) return not_supported(place, "zones", "give a size");
+    if (config.mergeable) return not_supported(place, "mergeable");
+    if (config.hotplug_method != HotplugMethod::kAcpi) return not_supported(place, "hotplug_method");
+    if (config.size < kMinMemory || config.size > kMaxMemory || !is_aligned(config.size, MiB))
+        return refuse(place, "size",
+                      fmt::format("a multiple of 1 MiB from {} to {}", format_size(kMinMemory),
+                                  format_size(kMaxMemory)),
+                      std::to_string(config.size));
+    hako::MemoryConfig memory;
+    memory.size = config.size;
+    memory.hugepages = config.hugepages;
+    if (config.hugepage_size) {
+        const std::uint64_t page = *config.hugepage_size;
+        if (page != 2 * MiB && page != GiB)
+            return refuse(place, "hugepage_size", "2 MiB or 1 GiB, in bytes,", std::to_string(page));
+        if (config.hugepages && !is_aligned(config.size, page))
+            return refuse(place, "size", fmt::format("a multiple of hugepage_size, {},", page),
+                          std::to_string(config.size));
+        memory.hugepage_size = page;
+    }
+    // Clients send their default for both: huge pages of hugetlbfs have no transparent ones.
+    memory.thp = config.thp && !config.hugepages;
+    memory.prefault = config.prefault;
+    return memory;
+}
+
+Result<console::Config> to_serial(const ConsoleConfig& config) {
+    const json::Place place = at("serial");
+    switch (config.mode) {
+        case ConsoleMode::kOff:
+            return console::Config{};
+        case ConsoleMode::kNull:
+            return console::Config{.mode = console::Mode::kFile, .path = std::string(kNullDevice)};
+        case ConsoleMode::kTty:
+            return console::Config{.mode = console::Mode::kTty};
+        case ConsoleMode::kPty:
+            return console::Config{.mode = console::Mode::kPty};
+        case ConsoleMode::kSocket:
+            return not_supported(place, "mode", "choose another than Socket");
+        case ConsoleMode::kFile:
+            break;
+    }
+    if (!config.file || config.file->empty())
+        return refuse(place, "file", "the path of a file", config.file.value_or(""));
+    return console::Config{.mode = console::Mode::kFile, .path = *config.file};
+}
+
+Result<> check_console(const ConsoleConfig& config) {
+    const json::Place place = at("console");
+    if (config.iommu) return not_supported(place, "iommu");
+    if (config.mode == ConsoleMode::kPty || config.mode == ConsoleMode::kFile ||
+        config.mode == ConsoleMode::kSocket)
+        return not_supported(place, "mode", "choose Off, and use the serial port");
+    return {};
+}
+
+Result<> check_rng(const RngConfig& config) {
+    const json::Place place = at("rng");
+    if (config.iommu) return not_supported(place, "iommu");
+    if (config.src != "/dev/urandom" && config.src != "/dev/random")
+        return refuse(place, "src", "/dev/urandom or /dev/random", config.src);
+    return {};
+}
+
+/// Ids of all devices, and addresses and taps of interfaces, are there once.
+Result<> check_unique(const MachineConfig& machine) {
+    std::vector<std::string_view> ids;
+    for (const auto& disk : machine.disks)
+        ids.push_back(disk.id);
+    for (const auto& net : machine.nets)
+        ids.push_back(net.id);
+    std::ranges::sort(ids);
+    if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
+        return fail_input("disks and net: the id {} is given twice: ids must differ", *twice);
+    for (std::size_t index = 0; index < machine.nets.size(); ++index) {
+        const auto& net = machine.nets[index];
+        for (std::size_t before = 0; before < index; ++before) {
+            const auto& other = machine.nets[before];
+            if (net.mac && net.mac == other.mac)
+                return fail_input("net[{}].mac: {} is taken by net[{}]: addresses must differ", index,
+                                  virtio::net::mac_text(*net.mac), before);
+            if (!net.tap.empty() && !net.tap.ends_with("%d") && net.tap == other.tap)
+                return fail_input("net[{}].tap: {} is taken by net[{}]: each interface needs its own", index,
+                                  net.tap, before);
+            if (!net.socket.empty() && net.socket == other.socket)
+                return fail_input("net[{}].socket: {} is taken by net[{}]: each interface needs its own",
+                                  index, net.socket, before);
+        }
+    }
+    return {};
+}
+
+template <typename Device>
+void name(std::vector<Device>& devices, std::string_view prefix) {
+    for (Device& device : devices) {
+        if (device.id) continue;
+        device.id = free_id(prefix, [&](std::string_view id) {
+            return std::ranges::any_of(devices, [id](const Device& other) { return other.id == id; });
+        });
+    }
+}
+
+/// As they were sent, if they were, else as hako knows them; in hako's order.
+template <typename Device, typename Machine>
+std::vector<Device> merge(const std::vector<Machine>& now, const std::vector<Device>& sent) {
+    std::vector<Device> devices;
+    for (const Machine& config : now) {
+        const auto known =
+            std::ranges::find_if(sent, [&](const Device& device) { return device.id == config.id; });
+        devices.push_back(known == sent.end() ? from_machine(config) : *known);
+    }
+    return devices;
+}
+
+ConsoleConfig from_serial(const console::Config& config) {
+    ConsoleConfig serial;
+    switch (config.mode) {
+        case console::Mode::kOff:
+            serial.mode = ConsoleMode::kOff;
+            break;
+        case console::Mode::kTty:
+            serial.mode = ConsoleMode::kTty;
+            break;
+        case console::Mode::kPty:
+            serial.mode = ConsoleMode::kPty;
+            break;
+        case console::Mode::kFile:
+            serial.mode = config.path == kNullDevice ? ConsoleMode::kNull : ConsoleMode::kFile;
+            if (serial.mode == ConsoleMode::kFile) serial.file = config.path;
+            break;
+    }
+    return serial;
+}
+
+}  // namespace
+
+void name_devices(VmConfig& config) {
+    name(config.disks, "_disk");
+    name(config.net, "_net");
+}
+
+Result<MachineConfig> to_machine(const VmConfig& config) {
+    HAKO_TRY(check_supported(config));
+    if (config.platform) HAKO_TRY(check_platform(*config.platform));
+    HAKO_TRY(check_console(config.console));
+    HAKO_TRY(check_rng(config.rng));
+    MachineConfig machine;
+    machine.payload = HAKO_TRY(to_machine(config.payload));
+    machine.cpus = HAKO_TRY(to_machine(config.cpus));
+    machine.memory = HAKO_TRY(to_machine(config.memory));
+    machine.serial = HAKO_TRY(to_serial(config.serial));
+    const json::Place disks = at("disks");
+    for (std::size_t index = 0; index < config.disks.size(); ++index)
+        machine.disks.push_back(
+            HAKO_TRY(to_machine(config.disks[index], {.outer = &disks, .name = {}, .index = index})));
+    const json::Place nets = at("net");
+    for (std::size_t index = 0; index < config.net.size(); ++index)
+        machine.nets.push_back(
+            HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
+    HAKO_TRY(check_unique(machine));
+    machine.cloud_init = config.cloud_init;
+    return machine;
+}
+
+VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
+    VmConfig vm = sent;
+    vm.payload.kernel = config.payload.kernel;
+    if (!config.payload.initrd.empty()) vm.payload.initramfs = config.payload.initrd;
+    if (!config.payload.command_line.empty()) vm.payload.cmdline = config.payload.command_line;
+    vm.cpus.boot_vcpus = config.cpus.count;
+    vm.cpus.max_vcpus = std::max(vm.cpus.max_vcpus, config.cpus.count);
+    vm.memory.size = config.memory.size;
+    vm.memory.hugepages = config.memory.hugepages;
+    if (config.memory.hugepage_size != 0) vm.memory.hugepage_size = config.memory.hugepage_size;
+    vm.memory.thp = config.memory.thp;
+    vm.memory.prefault = config.memory.prefault;
+    vm.memory.shared = true;
+    vm.disks = merge(config.disks, sent.disks);
+    vm.net = merge(config.nets, sent.net);
+    vm.serial = from_serial(config.serial);
+    vm.cloud_init.reset();
+    return vm;
+}
+
+}  // namespace hako::api

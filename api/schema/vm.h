@@ -1,0 +1,106 @@
+// A whole VM as Cloud Hypervisor's clients describe it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "api/json/fields.h"
+#include "api/schema/console.h"
+#include "api/schema/cpus.h"
+#include "api/schema/disk.h"
+#include "api/schema/memory.h"
+#include "api/schema/net.h"
+#include "api/schema/opaque.h"
+#include "api/schema/payload.h"
+#include "api/schema/platform.h"
+#include "vmm/base/result.h"
+#include "vmm/machine/config.h"
+#include "vmm/seed/config.h"
+
+namespace hako::api {
+
+struct RngConfig {
+    std::string src = "/dev/urandom";  ///< or /dev/random: hako asks the kernel (getrandom)
+    bool iommu = false;
+
+    bool operator==(const RngConfig&) const = default;
+};
+
+struct VmConfig {
+    CpusConfig cpus;
+    MemoryConfig memory;
+    PayloadConfig payload;
+    std::vector<DiskConfig> disks;
+    std::vector<NetConfig> net;
+    RngConfig rng;
+    ConsoleConfig serial;
+    /// hako has no virtio console yet: kOff, kNull and kTty, which is what a client gets that says nothing,
+    /// all mean none.
+    ConsoleConfig console = {.mode = ConsoleMode::kTty};
+    std::optional<PlatformConfig> platform;
+    std::optional<seed::Config> cloud_init;  ///< hako's own: the texts of a NoCloud disk
+    bool pvpanic = false;                    ///< there always is one
+
+    // Refused when they ask for something.
+    bool iommu = false;
+    bool watchdog = false;
+    bool landlock_enable = false;
+    std::optional<Opaque> balloon;
+    std::optional<Opaque> vsock;
+    std::optional<Opaque> tpm;
+    std::optional<std::vector<Opaque>> fs;
+    std::optional<std::vector<Opaque>> generic_vhost_user;
+    std::optional<std::vector<Opaque>> pmem;
+    std::optional<std::vector<Opaque>> devices;
+    std::optional<std::vector<Opaque>> user_devices;
+    std::optional<std::vector<Opaque>> vdpa;
+    std::optional<std::vector<Opaque>> numa;
+    std::optional<std::vector<Opaque>> pci_segments;
+    std::optional<std::vector<Opaque>> rate_limit_groups;
+
+    bool operator==(const VmConfig&) const = default;
+};
+
+/// Gives the disks and interfaces without an id one: "_disk0", "_net0" …
+void name_devices(VmConfig& config);
+
+/// Of a config whose devices have their ids. Refusals name the field.
+[[nodiscard]] Result<MachineConfig> to_machine(const VmConfig& config);
+
+/// The machine as it is now. What hako does not keep is as the client `sent` it; texts for cloud-init, which
+/// tend to have secrets in them, are left out.
+[[nodiscard]] VmConfig from_machine(const MachineConfig& config, const VmConfig& sent = {});
+
+}  // namespace hako::api
+
+template <>
+struct hako::api::json::Fields<hako::seed::Config> {
+    using T = seed::Config;
+    static constexpr auto list =
+        std::tuple(required("user_data", &T::user_data), field("meta_data", &T::meta_data),
+                   field("network_config", &T::network_config), field("vendor_data", &T::vendor_data));
+};
+
+template <>
+struct hako::api::json::Fields<hako::api::RngConfig> {
+    static constexpr auto list =
+        std::tuple(required("src", &RngConfig::src), field("iommu", &RngConfig::iommu));
+};
+
+template <>
+struct hako::api::json::Fields<hako::api::VmConfig> {
+    using T = VmConfig;
+    static constexpr auto list = std::tuple(
+        field("cpus", &T::cpus), field("memory", &T::memory), required("payload", &T::payload),
+        field("disks", &T::disks), field("net", &T::net), field("rng", &T::rng), field("serial", &T::serial),
+        field("console", &T::console), field("platform", &T::platform), field("cloud_init", &T::cloud_init),
+        field("pvpanic", &T::pvpanic), field("iommu", &T::iommu), field("watchdog", &T::watchdog),
+        field("landlock_enable", &T::landlock_enable), field("balloon", &T::balloon),
+        field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
+        field("generic_vhost_user", &T::generic_vhost_user), field("pmem", &T::pmem),
+        field("devices", &T::devices), field("user_devices", &T::user_devices), field("vdpa", &T::vdpa),
+        field("numa", &T::numa), field("pci_segments", &T::pci_segments),
+        field("rate_limit_groups", &T::rate_limit_groups));
+};

@@ -1,0 +1,26 @@
+// What vm.info tells of a VM.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+
+#include "api/json/fields.h"
+#include "api/schema/vm.h"
+
+namespace hako::api {
+
+struct VmInfo {
+    VmConfig config;
+    std::string state;                     ///< text(VmState): Created, Running, Paused or Shutdown
+    std::uint64_t memory_actual_size = 0;  ///< bytes
+};
+
+}  // namespace hako::api
+
+template <>
+struct hako::api::json::Fields<hako::api::VmInfo> {
+    static constexpr auto list =
+        std::tuple(required("config", &VmInfo::config), required("state", &VmInfo::state),
+                   field("memory_actual_size", &VmInfo::memory_actual_size));
+};
