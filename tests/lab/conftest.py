@@ -32,18 +32,18 @@ def root_disk() -> Path:
 @pytest.fixture
 def quick(request, tmp_path, root_disk):
     """quick(script, *arguments, kernel="kernel"): a machine that runs `script` (sh) in a stock Debian user space
-    under an unmodified Debian kernel, then powers off. Ends with the line HAKO-TEST-EXIT=<code>."""
+    under an unmodified Debian kernel, then powers off. Ends with the line HAKO-TEST-EXIT=<code>. `shared`: others may use the root disk too."""
     started = itertools.count()
 
     def start(script: str, *arguments: object, kernel: str = "kernel", root: bool = True, timeout: float = 300,
-              cmdline: str = "") -> Machine:
+              cmdline: str = "", shared: bool = False) -> Machine:
         number = next(started)  # of the machines of one test, each reads files of its own
         file = tmp_path / f"script{number}"
         file.write_text(script)
         initrd = tmp_path / f"initrd{number}"
         subprocess.run([ROOT / "tools" / "lab", "quick-initrd", "--kernel", kernel, "--script", file, "--output",
                         initrd], check=True)
-        disks = ["--disk", f"path={root_disk},serial=root"] if root else []
+        disks = ["--disk", f"path={root_disk},serial=root" + (",readonly" if shared else "")] if root else []
         line = "console=ttyS0 panic=-1 " + ("hako.root=/dev/vda " if root else "") + cmdline
         return Machine("--kernel", artifact(kernel), "--initrd", initrd, "--cmdline", line.strip(), "--memory", "1G",
                        *disks, *arguments, name=request.node.name + (f"-{number}" if number else ""),

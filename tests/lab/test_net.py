@@ -134,9 +134,9 @@ until iperf3 --client {HOST} --bytes 64M --parallel 4 --reverse; do sleep 1; don
 grep -h . /sys/class/net/eth0/statistics/*_errors | grep -v '^0$' && exit 4
 exit 0
 """
-        with quick(server, "--cpus", 4, "--net", net.format(taps[0])) as first:
+        with quick(server, "--cpus", 4, "--net", net.format(taps[0]), shared=True) as first:
             first.wait_for("Server listening")
-            with quick(client, "--cpus", 4, "--net", net.format(taps[1])) as second:
+            with quick(client, "--cpus", 4, "--net", net.format(taps[1]), shared=True) as second:
                 outcome = second.wait()
                 assert_passed(outcome)
                 assert "queues 4, mtu 9000" in outcome.console
