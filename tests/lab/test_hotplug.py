@@ -73,9 +73,11 @@ ls /dev/vd?
 dmesg --level=emerg,alert,crit,err | grep . && exit 30
 exit 0
 """
+    wire = tap()
     with iperf_server():
-        with quick(script, "--disk", image("load.img", 16), "--net", f"tap={tap()}", "--cpus", 2, "--api-socket", SOCKET,
+        with quick(script, "--disk", image("load.img", 16), "--net", f"tap={wire}", "--cpus", 2, "--api-socket", SOCKET,
                    timeout=1500) as machine:
+            machine.wait_for("mac ")
             with Api(SOCKET) as api:
                 before: dict[str, int] = {}
                 for i in range(1, cycles + 1):
