@@ -42,7 +42,8 @@ Bus::Target Bus::find(std::uint64_t address, std::size_t length) const {
 bool Bus::read(std::uint64_t address, std::span<std::byte> data) {
     const Target target = find(address, data.size());
     if (target.device == nullptr) {
-        std::ranges::fill(data, std::byte{0xff});
+        const bool quiet = address >= quiet_base_ && address - quiet_base_ < quiet_size_;
+        std::ranges::fill(data, quiet ? std::byte{0} : std::byte{0xff});
         return false;
     }
     target.device->read(target.offset, data);

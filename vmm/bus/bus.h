@@ -46,7 +46,13 @@ class Bus {
     /// Forgets the range that starts at `base`; true if there was one.
     bool remove(std::uint64_t base);
 
-    /// False if nothing answers (the bytes are then all ones, as on hardware).
+    /// What nobody answers in this one range reads as zeros. Before any access.
+    void set_quiet(std::uint64_t base, std::uint64_t size) {
+        quiet_base_ = base;
+        quiet_size_ = size;
+    }
+
+    /// False if nothing answers (the bytes are then all ones, as on hardware, outside the quiet range).
     bool read(std::uint64_t address, std::span<std::byte> data);
     bool write(std::uint64_t address, std::span<const std::byte> data);
 
@@ -64,6 +70,8 @@ class Bus {
 
     mutable std::shared_mutex mutex_;
     std::map<std::uint64_t, Range> ranges_;
+    std::uint64_t quiet_base_ = 0;
+    std::uint64_t quiet_size_ = 0;
 };
 
 }  // namespace hako

@@ -58,7 +58,12 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, MachineLi
       interrupts_(vm_),
       kicks_(vm_),
       pci_space_(mmio_, pci::windows_above(memory_.end())),
-      listener_(listener) {}
+      listener_(listener) {
+    // Linux waits for a virtio device's status to become 0 after a reset, and for ever if the device is gone
+    // and its registers read as ones. That it is gone its configuration space tells.
+    const pci::Window& window = pci_space_.windows().high;
+    mmio_.set_quiet(window.base, window.size);
+}
 
 Machine::~Machine() {
     stop();

@@ -57,3 +57,18 @@ TEST_CASE("ranges do not overlap, wrap or stand empty") {
     CHECK_FALSE(bus.remove(0x100));
     CHECK(bus.insert(0x108, 1, device, "again"));
 }
+
+TEST_CASE("in the quiet range nobody's answer is zeros") {
+    Bus bus;
+    Recorder device;
+    bus.set_quiet(0x1000, 0x100);
+    REQUIRE(bus.insert(0x1010, 0x10, device, "somebody"));
+    std::array<std::byte, 4> data{};
+    for (const auto& [address, value] :
+         {std::pair{0x1000U, 0U}, {0x10fcU, 0U}, {0xffcU, ~0U}, {0x1100U, ~0U}}) {
+        data.fill(std::byte{0x55});
+        CHECK_FALSE(bus.read(address, data));
+        CHECK(load_le(data) == value);
+    }
+    CHECK(bus.read(0x1010, data));
+}
