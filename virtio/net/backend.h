@@ -17,7 +17,7 @@ namespace hako::virtio::net {
 
 /// One tap queue: where a receive queue reads and the transmit queue beside it writes. io thread only.
 struct Pair {
-    io::FileRef tap;
+    io::FileRef tap;  ///< by descriptor: see io::Engine::register_file()
     /// RWF_NOWAIT: io_uring gives EAGAIN instead of waiting itself. A kernel whose taps do not know it
     /// (before 6.4) answers EOPNOTSUPP, and then does not wait for a file that is O_NONBLOCK: 0.
     int rw_flags = RWF_NOWAIT;

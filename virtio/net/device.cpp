@@ -120,7 +120,7 @@ NetDevice::NetDevice(const Config& config, HostEnd end, io::Engine& engine, cons
     backend_.guest_offloads = state.guest_offloads;
     engine_.run_sync([&] {
         for (std::size_t i = 0; i < end_.taps.size() && end_.vhosts.empty(); ++i)
-            backend_.pairs[i].tap = engine_.register_file(end_.taps[i].fd());
+            backend_.pairs[i].tap = {.fd = end_.taps[i].fd()};
         if (!end_.stream) return;
         link_ = std::make_unique<StreamLink>(engine_, backend_, *end_.stream);
         link_->start();
@@ -138,10 +138,6 @@ HostEnd NetDevice::take_host_end() {
 }
 
 void NetDevice::stop_host_end() {
-    engine_.run_sync([&] {
-        for (Pair& pair : backend_.pairs)
-            engine_.unregister_file(std::exchange(pair.tap, {}));
-    });
     if (!link_) return;
     std::latch idle(1);
     engine_.run_sync([&] { link_->stop(idle); });

@@ -31,7 +31,7 @@ void StreamLink::set_users(TransportHooks* hooks, std::array<io::BatchWork*, 2> 
 }
 
 void StreamLink::connected() {
-    file_ = engine_.register_file(stream_.fd());
+    file_ = {.fd = stream_.fd()};
     up_ = true;
     backend_.carrier = true;
 }
@@ -55,13 +55,11 @@ void StreamLink::lost(std::string_view why) {
 
 void StreamLink::run_batch() {
     if (in_kernel_ == 0 && !up_ && stream_.connected()) {
-        engine_.unregister_file(file_);
         file_ = {};
         stream_.close();
     }
     if (idle_ != nullptr) {
         if (in_kernel_ != 0 || timer_.active()) return;
-        engine_.unregister_file(file_);
         file_ = {};
         std::exchange(idle_, nullptr)->count_down();
         return;

@@ -123,6 +123,8 @@ class Engine {
     /// Submits what is prepared now instead of at the end of the round.
     void submit_now();
     /// Registers a file with the ring, or refers to it by descriptor when there is no slot.
+    /// Not for requests that may wait long (polls, sockets, taps): until one of them is done, the kernel
+    /// keeps every file open that is unregistered after it was submitted.
     [[nodiscard]] FileRef register_file(int fd);
     void unregister_file(const FileRef& file);
 

@@ -79,6 +79,9 @@ void Devices::remove(std::string_view id) {
     const auto found = std::ranges::find(slots_, id, &Slot::id);
     if (found == slots_.end()) return;
     unplug(*found);
+    // Now, and not when the kernel has let go of the file: the image may be wanted at once.
+    if (auto* const* block = std::get_if<virtio::blk::BlockDevice*>(&found->device))
+        (*block)->disk().lock().release();
     slots_.erase(found);
 }
 
