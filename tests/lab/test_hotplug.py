@@ -1,7 +1,9 @@
 """Devices that come and go while a stock Debian guest works."""
 
 import os
+import select
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,14 @@ def resources(pid: int) -> dict[str, int]:
     return {"fds": len(os.listdir(f"/proc/{pid}/fd")), "threads": len(threads), "kib": resident}
 
 
+def settled(pid: int, fds: int) -> dict[str, int]:
+    """What it has once it has no more than `fds` files, or after 30 s: an eject is what the guest does last."""
+    deadline = time.monotonic() + 30
+    while (now := resources(pid))["fds"] > fds and time.monotonic() < deadline:
+        select.select([], [], [], 0.1)
+    return now
+
+
 @pytest.fixture
 def hot_taps():
     names = ["hako-hot0", "hako-hot1"]
@@ -67,7 +77,7 @@ def hot_taps():
 
 
 def test_disks_and_nets_come_and_go_under_load_and_leave_nothing(quick, tap, hot_taps):  # noqa: F811
-    cycles = int(os.environ.get("HAKO_HOTPLUG_CYCLES", "8"))
+    cycles = 50
     images = [image("hot0.img", 8), image("hot1.img", 8)]
     script = SET_UP + WATCH + LOAD + f"""
 for i in $(seq {cycles}); do cycle $i; done
@@ -99,7 +109,7 @@ exit 0
                 gone = api.put("vm.add-disk", {"path": str(images[0])})
                 assert gone["id"] == "_disk2"
                 api.put("vm.remove-device", {"id": gone["id"], "force": True})
-                after = resources(machine.pid)
+                after = settled(machine.pid, before["fds"])
             outcome = machine.wait()
     assert_passed(outcome)
     assert "LOAD FAILED" not in outcome.console
@@ -108,7 +118,7 @@ exit 0
     assert after["kib"] < before["kib"] + 512, (before, after)
 
 
-def test_a_guest_that_never_answers_keeps_its_device_until_it_is_taken(quick):
+def test_a_disk_is_taken_from_a_guest_without_asking(quick):
     disk = image("stubborn.img", 8)
     script = """
 echo 0 > /proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
@@ -118,7 +128,6 @@ until [ ! -e /sys/block/vdb ]; do sleep 0.05; done
 dd if=/dev/vda of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null || exit 2
 exit 0
 """
-    # The kernel that is told to leave hotplug alone is the guest that never answers.
     with quick(script, "--disk", f"path={disk},id=stubborn", "--api-socket", SOCKET) as machine:
         machine.wait_for("READY")
         with Api(SOCKET) as api:

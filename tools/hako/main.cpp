@@ -1,5 +1,6 @@
 // hako: the command line's entry.
 #include <fmt/core.h>
+#include <malloc.h>
 
 #include <variant>
 
@@ -26,9 +27,20 @@ ExitCode run(const cli::PrintCommand& command) {
     return ExitCode::kPowerOff;
 }
 
+/// Devices come and go with buffers of megabytes: they go back to the host with their device. (By default
+/// glibc learns to keep what was freed once.)
+void keep_heap_small() {
+    constexpr int kLargeBuffer = 128 * 1024;
+    constexpr int kArenas = 2;
+    ::mallopt(M_MMAP_THRESHOLD, kLargeBuffer);
+    ::mallopt(M_TRIM_THRESHOLD, kLargeBuffer);
+    ::mallopt(M_ARENA_MAX, kArenas);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    keep_heap_small();
     console::claim_standard_fds();
     const Result<cli::Command> command = cli::parse(argc, argv);
     if (!command) {
