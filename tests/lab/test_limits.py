@@ -15,7 +15,7 @@ SECONDS = 6
 
 def fio(disk: str, mode: str, block: str, name: str) -> str:
     return f"""echo "[{name}"
-fio --name={name} --filename=/dev/{disk} --direct=1 --ioengine=libaio --iodepth=8 --rw={mode} --bs={block} \
+fio --eta=never --name={name} --filename=/dev/{disk} --direct=1 --ioengine=libaio --iodepth=8 --rw={mode} --bs={block} \
     --time_based --runtime={SECONDS} --output-format=json --output=/tmp/{name}.json || exit 1
 cat /tmp/{name}.json
 echo "{name}]"
@@ -49,12 +49,13 @@ def test_a_disk_keeps_to_its_limits(quick):
 def test_a_network_interface_keeps_to_its_limits_both_ways(quick, tap):  # noqa: F811
     script = SET_UP + "".join(f"""
 iperf3 --client {HOST} --time {SECONDS} --omit 2 --json {option} >/tmp/iperf.json || exit 1
-echo "[{name}"; cat /tmp/iperf.json; echo "{name}]"
-""" for name, option in (("sent", ""), ("received", "--reverse")))
+echo "[{way}"; cat /tmp/iperf.json; echo "{way}]"
+""" for way, option in (("sent", ""), ("received", "--reverse")))
+    name = tap()
     with iperf_server():
-        with quick(script, "--net", f"tap={tap()},bandwidth=1M/s") as machine:
+        with quick(script, "--net", f"tap={name},bandwidth=1M/s") as machine:
             outcome = machine.wait()
     assert_passed(outcome)
-    for name in ("sent", "received"):
-        measured = json.loads(section(outcome.console, name))["end"]["sum_received"]["bits_per_second"] / 8
+    for way in ("sent", "received"):
+        measured = json.loads(section(outcome.console, way))["end"]["sum_received"]["bits_per_second"] / 8
         assert_near(measured, NET_BANDWIDTH)
