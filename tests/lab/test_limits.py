@@ -4,7 +4,9 @@ import json
 
 from tests.lab.conftest import assert_passed
 from tests.lab.test_debian import image, section
+from tests.lab.test_hotplug import SOCKET
 from tests.lab.test_net import HOST, SET_UP, iperf_server, tap  # noqa: F401 (a fixture)
+from tests.support.api import Api
 
 #: Low enough for an emulated host; a tenth of a second's worth goes at once.
 BANDWIDTH = 4 << 20
@@ -59,3 +61,24 @@ echo "[{way}"; cat /tmp/iperf.json; echo "{way}]"
     for way in ("sent", "received"):
         measured = json.loads(section(outcome.console, way))["end"]["sum_received"]["bits_per_second"] / 8
         assert_near(measured, NET_BANDWIDTH)
+
+
+def test_a_disk_keeps_to_a_limit_that_was_changed_while_it_waited(quick):
+    script = """
+dd if=/dev/vdb of=/dev/null bs=1M count=24 iflag=direct 2>/dev/null & slow=$!
+echo STARTED
+read -r go
+wait $slow || exit 2
+""" + fio("vdb", "read", "64k", "reads")
+    # A burst of 4 KiB: the first read already waits.
+    with quick(script, "--disk", f"path={image('changed.img', 64)},bandwidth=16K/s,bandwidth_burst=4K,id=data", "--cpus", 2,
+               "--api-socket", SOCKET, timeout=120) as machine:
+        machine.wait_for("STARTED")
+        with Api(SOCKET) as api:
+            bucket = {"size": BANDWIDTH // 10, "refill_time": 100}
+            api.put("vm.set-limits", {"id": "data", "rate_limiter_config": {"bandwidth": bucket}})
+        machine.type("\n")
+        outcome = machine.wait()
+    assert_passed(outcome)
+    done = job(outcome.console, "reads", "read")
+    assert_near((done["io_bytes"] - BANDWIDTH // 10) / (done["runtime"] / 1000), BANDWIDTH)
