@@ -140,7 +140,7 @@ def test_threads_do_not_grow_with_disks(tmp_path):
             disks += ["--disk", image]
         with Machine(*guest("deaf", "--cpus", 2, *disks)) as machine:
             machine.wait_for("deaf\n")
-            assert threads_of(machine.pid) == ["hako", "io0", "vcpu0", "vcpu1"]
+            assert threads_of(machine.pid) == ["_disk_net_io0", "hako", "vcpu0", "vcpu1"]
 
 
 def test_the_image_keeps_its_other_bytes(disk):

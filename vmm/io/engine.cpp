@@ -86,7 +86,8 @@ Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
 }
 
 void Engine::thread_main() {
-    ::pthread_setname_np(::pthread_self(), fmt::format("io{}", config_.index).c_str());
+    // libvirt pins threads whose names begin with _disk or _net as I/O threads, others as the emulator's.
+    ::pthread_setname_np(::pthread_self(), fmt::format("_disk_net_io{}", config_.index).c_str());
     Result<> set_up = set_up_ring();
     const bool good = set_up.has_value();
     {

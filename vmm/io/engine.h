@@ -56,7 +56,7 @@ struct FileRef {
 };
 
 struct EngineConfig {
-    unsigned index = 0;               ///< the thread is named io<index>
+    unsigned index = 0;               ///< the thread is named _disk_net_io<index>
     std::uint32_t sq_entries = 256;   ///< SQEs between two system calls; more submit early
     std::uint32_t cq_entries = 4096;  ///< CQEs the ring holds; beyond that the kernel keeps them in a list
     std::uint32_t files = 64;         ///< registered-file slots; later files go by descriptor
@@ -73,7 +73,7 @@ struct EngineCounters {
     std::uint64_t cqes = 0;
 };
 
-/// One thread named io<N> that owns an io_uring; its loop is one io_uring_submit_and_wait() per wake-up.
+/// One thread, io<N>, that owns an io_uring; its loop is one io_uring_submit_and_wait() per wake-up.
 ///
 /// Each round: completions go to their Completion, then every scheduled BatchWork runs once, then all SQEs
 /// that both prepared are submitted by the system call that waits for the next completions.

@@ -88,7 +88,7 @@ TEST_CASE("work handed to an engine runs on its own named thread, and gives its 
         std::getline(std::ifstream("/proc/thread-self/comm"), text);
         return text;
     });
-    CHECK(name == "io7");
+    CHECK(name == "_disk_net_io7");
 }
 
 TEST_CASE("many threads may hand in work at once") {
