@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <iterator>
 #include <utility>
 
 #include "api/json/ascii.h"
@@ -106,12 +105,11 @@ std::string wire_text(const Response& response, bool keep_alive, bool head_only)
     std::string text = fmt::format("HTTP/1.1 {} {}\r\nServer: hako\r\nConnection: {}\r\n",
                                    std::to_underlying(response.status), reason_phrase(response.status),
                                    keep_alive ? "keep-alive" : "close");
-    const auto out = std::back_inserter(text);
-    if (!response.allow.empty()) fmt::format_to(out, "Allow: {}\r\n", response.allow);
+    if (!response.allow.empty()) text += fmt::format("Allow: {}\r\n", response.allow);
     const bool has_body = response.status != Status::kNoContent;
     if (has_body && !response.body.empty())
-        fmt::format_to(out, "Content-Type: {}\r\n", response.content_type);
-    if (has_body) fmt::format_to(out, "Content-Length: {}\r\n", response.body.size());
+        text += fmt::format("Content-Type: {}\r\n", response.content_type);
+    if (has_body) text += fmt::format("Content-Length: {}\r\n", response.body.size());
     text += "\r\n";
     if (has_body && !head_only) text += response.body;
     return text;

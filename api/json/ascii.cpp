@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 namespace hako::api::json {
 namespace {
@@ -48,12 +47,11 @@ std::uint32_t take_code_point(std::string_view& text) {
 
 void append_escaped(std::string& out, std::uint32_t code_point) {
     if (code_point < kFirstSupplementary) {
-        fmt::format_to(std::back_inserter(out), "\\u{:04x}", code_point);
+        out += fmt::format("\\u{:04x}", code_point);
         return;
     }
     const std::uint32_t offset = code_point - kFirstSupplementary;
-    fmt::format_to(std::back_inserter(out), "\\u{:04x}\\u{:04x}", 0xd800 + (offset >> 10U),
-                   0xdc00 + (offset & 0x3ffU));
+    out += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (offset >> 10U), 0xdc00 + (offset & 0x3ffU));
 }
 
 }  // namespace

@@ -165,3 +165,42 @@ exit 0
             machine.wait_for("UNPLUGGED")
             api.put("vm.set-link", {"id": "wire", "up": True})
         assert_passed(machine.wait())
+
+
+def test_a_guest_that_never_answers_keeps_its_device(quick):
+    script = """
+echo READY
+read -r go
+dd if=/dev/vdb of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null || exit 2
+exit 0
+"""
+    disk = image("kept.img", 8)
+    with quick(script, "--disk", f"path={disk},id=kept", "--api-socket", SOCKET, cmdline="acpiphp.disable=1") as machine:
+        machine.wait_for("READY")
+        with Api(SOCKET) as api:
+            for _ in range(3):
+                api.put("vm.remove-device", {"id": "kept"})
+            with pytest.raises(ApiError) as taken:
+                api.put("vm.add-disk", {"id": "kept", "path": str(disk)})
+            assert taken.value.status == 409
+        machine.type("\n")
+        assert_passed(machine.wait())
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_disk_goes_in_the_middle_of_its_work(quick, force):
+    script = """
+fio --name=load --filename=/dev/vdb --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw --bs=4k --time_based \
+    --runtime=600 --minimal >/run/fio.log 2>&1 &
+until [ "$(awk '{ print $1 }' /sys/block/vdb/stat)" -gt 200 ]; do sleep 0.05; done
+echo BUSY
+until [ ! -e /sys/block/vdb ]; do sleep 0.05; done
+wait
+dd if=/dev/vda of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null || exit 2
+exit 0
+"""
+    with quick(script, "--disk", f"path={image('busy.img', 16)},id=busy", "--cpus", 2, "--api-socket", SOCKET) as machine:
+        machine.wait_for("BUSY")
+        with Api(SOCKET) as api:
+            api.put("vm.remove-device", {"id": "busy", "force": force})
+        assert_passed(machine.wait())
