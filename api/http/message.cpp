@@ -46,6 +46,8 @@ std::string_view reason_phrase(Status status) {
             return "Request Timeout";
         case Status::kConflict:
             return "Conflict";
+        case Status::kLengthRequired:
+            return "Length Required";
         case Status::kContentTooLarge:
             return "Content Too Large";
         case Status::kTooManyRequests:

@@ -27,6 +27,7 @@ enum class Status : unsigned {
     kMethodNotAllowed = 405,
     kRequestTimeout = 408,
     kConflict = 409,
+    kLengthRequired = 411,
     kContentTooLarge = 413,
     kTooManyRequests = 429,
     kHeaderTooLarge = 431,

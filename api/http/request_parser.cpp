@@ -147,13 +147,17 @@ RequestParser::Step RequestParser::advance() {
         impl.parsed += used;
         if (error == beast::http::error::need_more) break;
         if (error) return impl.fail(error);
+        // Boost 1.81's parser of chunks ends the process on some that are cut in the wrong place.
+        if (impl.parser->is_header_done() && impl.parser->chunked())
+            return impl.fail(Status::kLengthRequired,
+                             "a body in chunks is not taken: send its Content-Length");
         if (impl.parser->is_done()) return Step::kComplete;
         if (impl.buffer.size() == 0 && !impl.asked_to_continue && impl.wants_continue()) {
             impl.asked_to_continue = true;
             return Step::kContinue;
         }
     }
-    // Beast's own limit is for what it has not parsed yet, and not for the head of a chunk.
+    // Beast's own limit is for what it has not parsed yet.
     const std::uint64_t head =
         impl.buffer.size() + (impl.parser->is_header_done() ? 0 : impl.parsed - impl.start);
     if (head > impl.limits.head) return impl.fail(beast::http::error::header_limit);

@@ -19,7 +19,8 @@ struct RequestLimits {
     std::size_t fds = 253;               ///< with one request
 };
 
-/// Reads one request after the other from a stream of bytes (HTTP/1.1, RFC 9112).
+/// Reads one request after the other from a stream of bytes (HTTP/1.1, RFC 9112). A body comes with its
+/// length, not in chunks (411).
 ///
 /// Usage: prepare(), receive, commit(), then advance() until it says kNeedMore. Descriptors may come with any
 /// part of a request; those of a read that touches several requests belong to the last of them.

@@ -209,7 +209,7 @@ TEST_CASE("one client too many is told so, and there is room again when another 
     CHECK(has_status(answer, "200 OK"));
 }
 
-TEST_CASE("a body that is too large is refused before it has come, whole or in chunks") {
+TEST_CASE("a body that is too large is refused before it has come") {
     ServerFixture server;
     const std::string body(5 << 20, 'x');
     Client client(server.path());
@@ -220,17 +220,10 @@ TEST_CASE("a body that is too large is refused before it has come, whole or in c
     CHECK(response.find("Connection: close") != std::string::npos);
     CHECK(client.closed());
 
-    Client chunked(server.path());
-    chunked.send("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n500000\r\n");
-    CHECK(chunked.send(body));
-    CHECK(has_status(chunked.response(), "413 Content Too Large"));
-
     Client fitting(server.path());
     fitting.send("PUT / HTTP/1.1\r\nContent-Length: 4194304\r\n\r\n");
     fitting.send(std::string_view(body).substr(0, 4 << 20));
     CHECK(body_of(fitting.response()).size() == (4U << 20U) + 13);
-    CHECK(body_of(fitting.ask("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-                              "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n")) == "PUT /? fds=0 abcde");
 }
 
 TEST_CASE("what is no request is refused, and the connection ends") {
@@ -238,8 +231,6 @@ TEST_CASE("what is no request is refused, and the connection ends") {
     std::string many_headers = "GET / HTTP/1.1\r\n";
     for (int number = 0; number < 5000; ++number)
         many_headers += "A: b\r\n";
-    const std::string chunk_extension =
-        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(100'000, 'a');
     const std::array cases = {
         std::pair{std::string("nonsense\r\n\r\n"), "400 Bad Request"},
         std::pair{std::string("\0\0\0\0", 4), "400 Bad Request"},
@@ -247,11 +238,10 @@ TEST_CASE("what is no request is refused, and the connection ends") {
         std::pair{std::string("PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), "400 Bad Request"},
         std::pair{std::string("PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
                   "400 Bad Request"},
-        std::pair{std::string("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
-                  "400 Bad Request"},
+        std::pair{std::string("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+                  "411 Length Required"},
         std::pair{long_header, "431 Request Header Fields Too Large"},
         std::pair{many_headers, "431 Request Header Fields Too Large"},
-        std::pair{chunk_extension, "431 Request Header Fields Too Large"},
     };
     ServerFixture server;
     for (const auto& [text, status] : cases) {
