@@ -85,6 +85,8 @@ touch /run/stop
 wait $fio $iperf
 ls /dev/vd?
 dmesg --level=emerg,alert,crit,err | grep . && exit 30
+echo CLEAN
+read -r go
 exit 0
 """
     wire = tap()
@@ -106,10 +108,12 @@ exit 0
                     machine.wait_for(f"WENT net{i}\r")
                     if i == 5:  # by now the load has touched most of what the devices that stay have
                         before = resources(machine.pid)
+                machine.wait_for("CLEAN")
                 gone = api.put("vm.add-disk", {"path": str(images[0])})
                 assert gone["id"] == "_disk2"
                 api.put("vm.remove-device", {"id": gone["id"], "force": True})
                 after = settled(machine.pid, before["fds"])
+                machine.type("\n")
             outcome = machine.wait()
     assert_passed(outcome)
     assert "LOAD FAILED" not in outcome.console
@@ -122,7 +126,6 @@ exit 0
 def test_a_disk_is_taken_from_a_guest_without_asking(quick):
     disk = image("stubborn.img", 8)
     script = """
-echo 0 > /proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 echo READY
 read -r go
 until [ ! -e /sys/block/vdb ]; do sleep 0.05; done
