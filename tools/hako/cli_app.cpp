@@ -27,9 +27,10 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     root.require_subcommand(0, 1);
     root.allow_extras();
     run = root.add_subcommand("run", "boot a VM and stay with it until it ends");
+    serve = root.add_subcommand("serve", "wait for a client to make a VM over the REST API");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, doctor, completion}) {
+    for (CLI::App* command : {run, serve, doctor, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -62,24 +63,34 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 
-    value(*run, "--api-socket", api_socket, "PATH|fd=N", kConduct,
-          "serve the REST API on a unix socket made there, or on a listening one handed over");
+    for (CLI::App* command : {run, serve})
+        value(*command, "--api-socket", api_socket, "PATH|fd=N", kConduct,
+              "serve the REST API on a unix socket made there, or on a listening one handed over");
+    value(*serve, "--event-monitor", event_monitor, "PATH|fd=N", kConduct,
+          "write what happens to the VM there as JSON; a FIFO is waited for until somebody reads it");
+    value(*serve, "--log-file", log_file, "PATH", kConduct, "append the log to a file instead of stderr");
+    flag(*serve, "--no-shutdown", no_shutdown, kConduct,
+         "stay when the guest powers off, so that its VM can be booted again; the default of hako serve, not "
+         "of its other name, cloud-hypervisor");
+    value(*serve, "--seccomp", seccomp, "true|false|log|errno", kConduct,
+          "taken from those who launch cloud-hypervisor; hako has no filter of system calls yet");
     flag(*run, "--no-reboot", no_reboot, kConduct, "end with exit code 3 when the guest asks for a reboot");
     value(*run, "--shutdown-timeout", shutdown_timeout, "SECONDS", kConduct,
           "after SIGTERM press the power button, and end the VM if it is not off by then (default 30)");
     flag(*run, "--check", check, kConduct, "check every option and file without touching KVM, then exit");
-    run->add_flag("-v,--verbose", verbosity, "log more; twice for debugging")
-        ->group(kConduct)
-        ->disable_flag_override();
+    for (CLI::App* command : {run, serve})
+        command->add_flag("-v,--verbose", verbosity, "log more; twice for debugging")
+            ->group(kConduct)
+            ->disable_flag_override();
 
     flag(*doctor, "--json", json, kOther,
          "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
 
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, doctor, completion})
+    for (CLI::App* command : {run, serve, doctor, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, doctor, completion})
+    for (CLI::App* command : {&root, run, serve, doctor, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

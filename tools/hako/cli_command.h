@@ -25,6 +25,9 @@ struct SeedPaths {
 /// Where the API is served: a path, or a descriptor of a listening socket.
 using ApiSocket = std::variant<std::string, int>;
 
+/// Where events are written: a path (perhaps a FIFO), or an open descriptor.
+using EventMonitor = std::variant<std::string, int>;
+
 /// `hako run`.
 struct RunCommand {
     /// As the user gave it, defaults filled in; `machine.cloud_init` is unset (see `cloud_init`).
@@ -37,6 +40,15 @@ struct RunCommand {
     unsigned verbosity = 0;  ///< how often -v was given: 0 warnings, 1 info, 2 and more debug
 };
 
+/// `hako serve`, or hako by the name of cloud-hypervisor.
+struct ServeCommand {
+    ApiSocket api_socket;
+    std::optional<EventMonitor> event_monitor;
+    std::optional<std::string> log_file;
+    bool outlive_vm = true;  ///< stay when the guest has ended its VM
+    unsigned verbosity = 0;
+};
+
 /// `hako doctor`.
 struct DoctorCommand {
     bool json = false;
@@ -47,10 +59,10 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command = std::variant<RunCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, ServeCommand, DoctorCommand, PrintCommand>;
 
-/// Reads a command line (`argv[0]` is skipped). Fails with Fault::kInput and one line that names the option
-/// and the value and says what is allowed. Opens no file.
+/// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
+/// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.
 Result<Command> parse(int argc, const char* const* argv);
 
 /// "hako: …" and a newline: an error for stderr, on one line whatever bytes the user's values hold.

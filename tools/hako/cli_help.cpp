@@ -97,6 +97,7 @@ std::string help_text(const App& app, const CLI::App& command) {
         return out;
     }
     const char* usage = &command == app.run          ? "--kernel PATH "
+                        : &command == app.serve      ? "--api-socket PATH "
                         : &command == app.completion ? "bash|zsh|fish "
                                                      : "";
     out = fmt::format("hako {}: {}\n\nUsage: hako {} {}[OPTIONS]\n", command.get_name(),
@@ -105,6 +106,10 @@ std::string help_text(const App& app, const CLI::App& command) {
     if (&command == app.run) {
         out += kRunExamples;
         append_exit_codes(out);
+    } else if (&command == app.serve) {
+        out +=
+            "\nEnds with exit code 0 after vmm.shutdown or SIGTERM. Installed by the name cloud-hypervisor, "
+            "too:\nit then ends when its guest does, with the exit codes of hako run.\n";
     } else if (&command == app.doctor) {
         out +=
             "\nExit codes:\n  0  VMs can run here\n  1  they cannot: see the lines that begin with "

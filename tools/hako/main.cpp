@@ -9,6 +9,7 @@
 #include "tools/hako/doctor.h"
 #include "tools/hako/exit_code.h"
 #include "tools/hako/run.h"
+#include "tools/hako/serve.h"
 
 namespace {
 
@@ -16,6 +17,9 @@ using namespace hako;
 
 ExitCode run(const cli::RunCommand& command) {
     return run_machine(command);
+}
+ExitCode run(const cli::ServeCommand& command) {
+    return serve(command);
 }
 ExitCode run(const cli::DoctorCommand& command) {
     const doctor::Report report = doctor::run_checks();

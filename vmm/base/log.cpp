@@ -20,6 +20,10 @@ void set_log_level(LogLevel level) {
     g_level.store(level, std::memory_order_relaxed);
 }
 
+void set_verbosity(unsigned count) {
+    set_log_level(count == 0 ? LogLevel::kWarn : count == 1 ? LogLevel::kInfo : LogLevel::kDebug);
+}
+
 bool log_enabled(LogLevel level) {
     return level <= g_level.load(std::memory_order_relaxed);
 }

@@ -14,6 +14,8 @@ namespace hako {
 enum class LogLevel { kError, kWarn, kInfo, kDebug };
 
 void set_log_level(LogLevel level);
+/// How often -v was given: 0 warnings, 1 info, 2 and more debug.
+void set_verbosity(unsigned count);
 [[nodiscard]] bool log_enabled(LogLevel level);
 /// Writes one line; control characters are escaped, since text may come from a guest. At most 1 KiB of it.
 void write_log(LogLevel level, std::string_view text);
