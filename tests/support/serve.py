@@ -1,9 +1,11 @@
 """Runs `hako serve` for tests: on a socket that the test listens on, leaving nothing behind."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ class Server:
         self._stderr = open(folder / "stderr", "w+b")
         self.process = subprocess.Popen(
             [*map(str, command or [HAKO, "serve"]), "--api-socket", f"fd={listening.fileno()}", *map(str, arguments)],
-            pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._stderr)
+            pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr)
         listening.close()
+        self.console = b""
 
     def __enter__(self) -> "Server":
         return self
@@ -34,6 +37,7 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
         self._stderr.close()
 
     @property
@@ -46,6 +50,17 @@ class Server:
     def wait(self, timeout: float = 30) -> int:
         """The exit code, once it has ended."""
         return self.process.wait(timeout)
+
+    def wait_for(self, text: str, timeout: float = 60) -> None:
+        """Returns once a guest with its serial port on the terminal has written `text`, which is then used up."""
+        deadline = time.monotonic() + timeout
+        while text.encode() not in self.console:
+            rest = max(deadline - time.monotonic(), 0)
+            ready = select.select([self.process.stdout], [], [], rest)[0]
+            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            assert data, f"the guest did not write {text!r}\n--- console\n{self.console[-4000:]}\n{self.stderr()}"
+            self.console += data
+        self.console = self.console.partition(text.encode())[2]
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
