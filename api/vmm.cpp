@@ -177,7 +177,7 @@ Result<> Vmm::inject_nmi() {
 Result<> Vmm::dump_core(const std::string& path) {
     Machine* const machine = HAKO_TRY(this->machine());
     HAKO_TRY(machine->dump_core(path));
-    events_.add("vm", "dumped", {{"destination", path}});
+    events_.add("vm", "dumped");
     return {};
 }
 

@@ -1,5 +1,6 @@
 """VMs that live under `hako serve`: the bare-metal guest, driven over REST. Runs on any KVM."""
 
+import json
 import select
 import socket
 import subprocess
@@ -259,3 +260,13 @@ def test_a_hundred_lives_leave_nothing(server, api, disk):
     assert (server.fds(), threads_of(server.pid)) == before
     assert resident() < memory + 2048
     assert sorted(path.name for path in server.folder.iterdir()) == ["api.sock", "disk.img", "stderr"]
+
+
+def test_a_configuration_file_is_a_vm(tmp_path, disk):
+    file = tmp_path / "vm.json"
+    file.write_text(json.dumps(vm_config("block", disks=[{"path": str(disk), "serial": "abc-123"}], **TTY)))
+    result = subprocess.run([HAKO, "run", "--config", file], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                            timeout=60)
+    assert result.returncode == 0, result
+    assert "serial abc-123\n" in result.stdout
+    assert "PASS: block\n" in result.stdout

@@ -16,16 +16,19 @@ from tests.support.hako import GUEST, HAKO
 class Server:
     """A running `hako serve`. Use as a context manager."""
 
-    def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None):
+    def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None, make_socket: bool = True):
+        """`make_socket`: hako gets a socket that listens already, and not a path."""
         self.folder = folder
         self.socket = folder / "api.sock"
-        # Who connects before hako is ready waits in the backlog.
         listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(self.socket))
-        listening.listen(256)
+        if make_socket:
+            # Who connects before hako is ready waits in the backlog.
+            listening.bind(str(self.socket))
+            listening.listen(256)
+        target = f"fd={listening.fileno()}" if make_socket else self.socket
         self._stderr = open(folder / "stderr", "w+b")
         self.process = subprocess.Popen(
-            [*map(str, command or [HAKO, "serve"]), "--api-socket", f"fd={listening.fileno()}", *map(str, arguments)],
+            [*map(str, command or [HAKO, "serve"]), "--api-socket", str(target), *map(str, arguments)],
             pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr)
         listening.close()
         self.console = b""

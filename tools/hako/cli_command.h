@@ -33,6 +33,7 @@ struct RunCommand {
     /// As the user gave it, defaults filled in; `machine.cloud_init` is unset (see `cloud_init`).
     MachineConfig machine;
     std::optional<SeedPaths> cloud_init;
+    std::optional<std::string> config;  ///< a file that says it all, instead of `machine` and `cloud_init`
     std::optional<ApiSocket> api_socket;
     bool check = false;      ///< validate only, without touching KVM
     bool no_reboot = false;  ///< end when the guest asks for a reboot

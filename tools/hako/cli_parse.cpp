@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <utility>
 
 #include "tools/hako/cli_app.h"
 #include "tools/hako/cli_command.h"
@@ -69,8 +70,20 @@ unsigned verbosity(const App& app) {
     return static_cast<unsigned>(std::clamp(app.verbosity, 0, 2));
 }
 
-Result<Command> run_command(const App& app) {
-    RunCommand command;
+/// The first of the options given that say what the VM is.
+const char* vm_option(const App& app) {
+    const std::pair<const char*, const App::Values*> options[] = {
+        {"--kernel", &app.kernel},   {"--initrd", &app.initrd},
+        {"--cmdline", &app.cmdline}, {"--cpus", &app.cpus},
+        {"--memory", &app.memory},   {"--disk", &app.disk},
+        {"--net", &app.net},         {"--rng", &app.rng},
+        {"--serial", &app.serial},   {"--cloud-init", &app.cloud_init}};
+    for (const auto& [name, values] : options)
+        if (!values->empty()) return name;
+    return nullptr;
+}
+
+Result<> read_machine(const App& app, RunCommand& command) {
     MachineConfig& machine = command.machine;
     HAKO_TRY(read_text("--kernel", app.kernel, machine.payload.kernel));
     HAKO_TRY(read_text("--initrd", app.initrd, machine.payload.initrd));
@@ -94,6 +107,23 @@ Result<Command> run_command(const App& app) {
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
 
+    if (machine.payload.kernel.empty())
+        return fail_input(
+            "--kernel is missing: the bzImage (vmlinuz) or ELF kernel to boot; see `hako run --help`");
+    return {};
+}
+
+Result<Command> run_command(const App& app) {
+    RunCommand command;
+    const std::string* const config = HAKO_TRY(single("--config", app.config));
+    if (config != nullptr) {
+        command.config = *config;
+        if (const char* const other = vm_option(app))
+            return fail_input("--config {} and {}: the file says all of the VM: give one of them", *config,
+                              other);
+    } else {
+        HAKO_TRY(read_machine(app, command));
+    }
     if (const std::string* value = HAKO_TRY(single("--api-socket", app.api_socket)))
         command.api_socket = HAKO_TRY(parse_path_or_fd("--api-socket", *value));
 
@@ -103,9 +133,6 @@ Result<Command> run_command(const App& app) {
     command.check = app.check;
     command.no_reboot = app.no_reboot;
     command.verbosity = verbosity(app);
-    if (machine.payload.kernel.empty())
-        return fail_input(
-            "--kernel is missing: the bzImage (vmlinuz) or ELF kernel to boot; see `hako run --help`");
     return command;
 }
 

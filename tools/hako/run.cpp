@@ -2,6 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <utility>
+#include <variant>
+
+#include "tools/hako/config_file.h"
 #include "tools/hako/session.h"
 #include "vmm/base/log.h"
 #include "vmm/boot/loader.h"
@@ -9,7 +13,11 @@
 namespace hako {
 namespace {
 
-Result<MachineConfig> complete_config(const cli::RunCommand& command) {
+/// From the options, or as the file says it.
+using Wanted = std::variant<MachineConfig, api::VmConfig>;
+
+Result<Wanted> wanted_vm(const cli::RunCommand& command) {
+    if (command.config) return read_config_file(*command.config);
     MachineConfig config = command.machine;
     if (command.cloud_init) {
         const cli::SeedPaths& paths = *command.cloud_init;
@@ -23,23 +31,27 @@ Result<MachineConfig> complete_config(const cli::RunCommand& command) {
 Result<> check(const MachineConfig& config) {
     HAKO_TRY(HostResources::open(config));
     HAKO_TRY(boot::check(config.payload, config.memory.size));
+    fmt::print("The input is good: {} vCPUs, {} of memory, {} disks, {} network interfaces.\n",
+               config.cpus.count, format_size(config.memory.size), config.disks.size(), config.nets.size());
     return {};
 }
 
+Result<> check(const api::VmConfig& config) {
+    return check(HAKO_TRY(api::to_machine(config)));
+}
+
 Result<ExitCode> run_or_check(const cli::RunCommand& command) {
-    MachineConfig config = HAKO_TRY(complete_config(command));
+    Wanted wanted = HAKO_TRY(wanted_vm(command));
     if (command.check) {
-        HAKO_TRY(check(config));
-        fmt::print("The input is good: {} vCPUs, {} of memory, {} disks, {} network interfaces.\n",
-                   config.cpus.count, format_size(config.memory.size), config.disks.size(),
-                   config.nets.size());
+        HAKO_TRY(std::visit([](const auto& config) { return check(config); }, wanted));
         return ExitCode::kPowerOff;
     }
     Session session({.api_socket = command.api_socket,
                      .reboot = !command.no_reboot,
                      .outlive_vm = false,
                      .shutdown_timeout = command.shutdown_timeout});
-    HAKO_TRY(session.vmm().create(std::move(config)));
+    session.events().add("vmm", "starting");
+    HAKO_TRY(std::visit([&](auto& config) { return session.vmm().create(std::move(config)); }, wanted));
     const Instance* const instance = HAKO_TRY(session.vmm().instance());
     if (instance->config().serial.mode == console::Mode::kPty)
         fmt::print(stderr, "hako: the serial port is {}\n", instance->serial_path());

@@ -46,9 +46,7 @@ Session::Session(Options options)
                     failure_ = std::move(error);
                     io_.stop();
                 },
-            .quit_typed = [this] { shut_down(); }}) {
-    events_.add("vmm", "starting");
-}
+            .quit_typed = [this] { shut_down(); }}) {}
 
 Result<> Session::listen() {
     if (!options_.api_socket) return {};

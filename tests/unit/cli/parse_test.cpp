@@ -414,6 +414,23 @@ Result<Command> persona(std::vector<const char*> words) {
 
 }  // namespace
 
+TEST_CASE("a configuration file says all of the VM") {
+    const auto command =
+        parse_words({"run", "--config", "vm.json", "--api-socket", "/a", "--no-reboot", "-v"});
+    REQUIRE(command);
+    const auto& run = std::get<RunCommand>(*command);
+    CHECK(run.config == "vm.json");
+    CHECK(run.api_socket);
+    CHECK(run.no_reboot);
+    for (const char* option : {"--kernel", "--cpus", "--memory", "--disk", "--cmdline", "--serial"}) {
+        const auto both = parse_words({"run", "--config", "vm.json", option, "1"});
+        REQUIRE_FALSE(both);
+        CHECK(both.error().text() == fmt::format("--config vm.json and {}: the file says all of the VM: give "
+                                                 "one of them",
+                                                 option));
+    }
+}
+
 TEST_CASE("serve is parsed") {
     const ServeCommand plain = serve_of(parse_words({"serve", "--api-socket", "/run/a"}));
     CHECK(std::get<std::string>(plain.api_socket) == "/run/a");
