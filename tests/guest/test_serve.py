@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.test_metrics import scrape
 from tests.guest.test_guest import threads_of
 from tests.support.api import refusal
 from tests.support.hako import HAKO
@@ -270,3 +271,47 @@ def test_a_configuration_file_is_a_vm(tmp_path, disk):
     assert result.returncode == 0, result
     assert "serial abc-123\n" in result.stdout
     assert "PASS: block\n" in result.stdout
+
+
+def test_metrics_of_a_machine(server, api, disk):
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    api.put("vm.create", vm_config("block", disks=[{"path": str(disk), "id": "data", "serial": "abc-123"}],
+                                   cpus={"boot_vcpus": 2, "max_vcpus": 2}, **TTY))
+    api.put("vm.add-net", {"id": "lan"}, fds=[theirs.fileno()])
+    before = scrape(api)
+    assert not any("vcpu" in name for name in before)
+    api.put("vm.boot")
+    server.wait_for("serial abc-123\n")
+    samples = scrape(api)
+    if samples['hako_vm_state{state="Running"}'] == 1:  # the guest may be done by now
+        assert samples["hako_guest_memory_bytes"] == 64 << 20
+        assert samples['hako_vcpu_exits_total{vcpu="0",reason="io"}'] > 100
+        assert samples['hako_vcpu_cpu_seconds_total{vcpu="0"}'] > 0
+        assert 'hako_vcpu_cpu_seconds_total{vcpu="1"}' in samples
+        assert samples['hako_block_reads_total{device="data",queue="0"}'] >= 1
+        assert samples['hako_block_request_duration_seconds_count{device="data",queue="0"}'] >= 1
+        assert samples['hako_net_packets_total{device="lan",queue="0",kind="rx"}'] == 0
+    theirs.close()
+    ours.close()
+
+
+def test_events_of_a_life(server, api, disk):
+    api.put("vm.create", vm_config("wait", **TTY))
+    api.put("vm.boot")
+    server.wait_for("waiting\n")
+    api.put("vm.pause")
+    api.put("vm.resume")
+    api.put("vm.add-disk", {"path": str(disk), "id": "d"})
+    api.put("vm.remove-device", {"id": "d", "force": True})
+    api.put("vm.reboot")
+    server.wait_for("waiting\n")
+    api.put("vm.power-button")
+    wait_for_state(api, "Created")
+    api.put("vm.delete")
+    answer = api.ask("GET", "/api/v1/events?since=0&follow=false")
+    events = [json.loads(line) for line in answer.body.splitlines()]
+    assert [event["event"] for event in events] == [
+        "starting", "created", "booting", "booted", "paused", "resumed", "device-added", "device-removed", "rebooting",
+        "rebooted", "ended", "shutdown", "deleted"]
+    assert events[6]["properties"] == {"id": "d"}
+    assert events[10]["properties"] == {"reason": "power-off"}

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "api/routes/device_routes.h"
+#include "api/routes/event_routes.h"
 #include "api/routes/future_routes.h"
+#include "api/routes/metrics_routes.h"
 #include "api/routes/vm_routes.h"
 #include "api/routes/vmm_routes.h"
 #include "vmm/base/log.h"
@@ -56,6 +58,8 @@ Result<> Session::listen() {
     });
     api::add_vm_routes(router_, vmm_);
     api::add_device_routes(router_, vmm_);
+    api::add_event_routes(router_, io_, events_);
+    api::add_metrics_routes(router_, vmm_, request_metrics_);
     api::add_future_routes(router_);
     api::http::SocketSpec socket;
     if (const int* fd = std::get_if<int>(&*options_.api_socket)) {
@@ -63,21 +67,43 @@ Result<> Session::listen() {
     } else {
         socket = std::get<std::string>(*options_.api_socket);
     }
-    const auto answer = [this](api::http::Request& request) { return router_.answer(request); };
-    server_.emplace(HAKO_TRY_WRAP(api::http::Server::listen(io_, std::move(socket), answer), "--api-socket"));
+    const auto handler = [this](api::http::Request& request) { return answer(request); };
+    server_.emplace(
+        HAKO_TRY_WRAP(api::http::Server::listen(io_, std::move(socket), handler), "--api-socket"));
     return {};
+}
+
+boost::asio::awaitable<api::http::Response> Session::answer(api::http::Request& request) {
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point start = Clock::now();
+    api::http::Response response = co_await router_.answer(request);
+    const std::string_view path = router_.knows(request.path) ? std::string_view(request.path) : "other";
+    request_metrics_.add(request.method, path, response.status, Clock::now() - start);
+    co_return response;
 }
 
 Result<Session::Outcome> Session::run() {
     wait_for_signal();
     watch_disks();
     io_.run();
-    server_.reset();
+    const Outcome outcome = outcome_;
     const Result<> removed = vmm_.remove();
     if (!shut_down_over_api_) events_.add("vmm", "shutdown");
+    say_goodbye();
     if (failure_) return std::unexpected(std::move(*failure_));
     HAKO_TRY(removed);
-    return std::move(outcome_);
+    return outcome;
+}
+
+/// Gives streams their last events, as far as nobody keeps this thread busy.
+void Session::say_goodbye() {
+    constexpr int kLastHandlers = 1000;
+    io_.restart();
+    for (int i = 0; i < kLastHandlers && io_.poll_one() > 0; ++i) {
+    }
+    server_.reset();
+    // What a client may have made since.
+    if (const auto removed = vmm_.remove(); !removed) log_error("{}", removed.error().text());
 }
 
 void Session::ended(const MachineEnd& end) {

@@ -1,6 +1,7 @@
 // The control thread of a process with a VM: signals, timers, the API, and what the VM's end means.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -10,6 +11,7 @@
 
 #include "api/events/event_log.h"
 #include "api/http/server.h"
+#include "api/metrics/request_metrics.h"
 #include "api/router/router.h"
 #include "api/vmm.h"
 #include "tools/hako/cli_command.h"
@@ -46,20 +48,23 @@ class Session {
     Result<Outcome> run();
 
   private:
+    boost::asio::awaitable<api::http::Response> answer(api::http::Request& request);
     void ended(const MachineEnd& end);
     void wait_for_signal();
     void shut_down();
     void watch_disks();
+    void say_goodbye();
     void finish(ExitCode code, std::string words);
 
     const Options options_;
+    api::EventLog events_;  ///< outlives `io_`, where what is left of streams still names it
     boost::asio::io_context io_{1};
     boost::asio::signal_set signals_;
     boost::asio::steady_timer deadline_;
     boost::asio::steady_timer disk_timer_;
-    api::EventLog events_;
     api::Vmm vmm_;
     api::Router router_;
+    api::RequestMetrics request_metrics_;
     std::optional<api::http::Server> server_;
     bool shutting_down_ = false;
     bool shut_down_over_api_ = false;

@@ -68,6 +68,13 @@ Result<std::vector<CpuRegisters>> Cpus::registers() const {
     return all;
 }
 
+std::vector<VcpuMetrics> Cpus::metrics() const {
+    std::vector<VcpuMetrics> all;
+    for (const auto& thread : threads_)
+        all.push_back(thread->metrics());
+    return all;
+}
+
 std::uint64_t Cpus::exits() const {
     std::uint64_t sum = 0;
     for (const auto& thread : threads_)

@@ -33,6 +33,8 @@ class Cpus {
     void pause();
     /// Of each vCPU, all of them parked.
     [[nodiscard]] Result<std::vector<CpuRegisters>> registers() const;
+    /// Of each vCPU. Any thread.
+    [[nodiscard]] std::vector<VcpuMetrics> metrics() const;
     /// Exits to hako so far, over all vCPUs.
     [[nodiscard]] std::uint64_t exits() const;
 

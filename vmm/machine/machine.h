@@ -82,6 +82,7 @@ class Machine final : private PlatformEvents {
     /// What the machine has now.
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     [[nodiscard]] const Devices& devices() const { return *devices_; }
+    [[nodiscard]] std::vector<VcpuMetrics> vcpu_metrics() const { return cpus_->metrics(); }
 
     /// Adds a device and tells the guest. The image or tap is opened first: an error leaves all as it was.
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
