@@ -1,5 +1,7 @@
 #include "tools/hako/cli_app.h"
 
+#include "tools/hako/ctl_verbs.h"
+
 namespace hako::cli {
 namespace {
 
@@ -28,9 +30,10 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     root.allow_extras();
     run = root.add_subcommand("run", "boot a VM and stay with it until it ends");
     serve = root.add_subcommand("serve", "wait for a client to make a VM over the REST API");
+    ctl = root.add_subcommand("ctl", "drive a VM over its REST API");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, serve, doctor, completion}) {
+    for (CLI::App* command : {run, serve, ctl, doctor, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -87,14 +90,21 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
             ->group(kConduct)
             ->disable_flag_override();
 
+    std::string verbs;
+    for (const CtlVerb& verb : ctl_verbs())
+        verbs.append(verbs.empty() ? "" : "|").append(verb.name);
+    ctl->add_option("verb", ctl_words, "what to do, and its arguments")->type_name(verbs)->group(kOther);
+    value(*ctl, "--api-socket", api_socket, "PATH", kOther, "the socket that the VM's hako serves");
+    flag(*ctl, "--json", json, kOther, "print answers as they come: one line of JSON");
+
     flag(*doctor, "--json", json, kOther,
          "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
 
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, serve, doctor, completion})
+    for (CLI::App* command : {run, serve, ctl, doctor, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, serve, doctor, completion})
+    for (CLI::App* command : {&root, run, serve, ctl, doctor, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

@@ -19,6 +19,7 @@ struct App {
     CLI::App root;
     CLI::App* run = nullptr;
     CLI::App* serve = nullptr;
+    CLI::App* ctl = nullptr;
     CLI::App* doctor = nullptr;
     CLI::App* completion = nullptr;
 
@@ -35,6 +36,7 @@ struct App {
     bool json = false;
 
     Values shell;
+    Values ctl_words;
 };
 
 /// One option as help and completion show it.

@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
+#include "tools/hako/ctl_verbs.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 
@@ -50,6 +52,14 @@ struct ServeCommand {
     unsigned verbosity = 0;
 };
 
+/// `hako ctl`.
+struct CtlCommand {
+    std::string api_socket;  ///< path
+    bool json = false;       ///< print answers as they come
+    const CtlVerb* verb = nullptr;
+    std::vector<std::string> words;  ///< the verb's arguments
+};
+
 /// `hako doctor`.
 struct DoctorCommand {
     bool json = false;
@@ -60,7 +70,7 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command = std::variant<RunCommand, ServeCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, PrintCommand>;
 
 /// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
 /// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.

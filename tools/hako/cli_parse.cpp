@@ -155,6 +155,25 @@ Result<Command> serve_command(const App& app, bool persona) {
     return command;
 }
 
+Result<Command> ctl_command(const App& app) {
+    CtlCommand command{.json = app.json};
+    if (app.ctl_words.empty())
+        return fail_input("ctl: what shall be done? ping, info, create, boot …; see `hako ctl --help`");
+    command.verb = find_ctl_verb(app.ctl_words.front());
+    if (command.verb == nullptr) {
+        std::vector<std::string_view> names;
+        for (const CtlVerb& verb : ctl_verbs())
+            names.push_back(verb.name);
+        return fail_input("ctl {}: no such verb{} (see `hako ctl --help`)", app.ctl_words.front(),
+                          did_you_mean(app.ctl_words.front(), names));
+    }
+    command.words.assign(app.ctl_words.begin() + 1, app.ctl_words.end());
+    const std::string* const socket = HAKO_TRY(single("--api-socket", app.api_socket));
+    if (socket == nullptr) return fail_input("ctl: --api-socket is missing: the path of the VM's socket");
+    command.api_socket = *socket;
+    return command;
+}
+
 Result<Command> completion_command(const App& app) {
     const std::string* shell = HAKO_TRY(single("completion", app.shell));
     if (shell == nullptr) return fail_input("completion: which shell? bash, zsh or fish");
@@ -252,11 +271,12 @@ Result<Command> parse(int argc, const char* const* argv) {
         return behind_command ? unknown_argument(*command, rest.front()) : unknown_command(app, rest.front());
     }
     if (command == &app.root)
-        return fail_input("no command is given: run, serve, doctor or completion; see `hako --help`");
+        return fail_input("no command is given: run, serve, ctl, doctor or completion; see `hako --help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 
     if (command == app.run) return run_command(app);
+    if (command == app.ctl) return ctl_command(app);
     if (command == app.serve) return serve_command(app, persona);
     if (command == app.doctor) return DoctorCommand{.json = app.json};
     return completion_command(app);

@@ -6,6 +6,7 @@
 
 #include "devices/console/terminal.h"
 #include "tools/hako/cli_command.h"
+#include "tools/hako/ctl.h"
 #include "tools/hako/doctor.h"
 #include "tools/hako/exit_code.h"
 #include "tools/hako/run.h"
@@ -20,6 +21,9 @@ ExitCode run(const cli::RunCommand& command) {
 }
 ExitCode run(const cli::ServeCommand& command) {
     return serve(command);
+}
+ExitCode run(const cli::CtlCommand& command) {
+    return control(command);
 }
 ExitCode run(const cli::DoctorCommand& command) {
     const doctor::Report report = doctor::run_checks();
