@@ -1,9 +1,11 @@
 #include "api/http/connection.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -81,7 +83,8 @@ asio::awaitable<void> Connection::serve() {
                 served_ = true;
             }
         }
-        const bool sent = co_await send(wire_text(response, keep_alive, head_only));
+        bool sent = co_await send(wire_text(response, keep_alive, head_only));
+        if (sent && response.stream && !head_only) sent = co_await send_stream(response);
         if (response.then) response.then();
         if (sent && refused) co_await linger();
         if (!sent || !keep_alive) co_return;
@@ -166,6 +169,31 @@ asio::awaitable<Response> Connection::answer(Request& request) {
     }
     log_error("API: {} {}: {}", method_name(request.method), request.path, what);
     co_return refuse(Status::kInternalServerError, what);
+}
+
+asio::awaitable<bool> Connection::send_stream(const Response& response) {
+    watch_for_hangup();
+    try {
+        for (;;) {
+            const std::string piece = co_await response.stream();
+            const bool sent = co_await send(chunk_text(piece));
+            if (!sent) co_return false;
+            if (piece.empty()) co_return true;
+        }
+    } catch (const boost::system::system_error& error) {
+        if (error.code() != asio::error::operation_aborted) throw;
+    }
+    co_return false;
+}
+
+void Connection::watch_for_hangup() {
+    socket_.async_wait(Socket::wait_read, [weak = weak_from_this()](const boost::system::error_code& error) {
+        const auto self = weak.lock();
+        if (error || !self) return;
+        pollfd state{.fd = self->socket_.native_handle(), .events = POLLIN, .revents = 0};
+        if (::poll(&state, 1, 0) == 1 && (state.revents & POLLHUP) != 0) self->close();
+        // Who only sends no more, or sends the next request early, still reads.
+    });
 }
 
 asio::awaitable<void> Connection::linger() {

@@ -36,6 +36,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     boost::asio::awaitable<bool> fill();
     boost::asio::awaitable<bool> send(std::string text);
     boost::asio::awaitable<Response> answer(Request& request);
+    /// False: the client is gone.
+    boost::asio::awaitable<bool> send_stream(const Response& response);
+    /// close() when the client hangs up, of which nobody is told who does not read.
+    void watch_for_hangup();
     /// Reads on for a while: a close with bytes unread would take the refusal away from the client.
     boost::asio::awaitable<void> linger();
     boost::asio::awaitable<bool> readable();

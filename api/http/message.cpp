@@ -74,6 +74,8 @@ Status status_of(Fault fault) {
             return Status::kNotFound;
         case Fault::kConflict:
             return Status::kConflict;
+        // As Cloud Hypervisor answers a call that the VM's state does not allow.
+        case Fault::kState:
         case Fault::kHost:
             break;
     }
@@ -109,12 +111,20 @@ std::string wire_text(const Response& response, bool keep_alive, bool head_only)
                                    keep_alive ? "keep-alive" : "close");
     if (!response.allow.empty()) text += fmt::format("Allow: {}\r\n", response.allow);
     const bool has_body = response.status != Status::kNoContent;
-    if (has_body && !response.body.empty())
+    const bool is_stream = has_body && response.stream;
+    if (has_body && (is_stream || !response.body.empty()))
         text += fmt::format("Content-Type: {}\r\n", response.content_type);
-    if (has_body) text += fmt::format("Content-Length: {}\r\n", response.body.size());
+    if (is_stream)
+        text += "Transfer-Encoding: chunked\r\n";
+    else if (has_body)
+        text += fmt::format("Content-Length: {}\r\n", response.body.size());
     text += "\r\n";
-    if (has_body && !head_only) text += response.body;
+    if (has_body && !is_stream && !head_only) text += response.body;
     return text;
+}
+
+std::string chunk_text(std::string_view piece) {
+    return fmt::format("{:x}\r\n{}\r\n", piece.size(), piece);
 }
 
 }  // namespace hako::api::http

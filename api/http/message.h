@@ -1,6 +1,7 @@
 // What a client asks and what it is answered.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <cstddef>
 #include <functional>
 #include <string>
@@ -59,6 +60,9 @@ struct Response {
     /// Runs once the response is with the client's kernel, or cannot get there: what ends the process waits
     /// here for its own answer.
     std::function<void()> then;
+    /// If set, the body is a stream: what each call brings goes out at once, until one brings nothing. `body`
+    /// is not used. The client may leave at any time: the call is then cancelled, as Asio does it.
+    std::function<boost::asio::awaitable<std::string>()> stream;
 };
 
 /// 400, 404, 409 or 500.
@@ -73,5 +77,8 @@ struct Response {
 /// The response as it goes over the wire, in one piece. Headers are spelled as Cloud Hypervisor's own client
 /// looks for them: literally, with one space. `head_only`: the request was HEAD.
 [[nodiscard]] std::string wire_text(const Response& response, bool keep_alive, bool head_only = false);
+
+/// A piece of a stream (RFC 9112, section 7.1); the end of it if the piece is empty.
+[[nodiscard]] std::string chunk_text(std::string_view piece);
 
 }  // namespace hako::api::http

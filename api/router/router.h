@@ -30,6 +30,8 @@ class Router {
     /// Any method and absolute path. Replaces what was there.
     void add(http::Method method, std::string path, Body body, http::Handler handler);
 
+    /// Something is served there, by some method.
+    [[nodiscard]] bool knows(std::string_view path) const { return paths_.contains(path); }
     /// The router outlives the answer, and gets no new routes while it serves.
     [[nodiscard]] boost::asio::awaitable<http::Response> answer(http::Request& request) const;
 

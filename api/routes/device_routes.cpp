@@ -2,89 +2,72 @@
 
 #include <utility>
 
-#include "api/json/codec.h"
 #include "api/routes/handler.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
-#include "api/schema/refusal.h"
 
 namespace hako::api {
 namespace {
 
-/// The id that the client gave, checked, or the first free one of its kind.
-Result<std::string> choose_id(const std::optional<std::string>& given, std::string_view prefix,
-                              const Machine& machine) {
-    if (!given) return free_id(prefix, [&](std::string_view id) { return machine.devices().has(id); });
-    HAKO_TRY(check_id({}, *given));
-    return *given;
+std::string info_text(const std::optional<PciDeviceInfo>& info) {
+    return info ? json::encode(*info) : std::string();
 }
 
-std::string device_info(std::string id, const pci::Bdf& address) {
-    return json::encode(PciDeviceInfo{.id = std::move(id), .bdf = address.text()});
+Result<std::string> add_disk(Vmm& vmm, DiskConfig config, http::Request& /*request*/) {
+    return info_text(HAKO_TRY_WRAP(vmm.add_disk(std::move(config)), "The disk could not be added to the VM"));
 }
 
-Result<std::string> add_disk(Instance& instance, http::Request& request) {
-    auto config = HAKO_TRY(json::decode<DiskConfig>(request.body));
-    Machine* const machine = HAKO_TRY(instance.machine());
-    config.id = HAKO_TRY(choose_id(config.id, "_disk", *machine));
-    const virtio::blk::Config disk = HAKO_TRY(to_machine(config));
-    const pci::Bdf address = HAKO_TRY(machine->add_disk(disk));
-    return device_info(*config.id, address);
+Result<std::string> add_net(Vmm& vmm, NetConfig config, http::Request& request) {
+    return info_text(HAKO_TRY_WRAP(vmm.add_net(std::move(config), std::move(request.fds)),
+                                   "The network device could not be added to the VM"));
 }
 
-Result<std::string> add_net(Instance& instance, http::Request& request) {
-    auto config = HAKO_TRY(json::decode<NetConfig>(request.body));
-    Machine* const machine = HAKO_TRY(instance.machine());
-    config.id = HAKO_TRY(choose_id(config.id, "_net", *machine));
-    const virtio::net::Config net = HAKO_TRY(to_machine(config, request.fds));
-    const pci::Bdf address = HAKO_TRY(machine->add_net(net));
-    return device_info(*config.id, address);
-}
-
-Result<std::string> remove_device(Instance& instance, http::Request& request) {
-    const auto removal = HAKO_TRY(json::decode<VmRemoveDevice>(request.body));
-    Machine* const machine = HAKO_TRY(instance.machine());
-    HAKO_TRY(removal.force ? machine->remove_now(removal.id) : machine->request_removal(removal.id));
+Result<std::string> remove_device(Vmm& vmm, const VmRemoveDevice& removal, http::Request& /*request*/) {
+    HAKO_TRY_WRAP(vmm.remove_device(removal), "The device could not be removed from the VM");
     return std::string();
 }
 
-Result<std::string> set_link(Instance& instance, http::Request& request) {
-    const auto link = HAKO_TRY(json::decode<VmSetLink>(request.body));
-    Machine* const machine = HAKO_TRY(instance.machine());
+Result<std::string> resize_disk(Vmm& vmm, const VmResizeDisk& wanted, http::Request& /*request*/) {
+    constexpr std::string_view kWhat = "The disk could not be resized";
+    Machine* const machine = HAKO_TRY_WRAP(vmm.machine(), "{}", kWhat);
+    HAKO_TRY_WRAP(machine->resize_disk(wanted.id, wanted.desired_size), "{}", kWhat);
+    return std::string();
+}
+
+Result<std::string> set_link(Vmm& vmm, const VmSetLink& link, http::Request& /*request*/) {
+    Machine* const machine = HAKO_TRY(vmm.machine());
     HAKO_TRY(machine->set_link(link.id, link.up));
     return std::string();
 }
 
-Result<std::string> set_limits(Instance& instance, http::Request& request) {
-    const auto wanted = HAKO_TRY(json::decode<VmSetLimits>(request.body));
-    const io::RateLimits limits = to_machine(wanted.rate_limiter_config);
-    Machine* const machine = HAKO_TRY(instance.machine());
-    HAKO_TRY(machine->set_limits(wanted.id, limits));
+Result<std::string> set_limits(Vmm& vmm, const VmSetLimits& wanted, http::Request& /*request*/) {
+    HAKO_TRY(vmm.set_limits(wanted));
     return std::string();
 }
 
-Result<std::string> announce(Instance& instance, http::Request& /*request*/) {
-    Machine* const machine = HAKO_TRY(instance.machine());
-    machine->announce();
-    return std::string();
+template <typename T, typename Function>
+void put(Router& router, Vmm& vmm, std::string_view name, Function function) {
+    router.put(name, Router::Body::kRequired, handler<T>([&vmm, function](T body, http::Request& request) {
+                   return function(vmm, std::move(body), request);
+               }));
 }
 
 }  // namespace
 
-void add_device_routes(Router& router, Instance& instance) {
-    const auto put = [&](std::string_view name, Router::Body body, auto function) {
-        router.put(name, body, handler([&instance, function](http::Request& request) {
-                       return function(instance, request);
-                   }));
-    };
-    put("vm.add-disk", Router::Body::kRequired, add_disk);
-    put("vm.add-net", Router::Body::kRequired, add_net);
-    put("vm.remove-device", Router::Body::kRequired, remove_device);
-    put("vm.set-link", Router::Body::kRequired, set_link);
-    put("vm.set-limits", Router::Body::kRequired, set_limits);
-    put("vm.announce", Router::Body::kNone, announce);
+void add_device_routes(Router& router, Vmm& vmm) {
+    put<DiskConfig>(router, vmm, "vm.add-disk", add_disk);
+    put<NetConfig>(router, vmm, "vm.add-net", add_net);
+    put<VmRemoveDevice>(router, vmm, "vm.remove-device", remove_device);
+    put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
+    put<VmSetLink>(router, vmm, "vm.set-link", set_link);
+    put<VmSetLimits>(router, vmm, "vm.set-limits", set_limits);
+    router.put("vm.announce", Router::Body::kNone, handler([&vmm](http::Request&) -> Result<std::string> {
+                   Machine* const machine = HAKO_TRY(vmm.machine());
+                   machine->announce();
+                   return std::string();
+               }));
 }
 
 }  // namespace hako::api

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "api/router/router.h"
-#include "vmm/machine/instance.h"
+#include "api/vmm.h"
 
 namespace hako::api {
 
-/// vm.add-disk, vm.add-net, vm.remove-device; and hako's own vm.set-link, vm.set-limits, vm.announce. The
-/// instance outlives the router.
-void add_device_routes(Router& router, Instance& instance);
+/// vm.add-disk, vm.add-net, vm.remove-device, vm.resize-disk; and hako's own vm.set-link, vm.set-limits,
+/// vm.announce. The VMM outlives the router.
+void add_device_routes(Router& router, Vmm& vmm);
 
 }  // namespace hako::api

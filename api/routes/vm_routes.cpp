@@ -1,30 +1,79 @@
 #include "api/routes/vm_routes.h"
 
-#include <unistd.h>
+#include <utility>
 
-#include "api/json/codec.h"
+#include "api/metrics/counters.h"
 #include "api/routes/handler.h"
-#include "api/schema/ping.h"
+#include "api/schema/coredump.h"
+#include "api/schema/refusal.h"
 
 namespace hako::api {
+namespace {
 
-void add_vm_routes(Router& router, Instance& instance) {
-    router.get("vmm.ping", handler([](http::Request&) -> Result<std::string> {
-                   return json::encode(VmmPingResponse{.build_version = "v" HAKO_VERSION,
-                                                       .version = HAKO_VERSION,
-                                                       .pid = static_cast<std::uint32_t>(::getpid()),
-                                                       .features = {"io_uring", "kvm"}});
+/// "/a/b" of "file:///a/b".
+Result<std::string> file_of(std::string_view url) {
+    constexpr std::string_view kScheme = "file://";
+    if (!url.starts_with(kScheme) || url.size() <= kScheme.size() || url[kScheme.size()] != '/')
+        return refuse({}, "destination_url", "file:// and an absolute path", url);
+    return std::string(url.substr(kScheme.size()));
+}
+
+Result<std::string> create(Vmm& vmm, VmConfig config, http::Request& request) {
+    HAKO_TRY_WRAP(vmm.create(std::move(config), std::move(request.fds)), "The VM could not be created");
+    return std::string();
+}
+
+Result<std::string> dump_core(Vmm& vmm, const VmCoredumpData& wanted, http::Request& /*request*/) {
+    const std::string path = HAKO_TRY(file_of(wanted.destination_url));
+    HAKO_TRY_WRAP(vmm.dump_core(path), "The VM could not be dumped");
+    return std::string();
+}
+
+/// What was good when the VM was created fails for the host's reasons; so Cloud Hypervisor sees it, too.
+Result<> boot(Vmm& vmm) {
+    Result<> booted = vmm.boot();
+    if (booted || booted.error().fault() == Fault::kMissing) return booted;
+    return std::unexpected(std::move(booted).error().as(Fault::kHost));
+}
+
+template <typename T, typename Function>
+void put(Router& router, Vmm& vmm, std::string_view name, Function function) {
+    router.put(name, Router::Body::kRequired, handler<T>([&vmm, function](T body, http::Request& request) {
+                   return function(vmm, std::move(body), request);
                }));
-    const auto put = [&](std::string_view name, Result<> (Instance::*action)()) {
-        router.put(name, Router::Body::kNone,
-                   handler([&instance, action](http::Request&) -> Result<std::string> {
-                       HAKO_TRY((instance.*action)());
-                       return std::string();
-                   }));
-    };
-    put("vm.pause", &Instance::pause);
-    put("vm.resume", &Instance::resume);
-    put("vm.power-button", &Instance::press_power_button);
+}
+
+/// `failed`: how an error's chain begins.
+template <typename Function>
+void put(Router& router, Vmm& vmm, std::string_view name, std::string_view failed, Function function) {
+    router.put(name, Router::Body::kNone,
+               handler([&vmm, failed, function](http::Request&) -> Result<std::string> {
+                   HAKO_TRY_WRAP(function(vmm), "{}", failed);
+                   return std::string();
+               }));
+}
+
+}  // namespace
+
+void add_vm_routes(Router& router, Vmm& vmm) {
+    router.get("vm.info", handler([&vmm](http::Request&) -> Result<std::string> {
+                   return json::encode(HAKO_TRY_WRAP(vmm.info(), "The VM info is not available"));
+               }));
+    router.get("vm.counters", handler([&vmm](http::Request&) -> Result<std::string> {
+                   Machine* const machine = HAKO_TRY_WRAP(vmm.machine(), "The VM counters are not available");
+                   return json::encode(counters(*machine));
+               }));
+    put<VmConfig>(router, vmm, "vm.create", create);
+    put<VmCoredumpData>(router, vmm, "vm.coredump", dump_core);
+    put(router, vmm, "vm.boot", "The VM could not boot", boot);
+    put(router, vmm, "vm.delete", "The VM could not be deleted", [](Vmm& vm) { return vm.remove(); });
+    put(router, vmm, "vm.pause", "The VM could not be paused", [](Vmm& vm) { return vm.pause(); });
+    put(router, vmm, "vm.resume", "The VM could not resume", [](Vmm& vm) { return vm.resume(); });
+    put(router, vmm, "vm.shutdown", "The VM could not shutdown", [](Vmm& vm) { return vm.shut_down(); });
+    put(router, vmm, "vm.reboot", "The VM could not reboot", [](Vmm& vm) { return vm.reboot(); });
+    put(router, vmm, "vm.power-button", "The power button could not be pressed",
+        [](Vmm& vm) { return vm.press_power_button(); });
+    put(router, vmm, "vm.nmi", "The NMI could not be injected", [](Vmm& vm) { return vm.inject_nmi(); });
 }
 
 }  // namespace hako::api

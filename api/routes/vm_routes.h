@@ -2,11 +2,12 @@
 #pragma once
 
 #include "api/router/router.h"
-#include "vmm/machine/instance.h"
+#include "api/vmm.h"
 
 namespace hako::api {
 
-/// vmm.ping, vm.pause, vm.resume, vm.power-button. The instance outlives the router.
-void add_vm_routes(Router& router, Instance& instance);
+/// vm.create, vm.boot, vm.delete, vm.info, vm.counters, vm.pause, vm.resume, vm.shutdown, vm.reboot,
+/// vm.power-button, vm.nmi, vm.coredump. The VMM outlives the router.
+void add_vm_routes(Router& router, Vmm& vmm);
 
 }  // namespace hako::api

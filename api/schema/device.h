@@ -1,6 +1,7 @@
 // Devices that come and go, as the API names them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <tuple>
 
@@ -23,6 +24,13 @@ struct VmRemoveDevice {
     bool operator==(const VmRemoveDevice&) const = default;
 };
 
+struct VmResizeDisk {
+    std::string id;
+    std::uint64_t desired_size = 0;  ///< bytes, a multiple of 512; no less than now
+
+    bool operator==(const VmResizeDisk&) const = default;
+};
+
 }  // namespace hako::api
 
 template <>
@@ -35,4 +43,11 @@ template <>
 struct hako::api::json::Fields<hako::api::VmRemoveDevice> {
     static constexpr auto list =
         std::tuple(required("id", &VmRemoveDevice::id), field("force", &VmRemoveDevice::force));
+};
+
+template <>
+struct hako::api::json::Fields<hako::api::VmResizeDisk> {
+    using T = VmResizeDisk;
+    static constexpr auto list =
+        std::tuple(required("id", &T::id), required("desired_size", &T::desired_size));
 };

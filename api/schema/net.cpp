@@ -85,7 +85,7 @@ Result<> set_host_end(const NetConfig& config, std::span<const Fd> fds, const js
 
 Result<virtio::net::Config> to_machine(const NetConfig& config, std::span<const Fd> fds,
                                        const json::Place& place) {
-    HAKO_TRY(check_supported(config, !fds.empty(), place));
+    HAKO_TRY(check_supported(config, !fds.empty() || config.num_fds.has_value(), place));
     virtio::net::Config net;
     net.id = config.id.value_or("");
     HAKO_TRY(check_id(place, net.id));

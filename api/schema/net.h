@@ -41,6 +41,8 @@ struct NetConfig {
     // hako's own.
     std::optional<std::string> socket;  ///< path of a stream socket to connect to (passt), instead of a tap
     bool vhost = false;                 ///< the kernel's vhost-net serves the queues of the tap
+    /// In vm.create: how many of the descriptors that came with it are this one's taps.
+    std::optional<std::uint16_t> num_fds;
 
     bool operator==(const NetConfig&) const = default;
 };
@@ -66,5 +68,6 @@ struct hako::api::json::Fields<hako::api::NetConfig> {
         field("pci_segment", &T::pci_segment), field("pci_device_id", &T::pci_device_id),
         field("rate_limiter_config", &T::rate_limiter_config), field("offload_tso", &T::offload_tso),
         field("offload_ufo", &T::offload_ufo), field("offload_csum", &T::offload_csum),
-        field("socket", &T::socket), field("vhost", &T::vhost));
+        field("socket", &T::socket), field("vhost", &T::vhost),
+        field("num_fds", &T::num_fds, {.min = 1, .max = virtio::net::kMaxQueuePairs}));
 };

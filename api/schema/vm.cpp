@@ -152,34 +152,6 @@ Result<> check_rng(const RngConfig& config) {
     return {};
 }
 
-/// Ids of all devices, and addresses and taps of interfaces, are there once.
-Result<> check_unique(const MachineConfig& machine) {
-    std::vector<std::string_view> ids;
-    for (const auto& disk : machine.disks)
-        ids.push_back(disk.id);
-    for (const auto& net : machine.nets)
-        ids.push_back(net.id);
-    std::ranges::sort(ids);
-    if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
-        return fail_input("disks and net: the id {} is given twice: ids must differ", *twice);
-    for (std::size_t index = 0; index < machine.nets.size(); ++index) {
-        const auto& net = machine.nets[index];
-        for (std::size_t before = 0; before < index; ++before) {
-            const auto& other = machine.nets[before];
-            if (net.mac && net.mac == other.mac)
-                return fail_input("net[{}].mac: {} is taken by net[{}]: addresses must differ", index,
-                                  virtio::net::mac_text(*net.mac), before);
-            if (!net.tap.empty() && !net.tap.ends_with("%d") && net.tap == other.tap)
-                return fail_input("net[{}].tap: {} is taken by net[{}]: each interface needs its own", index,
-                                  net.tap, before);
-            if (!net.socket.empty() && net.socket == other.socket)
-                return fail_input("net[{}].socket: {} is taken by net[{}]: each interface needs its own",
-                                  index, net.socket, before);
-        }
-    }
-    return {};
-}
-
 template <typename Device>
 void name(std::vector<Device>& devices, std::string_view prefix) {
     for (Device& device : devices) {
@@ -190,6 +162,12 @@ void name(std::vector<Device>& devices, std::string_view prefix) {
     }
 }
 
+/// A strict client (Kata's runtime-rs) wants an address, also of an interface that got it from hako.
+void complete(NetConfig& net, const virtio::net::Config& config) {
+    if (!net.mac) net.mac = from_machine(config).mac;
+}
+void complete(DiskConfig&, const virtio::blk::Config&) {}
+
 /// As they were sent, if they were, else as hako knows them; in hako's order.
 template <typename Device, typename Machine>
 std::vector<Device> merge(const std::vector<Machine>& now, const std::vector<Device>& sent) {
@@ -198,6 +176,7 @@ std::vector<Device> merge(const std::vector<Machine>& now, const std::vector<Dev
         const auto known =
             std::ranges::find_if(sent, [&](const Device& device) { return device.id == config.id; });
         devices.push_back(known == sent.end() ? from_machine(config) : *known);
+        complete(devices.back(), config);
     }
     return devices;
 }
@@ -229,6 +208,36 @@ void name_devices(VmConfig& config) {
     name(config.net, "_net");
 }
 
+Result<> check_devices(const MachineConfig& machine) {
+    if (machine.disks.size() + machine.nets.size() > kMaxDevices)
+        return fail_input("disks and net: {} devices are more than fit, at most {}",
+                          machine.disks.size() + machine.nets.size(), kMaxDevices);
+    std::vector<std::string_view> ids;
+    for (const auto& disk : machine.disks)
+        ids.push_back(disk.id);
+    for (const auto& net : machine.nets)
+        ids.push_back(net.id);
+    std::ranges::sort(ids);
+    if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
+        return fail_input("disks and net: the id {} is given twice: ids must differ", *twice);
+    for (std::size_t index = 0; index < machine.nets.size(); ++index) {
+        const auto& net = machine.nets[index];
+        for (std::size_t before = 0; before < index; ++before) {
+            const auto& other = machine.nets[before];
+            if (net.mac && net.mac == other.mac)
+                return fail_input("net[{}].mac: {} is taken by net[{}]: addresses must differ", index,
+                                  virtio::net::mac_text(*net.mac), before);
+            if (!net.tap.empty() && !net.tap.ends_with("%d") && net.tap == other.tap)
+                return fail_input("net[{}].tap: {} is taken by net[{}]: each interface needs its own", index,
+                                  net.tap, before);
+            if (!net.socket.empty() && net.socket == other.socket)
+                return fail_input("net[{}].socket: {} is taken by net[{}]: each interface needs its own",
+                                  index, net.socket, before);
+        }
+    }
+    return {};
+}
+
 Result<MachineConfig> to_machine(const VmConfig& config) {
     HAKO_TRY(check_supported(config));
     if (config.platform) HAKO_TRY(check_platform(*config.platform));
@@ -247,7 +256,7 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
     for (std::size_t index = 0; index < config.net.size(); ++index)
         machine.nets.push_back(
             HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
-    HAKO_TRY(check_unique(machine));
+    HAKO_TRY(check_devices(machine));
     machine.cloud_init = config.cloud_init;
     return machine;
 }

@@ -69,6 +69,10 @@ void name_devices(VmConfig& config);
 /// Of a config whose devices have their ids. Refusals name the field.
 [[nodiscard]] Result<MachineConfig> to_machine(const VmConfig& config);
 
+/// As many devices as there is room for; their ids, addresses, taps and sockets are there once. to_machine()
+/// has checked it; call it again when devices came.
+[[nodiscard]] Result<> check_devices(const MachineConfig& config);
+
 /// The machine as it is now. What hako does not keep is as the client `sent` it; texts for cloud-init, which
 /// tend to have secrets in them, are left out.
 [[nodiscard]] VmConfig from_machine(const MachineConfig& config, const VmConfig& sent = {});

@@ -1,5 +1,6 @@
 """Bad input: one line on stderr, exit code 2, nothing created and nothing lost. No KVM is needed."""
 
+import json
 import os
 import stat
 import struct
@@ -115,6 +116,39 @@ def test_disks_that_are_none(kernel, tmp_path):
     os.mkfifo(fifo)
     assert stat.S_ISFIFO(fifo.stat().st_mode)
     refused(tmp_path, "--kernel", kernel, "--disk", fifo, words=str(fifo))
+
+
+def test_a_configuration_file(kernel, tmp_path):
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    config = tmp_path / "vm.json"
+    config.write_text(json.dumps({"payload": {"kernel": str(kernel)}, "disks": [{"path": str(disk)}],
+                                  "cpus": {"boot_vcpus": 3, "max_vcpus": 4}}))
+    result = hako("run", "--check", "--config", config)
+    assert result.returncode == 0, result
+    assert result.stdout == "The input is good: 3 vCPUs, 512 MiB of memory, 1 disks, 0 network interfaces.\n"
+
+
+@pytest.mark.parametrize("text, words", [
+    ("", "no JSON"), ("{", "no JSON"), ("[]", "the body"), ('{"payload":{}}', "payload.kernel"), ("{}", "payload"),
+    ('{"payload":{"kernel":"/k"},"cpus":{"boot_vcpus":"x","max_vcpus":1}}', "cpus.boot_vcpus"),
+    ('{"payload":{"kernel":"/k"},"disks":[{"path":"/d"},{}]}', "disks[1].path"), ])
+def test_a_configuration_file_that_says_no_vm(tmp_path, text, words):
+    config = tmp_path / "vm.json"
+    config.write_text(text)
+    refused(tmp_path, "--config", config, words=words)
+    assert str(config) in hako("run", "--config", config).stderr
+
+
+def test_a_configuration_file_that_is_too_long(tmp_path):
+    config = tmp_path / "vm.json"
+    config.write_text(" " * ((4 << 20) + 1))
+    refused(tmp_path, "--config", config, words="longer than")
+
+
+def test_a_configuration_file_that_is_not_there(tmp_path):
+    refused(tmp_path, "--config", tmp_path / "missing.json", words="missing.json")
+    refused(tmp_path, "--config", tmp_path, words=str(tmp_path))
 
 
 @pytest.mark.parametrize("text, words", [

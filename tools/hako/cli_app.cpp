@@ -1,5 +1,7 @@
 #include "tools/hako/cli_app.h"
 
+#include "tools/hako/ctl_verbs.h"
+
 namespace hako::cli {
 namespace {
 
@@ -27,9 +29,11 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     root.require_subcommand(0, 1);
     root.allow_extras();
     run = root.add_subcommand("run", "boot a VM and stay with it until it ends");
+    serve = root.add_subcommand("serve", "wait for a client to make a VM over the REST API");
+    ctl = root.add_subcommand("ctl", "drive a VM over its REST API");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, doctor, completion}) {
+    for (CLI::App* command : {run, serve, ctl, doctor, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -42,6 +46,10 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--cloud-init", cloud_init, "PATH[,META[,NETWORK]]", kBoot,
           "user-data file, and meta-data and network-config if any, as a NoCloud disk; "
           "keys: user-data= meta-data= network-config= vendor-data=");
+
+    value(
+        *run, "--config", config, "PATH", kBoot,
+        "the whole VM as JSON, as the REST API's vm.create takes it, instead of the options above and below");
 
     value(*run, "--cpus", cpus, "N", kHardware, "number of CPUs, 1 to 64 (default 1)");
     value(*run, "--memory", memory, "SIZE[,KEY=VALUE...]", kHardware,
@@ -62,24 +70,41 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
           "where the serial port goes (default tty)");
 
-    value(*run, "--api-socket", api_socket, "PATH|fd=N", kConduct,
-          "serve the REST API on a unix socket made there, or on a listening one handed over");
+    for (CLI::App* command : {run, serve})
+        value(*command, "--api-socket", api_socket, "PATH|fd=N", kConduct,
+              "serve the REST API on a unix socket made there, or on a listening one handed over");
+    value(*serve, "--event-monitor", event_monitor, "PATH|fd=N", kConduct,
+          "write what happens to the VM there as JSON; a FIFO is waited for until somebody reads it");
+    value(*serve, "--log-file", log_file, "PATH", kConduct, "append the log to a file instead of stderr");
+    flag(*serve, "--no-shutdown", no_shutdown, kConduct,
+         "stay when the guest powers off, so that its VM can be booted again; the default of hako serve, not "
+         "of its other name, cloud-hypervisor");
+    value(*serve, "--seccomp", seccomp, "true|false|log|errno", kConduct,
+          "taken from those who launch cloud-hypervisor; hako has no filter of system calls yet");
     flag(*run, "--no-reboot", no_reboot, kConduct, "end with exit code 3 when the guest asks for a reboot");
     value(*run, "--shutdown-timeout", shutdown_timeout, "SECONDS", kConduct,
           "after SIGTERM press the power button, and end the VM if it is not off by then (default 30)");
     flag(*run, "--check", check, kConduct, "check every option and file without touching KVM, then exit");
-    run->add_flag("-v,--verbose", verbosity, "log more; twice for debugging")
-        ->group(kConduct)
-        ->disable_flag_override();
+    for (CLI::App* command : {run, serve})
+        command->add_flag("-v,--verbose", verbosity, "log more; twice for debugging")
+            ->group(kConduct)
+            ->disable_flag_override();
+
+    std::string verbs;
+    for (const CtlVerb& verb : ctl_verbs())
+        verbs.append(verbs.empty() ? "" : "|").append(verb.name);
+    ctl->add_option("verb", ctl_words, "what to do, and its arguments")->type_name(verbs)->group(kOther);
+    value(*ctl, "--api-socket", api_socket, "PATH", kOther, "the socket that the VM's hako serves");
+    flag(*ctl, "--json", json, kOther, "print answers as they come: one line of JSON");
 
     flag(*doctor, "--json", json, kOther,
          "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
 
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, doctor, completion})
+    for (CLI::App* command : {run, serve, ctl, doctor, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, doctor, completion})
+    for (CLI::App* command : {&root, run, serve, ctl, doctor, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

@@ -18,21 +18,25 @@ struct App {
 
     CLI::App root;
     CLI::App* run = nullptr;
+    CLI::App* serve = nullptr;
+    CLI::App* ctl = nullptr;
     CLI::App* doctor = nullptr;
     CLI::App* completion = nullptr;
 
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, api_socket,
-        shutdown_timeout;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, config, api_socket,
+        shutdown_timeout, event_monitor, log_file, seccomp;
     bool check = false;
     bool no_reboot = false;
+    bool no_shutdown = false;
     int verbosity = 0;
 
     bool json = false;
 
     Values shell;
+    Values ctl_words;
 };
 
 /// One option as help and completion show it.

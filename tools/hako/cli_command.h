@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
+#include "tools/hako/ctl_verbs.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 
@@ -25,16 +27,37 @@ struct SeedPaths {
 /// Where the API is served: a path, or a descriptor of a listening socket.
 using ApiSocket = std::variant<std::string, int>;
 
+/// Where events are written: a path (perhaps a FIFO), or an open descriptor.
+using EventMonitor = std::variant<std::string, int>;
+
 /// `hako run`.
 struct RunCommand {
     /// As the user gave it, defaults filled in; `machine.cloud_init` is unset (see `cloud_init`).
     MachineConfig machine;
     std::optional<SeedPaths> cloud_init;
+    std::optional<std::string> config;  ///< a file that says it all, instead of `machine` and `cloud_init`
     std::optional<ApiSocket> api_socket;
     bool check = false;      ///< validate only, without touching KVM
     bool no_reboot = false;  ///< end when the guest asks for a reboot
     std::chrono::seconds shutdown_timeout{30};
     unsigned verbosity = 0;  ///< how often -v was given: 0 warnings, 1 info, 2 and more debug
+};
+
+/// `hako serve`, or hako by the name of cloud-hypervisor.
+struct ServeCommand {
+    ApiSocket api_socket;
+    std::optional<EventMonitor> event_monitor;
+    std::optional<std::string> log_file;
+    bool outlive_vm = true;  ///< stay when the guest has ended its VM
+    unsigned verbosity = 0;
+};
+
+/// `hako ctl`.
+struct CtlCommand {
+    std::string api_socket;  ///< path
+    bool json = false;       ///< print answers as they come
+    const CtlVerb* verb = nullptr;
+    std::vector<std::string> words;  ///< the verb's arguments
 };
 
 /// `hako doctor`.
@@ -47,10 +70,10 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command = std::variant<RunCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, PrintCommand>;
 
-/// Reads a command line (`argv[0]` is skipped). Fails with Fault::kInput and one line that names the option
-/// and the value and says what is allowed. Opens no file.
+/// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
+/// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.
 Result<Command> parse(int argc, const char* const* argv);
 
 /// "hako: …" and a newline: an error for stderr, on one line whatever bytes the user's values hold.

@@ -7,11 +7,12 @@
 
 #include "virtio/blk/config.h"
 #include "vmm/base/result.h"
+#include "vmm/machine/config.h"
 
 namespace hako::cli {
 
 /// More than this many PCI devices do not fit beside hako's own.
-inline constexpr std::size_t kMaxDisks = 24;
+inline constexpr std::size_t kMaxDisks = kMaxDevices;
 
 /// The disks of all `--disk` options, in order; those without an id are named "_disk0", "_disk1", … by
 /// position.

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/hako/ctl_verbs.h"
 #include "tools/hako/exit_code.h"
 
 namespace hako::cli {
@@ -24,6 +25,19 @@ Examples:
   The same, set up by cloud-init, with a second disk that the guest may only read:
     hako run --kernel vmlinuz --initrd initrd.img --cmdline "root=/dev/vda console=ttyS0" \
         --disk path=debian.img,serial=root --disk path=data.img,readonly --cloud-init user-data.yaml
+)";
+
+constexpr std::string_view kCtlExamples = R"(
+A value is JSON if it looks like it, and else a text; @FILE is a whole body. Examples:
+    hako ctl --api-socket vm.sock create vm.json
+    hako ctl --api-socket vm.sock add-disk data.img readonly=true id=data
+    hako ctl --api-socket vm.sock set-limits data rate_limiter_config.ops.size=100 \
+        rate_limiter_config.ops.refill_time=1000
+
+Exit codes:
+  0  done
+  1  the VMM cannot be reached, or failed (5xx)
+  2  bad input (4xx)
 )";
 
 constexpr std::string_view kCompletionExamples = R"(
@@ -66,8 +80,11 @@ std::string option_name(const OptionView& option) {
 }
 
 void append_options(std::string& out, const CLI::App& command) {
-    const std::vector<OptionView> options = visible_options(command);
+    std::vector<OptionView> options = visible_options(command);
     std::vector<std::string> groups;
+    // A long list of words is a list of its own.
+    std::erase_if(options,
+                  [](const OptionView& option) { return option.value.size() > kColumns - kNameColumns; });
     for (const OptionView& option : options)
         if (std::find(groups.begin(), groups.end(), option.group) == groups.end())
             groups.push_back(option.group);
@@ -76,6 +93,12 @@ void append_options(std::string& out, const CLI::App& command) {
         for (const OptionView& option : options)
             if (option.group == group) append_entry(out, option_name(option), option.description);
     }
+}
+
+void append_verbs(std::string& out) {
+    out += "\nVerbs:\n";
+    for (const CtlVerb& verb : ctl_verbs())
+        append_entry(out, ctl_usage(verb), std::string(verb.help));
 }
 
 void append_exit_codes(std::string& out) {
@@ -97,14 +120,23 @@ std::string help_text(const App& app, const CLI::App& command) {
         return out;
     }
     const char* usage = &command == app.run          ? "--kernel PATH "
+                        : &command == app.ctl        ? "--api-socket PATH VERB [ARGUMENT...] "
+                        : &command == app.serve      ? "--api-socket PATH "
                         : &command == app.completion ? "bash|zsh|fish "
                                                      : "";
     out = fmt::format("hako {}: {}\n\nUsage: hako {} {}[OPTIONS]\n", command.get_name(),
                       command.get_description(), command.get_name(), usage);
+    if (&command == app.ctl) append_verbs(out);
     append_options(out, command);
-    if (&command == app.run) {
+    if (&command == app.ctl) {
+        out += kCtlExamples;
+    } else if (&command == app.run) {
         out += kRunExamples;
         append_exit_codes(out);
+    } else if (&command == app.serve) {
+        out +=
+            "\nEnds with exit code 0 after vmm.shutdown or SIGTERM. Installed by the name cloud-hypervisor, "
+            "too:\nit then ends when its guest does, with the exit codes of hako run.\n";
     } else if (&command == app.doctor) {
         out +=
             "\nExit codes:\n  0  VMs can run here\n  1  they cannot: see the lines that begin with "

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <utility>
 
 #include "tools/hako/cli_app.h"
 #include "tools/hako/cli_command.h"
@@ -52,21 +53,37 @@ Result<> read_number(const char* name, const App::Values& values, std::uint64_t 
 }
 
 /// "path=" may stand before a path, as Cloud Hypervisor's clients write it.
-Result<ApiSocket> parse_api_socket(std::string_view text) {
+Result<std::variant<std::string, int>> parse_path_or_fd(const char* name, std::string_view text) {
     constexpr std::string_view kFd = "fd=";
     constexpr std::string_view kPath = "path=";
     if (text.starts_with(kFd)) {
         const auto fd = parse_number(text.substr(kFd.size()), 0, std::numeric_limits<int>::max());
-        if (!fd) return fail_input("--api-socket {}: fd= takes the number of an open descriptor", text);
-        return ApiSocket(static_cast<int>(*fd));
+        if (!fd) return fail_input("{} {}: fd= takes the number of an open descriptor", name, text);
+        return static_cast<int>(*fd);
     }
     const std::string_view path = text.starts_with(kPath) ? text.substr(kPath.size()) : text;
-    if (path.empty()) return fail_input("--api-socket {}: the path is empty", text);
-    return ApiSocket(std::string(path));
+    if (path.empty()) return fail_input("{} {}: the path is empty", name, text);
+    return std::string(path);
 }
 
-Result<Command> run_command(const App& app) {
-    RunCommand command;
+unsigned verbosity(const App& app) {
+    return static_cast<unsigned>(std::clamp(app.verbosity, 0, 2));
+}
+
+/// The first of the options given that say what the VM is.
+const char* vm_option(const App& app) {
+    const std::pair<const char*, const App::Values*> options[] = {
+        {"--kernel", &app.kernel},   {"--initrd", &app.initrd},
+        {"--cmdline", &app.cmdline}, {"--cpus", &app.cpus},
+        {"--memory", &app.memory},   {"--disk", &app.disk},
+        {"--net", &app.net},         {"--rng", &app.rng},
+        {"--serial", &app.serial},   {"--cloud-init", &app.cloud_init}};
+    for (const auto& [name, values] : options)
+        if (!values->empty()) return name;
+    return nullptr;
+}
+
+Result<> read_machine(const App& app, RunCommand& command) {
     MachineConfig& machine = command.machine;
     HAKO_TRY(read_text("--kernel", app.kernel, machine.payload.kernel));
     HAKO_TRY(read_text("--initrd", app.initrd, machine.payload.initrd));
@@ -90,18 +107,70 @@ Result<Command> run_command(const App& app) {
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
 
+    if (machine.payload.kernel.empty())
+        return fail_input(
+            "--kernel is missing: the bzImage (vmlinuz) or ELF kernel to boot; see `hako run --help`");
+    return {};
+}
+
+Result<Command> run_command(const App& app) {
+    RunCommand command;
+    const std::string* const config = HAKO_TRY(single("--config", app.config));
+    if (config != nullptr) {
+        command.config = *config;
+        if (const char* const other = vm_option(app))
+            return fail_input("--config {} and {}: the file says all of the VM: give one of them", *config,
+                              other);
+    } else {
+        HAKO_TRY(read_machine(app, command));
+    }
     if (const std::string* value = HAKO_TRY(single("--api-socket", app.api_socket)))
-        command.api_socket = HAKO_TRY(parse_api_socket(*value));
+        command.api_socket = HAKO_TRY(parse_path_or_fd("--api-socket", *value));
 
     auto timeout = static_cast<std::uint64_t>(command.shutdown_timeout.count());
     HAKO_TRY(read_number("--shutdown-timeout", app.shutdown_timeout, 0, kMaxShutdownSeconds, timeout));
     command.shutdown_timeout = std::chrono::seconds(timeout);
     command.check = app.check;
     command.no_reboot = app.no_reboot;
-    command.verbosity = static_cast<unsigned>(std::clamp(app.verbosity, 0, 2));
-    if (machine.payload.kernel.empty())
+    command.verbosity = verbosity(app);
+    return command;
+}
+
+/// `persona`: under the name of cloud-hypervisor.
+Result<Command> serve_command(const App& app, bool persona) {
+    ServeCommand command;
+    const std::string* const socket = HAKO_TRY(single("--api-socket", app.api_socket));
+    if (socket == nullptr)
         return fail_input(
-            "--kernel is missing: the bzImage (vmlinuz) or ELF kernel to boot; see `hako run --help`");
+            "--api-socket is missing: the path of the socket to serve; see `hako serve --help`");
+    command.api_socket = HAKO_TRY(parse_path_or_fd("--api-socket", *socket));
+    if (const std::string* value = HAKO_TRY(single("--event-monitor", app.event_monitor)))
+        command.event_monitor = HAKO_TRY(parse_path_or_fd("--event-monitor", *value));
+    if (const std::string* value = HAKO_TRY(single("--log-file", app.log_file))) command.log_file = *value;
+    if (const std::string* value = HAKO_TRY(single("--seccomp", app.seccomp)))
+        if (*value != "true" && *value != "false" && *value != "log" && *value != "errno")
+            return fail_input("--seccomp {}: must be true, false, log or errno", *value);
+    command.outlive_vm = !persona || app.no_shutdown;
+    command.verbosity = verbosity(app);
+    return command;
+}
+
+Result<Command> ctl_command(const App& app) {
+    CtlCommand command{.json = app.json};
+    if (app.ctl_words.empty())
+        return fail_input("ctl: what shall be done? ping, info, create, boot …; see `hako ctl --help`");
+    command.verb = find_ctl_verb(app.ctl_words.front());
+    if (command.verb == nullptr) {
+        std::vector<std::string_view> names;
+        for (const CtlVerb& verb : ctl_verbs())
+            names.push_back(verb.name);
+        return fail_input("ctl {}: no such verb{} (see `hako ctl --help`)", app.ctl_words.front(),
+                          did_you_mean(app.ctl_words.front(), names));
+    }
+    command.words.assign(app.ctl_words.begin() + 1, app.ctl_words.end());
+    const std::string* const socket = HAKO_TRY(single("--api-socket", app.api_socket));
+    if (socket == nullptr) return fail_input("ctl: --api-socket is missing: the path of the VM's socket");
+    command.api_socket = *socket;
     return command;
 }
 
@@ -153,10 +222,22 @@ std::unexpected<Error> wrong_value_count(const CLI::App& root, std::string_view 
     return fail_input("{}", message);
 }
 
+/// Was hako started by the name that clients of Cloud Hypervisor look for?
+bool is_persona(int argc, const char* const* argv) {
+    if (argc < 1) return false;
+    const std::string_view path = argv[0];
+    return path.substr(path.find_last_of('/') + 1) == "cloud-hypervisor";
+}
+
+/// As Cloud Hypervisor prints its own, where libvirt looks for a version that knows net devices in restores.
+constexpr const char* kPersonaVersion =
+    "cloud-hypervisor v53.0-hako-" HAKO_VERSION "\nMigration Protocol Versions: 0\n";
+
 /// The arguments as CLI11 wants them, last first. It takes the argument after an empty "--name=" for the
 /// value; given as two arguments the empty value stays one.
-std::vector<std::string> arguments_backwards(int argc, const char* const* argv) {
+std::vector<std::string> arguments_backwards(int argc, const char* const* argv, bool persona) {
     std::vector<std::string> arguments;
+    if (persona) arguments.emplace_back("serve");
     for (int i = 1; i < argc; ++i) {
         std::string argument = argv[i];
         const bool no_value = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
@@ -172,8 +253,9 @@ std::vector<std::string> arguments_backwards(int argc, const char* const* argv) 
 
 Result<Command> parse(int argc, const char* const* argv) {
     App app;
+    const bool persona = is_persona(argc, argv);
     try {
-        app.root.parse(arguments_backwards(argc, argv));
+        app.root.parse(arguments_backwards(argc, argv, persona));
     } catch (const CLI::ArgumentMismatch& error) {
         return wrong_value_count(app.root, error.what());
     } catch (const CLI::ParseError& error) {
@@ -182,18 +264,20 @@ Result<Command> parse(int argc, const char* const* argv) {
     const CLI::App* command = &app.root;
     if (const auto given = app.root.get_subcommands(); !given.empty()) command = given.front();
 
-    if (app.help) return PrintCommand{help_text(app, *command)};
-    if (app.version) return PrintCommand{"hako " HAKO_VERSION "\n"};
+    if (app.help || (persona && argc == 1)) return PrintCommand{help_text(app, *command)};
+    if (app.version) return PrintCommand{persona ? kPersonaVersion : "hako " HAKO_VERSION "\n"};
     if (const auto rest = app.root.remaining(false); !rest.empty()) {
         const bool behind_command = command != &app.root && !rest.front().starts_with('-');
         return behind_command ? unknown_argument(*command, rest.front()) : unknown_command(app, rest.front());
     }
     if (command == &app.root)
-        return fail_input("no command is given: run, doctor or completion; see `hako --help`");
+        return fail_input("no command is given: run, serve, ctl, doctor or completion; see `hako --help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 
     if (command == app.run) return run_command(app);
+    if (command == app.ctl) return ctl_command(app);
+    if (command == app.serve) return serve_command(app, persona);
     if (command == app.doctor) return DoctorCommand{.json = app.json};
     return completion_command(app);
 }

@@ -6,9 +6,11 @@
 
 #include "devices/console/terminal.h"
 #include "tools/hako/cli_command.h"
+#include "tools/hako/ctl.h"
 #include "tools/hako/doctor.h"
 #include "tools/hako/exit_code.h"
 #include "tools/hako/run.h"
+#include "tools/hako/serve.h"
 
 namespace {
 
@@ -16,6 +18,12 @@ using namespace hako;
 
 ExitCode run(const cli::RunCommand& command) {
     return run_machine(command);
+}
+ExitCode run(const cli::ServeCommand& command) {
+    return serve(command);
+}
+ExitCode run(const cli::CtlCommand& command) {
+    return control(command);
 }
 ExitCode run(const cli::DoctorCommand& command) {
     const doctor::Report report = doctor::run_checks();

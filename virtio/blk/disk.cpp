@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -203,6 +204,22 @@ Result<std::uint64_t> Disk::capacity() const {
         bytes = static_cast<std::uint64_t>(info.st_size);
     }
     return bytes / kSectorSize;
+}
+
+Result<> Disk::grow(std::uint64_t bytes) {
+    if (readonly_) return fail_input("image {} is read-only: it keeps its size", name_);
+    if (block_device_)
+        return fail_input("{} is a block device: resize it with its own tools, and the guest is told", name_);
+    if (bytes % kSectorSize != 0 || bytes > std::numeric_limits<std::int64_t>::max())
+        return fail_input("image {}: a size of whole {}-byte sectors is wanted, not {} bytes", name_,
+                          kSectorSize, bytes);
+    const std::uint64_t now = HAKO_TRY(capacity()) * kSectorSize;
+    if (bytes < now)
+        return fail_input("image {} has {} bytes: it may grow, but {} bytes would cut off what is there",
+                          name_, now, bytes);
+    if (::ftruncate(buffered_.get(), static_cast<off_t>(bytes)) != 0)
+        return fail_errno(errno, "image {} cannot grow to {} bytes", name_, bytes);
+    return {};
 }
 
 }  // namespace hako::virtio::blk

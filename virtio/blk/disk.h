@@ -40,6 +40,9 @@ class Disk {
     /// The file's size now, in whole 512-byte sectors. Any thread.
     [[nodiscard]] Result<std::uint64_t> capacity() const;
 
+    /// Makes an image file larger, to so many bytes: whole sectors. Any thread.
+    Result<> grow(std::uint64_t bytes);
+
     /// Gives the image up to another process, and takes it again; both for migration. open() has locked it.
     ImageLock& lock() { return lock_; }
 

@@ -9,6 +9,7 @@ namespace hako {
 namespace {
 
 std::atomic<LogLevel> g_level{LogLevel::kWarn};
+std::atomic<int> g_fd{STDERR_FILENO};
 
 constexpr std::size_t kMaxText = 1024;
 
@@ -18,6 +19,14 @@ constexpr std::array<const char*, 4> kNames = {"error", "warning", "info", "debu
 
 void set_log_level(LogLevel level) {
     g_level.store(level, std::memory_order_relaxed);
+}
+
+void set_verbosity(unsigned count) {
+    set_log_level(count == 0 ? LogLevel::kWarn : count == 1 ? LogLevel::kInfo : LogLevel::kDebug);
+}
+
+void set_log_fd(int fd) {
+    g_fd.store(fd, std::memory_order_relaxed);
 }
 
 bool log_enabled(LogLevel level) {
@@ -36,7 +45,8 @@ void write_log(LogLevel level, std::string_view text) {
     }
     line += '\n';
     // One write, so that lines of several threads do not mix.
-    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+    [[maybe_unused]] const ssize_t written =
+        ::write(g_fd.load(std::memory_order_relaxed), line.data(), line.size());
 }
 
 bool LogLimit::allow(std::uint64_t& suppressed) {

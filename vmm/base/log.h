@@ -1,4 +1,4 @@
-// The log: one line an event, to stderr. What a guest can cause goes through a LogLimit.
+// The log: one line an event, to stderr or a file. What a guest can cause goes through a LogLimit.
 #pragma once
 
 #include <fmt/core.h>
@@ -14,6 +14,10 @@ namespace hako {
 enum class LogLevel { kError, kWarn, kInfo, kDebug };
 
 void set_log_level(LogLevel level);
+/// How often -v was given: 0 warnings, 1 info, 2 and more debug.
+void set_verbosity(unsigned count);
+/// Lines go to `fd` from now on, which stays open for as long as the process lives.
+void set_log_fd(int fd);
 [[nodiscard]] bool log_enabled(LogLevel level);
 /// Writes one line; control characters are escaped, since text may come from a guest. At most 1 KiB of it.
 void write_log(LogLevel level, std::string_view text);

@@ -56,6 +56,15 @@ Result<> Vm::set_gsi_routing(std::span<const kvm_irq_routing_entry> entries) {
     return {};
 }
 
+Result<> Vm::signal_msi(std::uint64_t address, std::uint32_t data) {
+    kvm_msi message{};
+    message.address_lo = static_cast<std::uint32_t>(address);
+    message.address_hi = static_cast<std::uint32_t>(address >> 32);
+    message.data = data;
+    if (ioctl_retry(fd_.get(), KVM_SIGNAL_MSI, &message) < 0) return fail_errno(errno, "KVM_SIGNAL_MSI");
+    return {};
+}
+
 Result<> Vm::irqfd(int eventfd, std::uint32_t gsi, std::uint32_t flags) {
     kvm_irqfd request{};
     request.fd = static_cast<std::uint32_t>(eventfd);

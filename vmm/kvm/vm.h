@@ -42,6 +42,8 @@ class Vm {
 
     /// KVM_SET_GSI_ROUTING: replaces the whole table.
     Result<> set_gsi_routing(std::span<const kvm_irq_routing_entry> entries);
+    /// KVM_SIGNAL_MSI: an interrupt message as a device would write it.
+    Result<> signal_msi(std::uint64_t address, std::uint32_t data);
     /// KVM_IRQFD: signals of `eventfd` raise `gsi` from now on (or no longer).
     Result<> assign_irqfd(int eventfd, std::uint32_t gsi);
     Result<> deassign_irqfd(int eventfd, std::uint32_t gsi);

@@ -1,6 +1,7 @@
 // One VM as the user described it: plain structs, filled from the command line (later from JSON too).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +18,8 @@
 namespace hako {
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
+/// Disks and network interfaces together; the other PCI slots are for hako's own devices.
+inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {
     std::uint32_t count = 1;  ///< 1 to kMaxVcpus

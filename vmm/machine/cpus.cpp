@@ -58,6 +58,23 @@ void Cpus::pause() {
         thread->wait_parked();
 }
 
+Result<std::vector<CpuRegisters>> Cpus::registers() const {
+    std::vector<CpuRegisters> all;
+    for (const auto& thread : threads_) {
+        const kvm_regs general = HAKO_TRY(thread->vcpu().regs());
+        const kvm_sregs special = HAKO_TRY(thread->vcpu().sregs());
+        all.push_back({.general = general, .special = special});
+    }
+    return all;
+}
+
+std::vector<VcpuMetrics> Cpus::metrics() const {
+    std::vector<VcpuMetrics> all;
+    for (const auto& thread : threads_)
+        all.push_back(thread->metrics());
+    return all;
+}
+
 std::uint64_t Cpus::exits() const {
     std::uint64_t sum = 0;
     for (const auto& thread : threads_)

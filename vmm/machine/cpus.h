@@ -14,6 +14,12 @@
 
 namespace hako {
 
+/// What a debugger wants of a vCPU.
+struct CpuRegisters {
+    kvm_regs general;
+    kvm_sregs special;
+};
+
 class Cpus {
   public:
     /// Creates `config.count` vCPUs, parked; vCPU 0 is set to start at `boot`, the others wait for a SIPI.
@@ -25,6 +31,10 @@ class Cpus {
     void resume();
     /// Returns once every vCPU is parked.
     void pause();
+    /// Of each vCPU, all of them parked.
+    [[nodiscard]] Result<std::vector<CpuRegisters>> registers() const;
+    /// Of each vCPU. Any thread.
+    [[nodiscard]] std::vector<VcpuMetrics> metrics() const;
     /// Exits to hako so far, over all vCPUs.
     [[nodiscard]] std::uint64_t exits() const;
 

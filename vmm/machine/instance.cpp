@@ -117,24 +117,37 @@ Result<Machine*> Instance::machine() const {
 }
 
 std::unexpected<Error> Instance::wrong_state(std::string_view wanted) const {
-    return fail_conflict("the VM is {}, it must be {} for this", text(state_), wanted);
+    return fail_state("the VM is {}, it must be {} for this", text(state_), wanted);
+}
+
+/// From a vCPU's thread to the control thread, where `action` runs if this life still lasts by then.
+template <typename Action>
+void Instance::post(Action action) {
+    boost::asio::post(
+        io_, [this, alive = std::weak_ptr(alive_), life = life_, action = std::move(action)]() mutable {
+            if (!alive.expired() && life == life_ && machine_) action();
+        });
 }
 
 void Instance::machine_ended(const MachineEnd& end) {
-    boost::asio::post(io_, [this, end, life = life_] {
-        if (life == life_ && machine_) handle_end(end);
-    });
+    post([this, end] { handle_end(end); });
 }
 
 void Instance::slot_ejected(std::uint8_t slot) {
-    boost::asio::post(io_, [this, slot, life = life_] {
-        if (life == life_ && machine_) machine_->finish_removal(slot);
-    });
+    post([this, slot] { handle_ejection(slot); });
 }
 
 void Instance::handle_end(const MachineEnd& end) {
     if (end.kind != MachineEnd::Kind::kReset || !options_.reboot) return events_.ended(end);
-    if (auto started = reboot(); !started) events_.reboot_failed(std::move(started).error().wrap("reboot"));
+    if (auto started = reboot(); !started)
+        return events_.reboot_failed(std::move(started).error().wrap("reboot"));
+    events_.rebooted();
+}
+
+void Instance::handle_ejection(std::uint8_t slot) {
+    const std::string id = machine_->devices().id_at(slot);
+    machine_->finish_removal(slot);
+    if (!id.empty() && !machine_->devices().has(id)) events_.device_removed(id);
 }
 
 }  // namespace hako

@@ -25,8 +25,12 @@ struct InstanceEvents {
     /// The guest ended its machine, which still stands, stopped in its tracks. Not called for a reboot that
     /// is carried out.
     std::function<void(const MachineEnd&)> ended;
+    /// The guest asked for a reboot, and it was carried out.
+    std::function<void()> rebooted;
     /// A reboot could not be carried out; the VM is shut down.
     std::function<void(Error)> reboot_failed;
+    /// The guest has let go of a device, which is gone now.
+    std::function<void(const std::string& id)> device_removed;
     /// The user typed Ctrl-A x on the terminal.
     std::function<void()> quit_typed;
 };
@@ -59,8 +63,11 @@ class Instance final : private MachineListener {
     [[nodiscard]] VmState state() const { return state_; }
     /// As the machine is now, or will be at the next boot.
     [[nodiscard]] const MachineConfig& config() const { return machine_ ? machine_->config() : config_; }
-    /// The machine to work on, or a Fault::kConflict that tells the state.
+    /// The machine to work on, or a Fault::kState that tells the state.
     [[nodiscard]] Result<Machine*> machine() const;
+    /// The configuration of the next boot, to be changed; null while there is a machine. Its serial port
+    /// stays.
+    [[nodiscard]] MachineConfig* next_config() { return machine_ ? nullptr : &config_; }
     /// Where the serial port goes: see console::Backend::path().
     [[nodiscard]] const std::string& serial_path() const { return console_->path(); }
 
@@ -72,7 +79,10 @@ class Instance final : private MachineListener {
     void machine_ended(const MachineEnd& end) override;
     void slot_ejected(std::uint8_t slot) override;
 
+    template <typename Action>
+    void post(Action action);
     void handle_end(const MachineEnd& end);
+    void handle_ejection(std::uint8_t slot);
     Result<> start(HostResources resources);
     HostResources end_life();
     [[nodiscard]] std::unexpected<Error> wrong_state(std::string_view wanted) const;
@@ -86,6 +96,8 @@ class Instance final : private MachineListener {
     VmState state_ = VmState::kCreated;
     /// Which machine it is; what a machine before said does not count any more.
     unsigned life_ = 0;
+    /// What was posted to `io_` holds it weakly: it may run after the destructor.
+    const std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };
 
 [[nodiscard]] std::string_view text(VmState state);

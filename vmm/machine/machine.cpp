@@ -6,6 +6,7 @@
 #include "vmm/boot/acpi/tables.h"
 #include "vmm/boot/loader.h"
 #include "vmm/boot/reset_vector.h"
+#include "vmm/machine/core_dump.h"
 #include "vmm/memory/layout.h"
 
 namespace hako {
@@ -211,6 +212,36 @@ Result<> Machine::set_limits(const std::string& id, const io::RateLimits& limits
 
 void Machine::announce() {
     devices_->for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) { net.announce(); });
+}
+
+Result<> Machine::resize_disk(const std::string& id, std::uint64_t bytes) {
+    HAKO_TRY(devices_->address(id));
+    auto* const disk = devices_->find<virtio::blk::BlockDevice>(id);
+    if (disk == nullptr) return fail_input("device {} has no size: name a disk", id);
+    HAKO_TRY(disk->disk().grow(bytes));
+    HAKO_TRY(disk->refresh_capacity());
+    return {};
+}
+
+Result<> Machine::inject_nmi() {
+    // Intel SDM volume 3, 11.11: a message to one local APIC, delivery mode NMI.
+    constexpr std::uint32_t kDeliverNmi = 0x400;
+    for (std::uint32_t cpu = 0; cpu < config_.cpus.count; ++cpu)
+        HAKO_TRY(vm_.signal_msi(layout::kLocalApic | std::uint64_t{cpu} << 12, kDeliverNmi));
+    return {};
+}
+
+Result<> Machine::dump_core(const std::string& path) {
+    const bool was_running = running_;
+    if (was_running) pause();
+    const auto registers = cpus_->registers();
+    Result<> written;
+    if (registers)
+        written = write_core(path, memory_, *registers);
+    else
+        written = std::unexpected(registers.error());
+    if (was_running) resume();
+    return written;
 }
 
 void Machine::finish_removal(std::uint8_t slot) {

@@ -82,6 +82,7 @@ class Machine final : private PlatformEvents {
     /// What the machine has now.
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     [[nodiscard]] const Devices& devices() const { return *devices_; }
+    [[nodiscard]] std::vector<VcpuMetrics> vcpu_metrics() const { return cpus_->metrics(); }
 
     /// Adds a device and tells the guest. The image or tap is opened first: an error leaves all as it was.
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
@@ -98,6 +99,12 @@ class Machine final : private PlatformEvents {
     Result<> set_limits(const std::string& id, const io::RateLimits& limits);
     /// Asks the drivers of all network interfaces to tell the network where they are.
     void announce();
+    /// Makes a disk's image larger and tells the guest.
+    Result<> resize_disk(const std::string& id, std::uint64_t bytes);
+    /// A non-maskable interrupt for each vCPU.
+    Result<> inject_nmi();
+    /// Memory and registers as an ELF core in a new file (see core_dump.h); vCPUs that run wait meanwhile.
+    Result<> dump_core(const std::string& path);
     /// The second half of request_removal(). Does nothing for a slot of which that was not asked.
     void finish_removal(std::uint8_t slot);
 

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #include <algorithm>
 #include <optional>
@@ -90,6 +91,15 @@ void VcpuThread::wait_parked() {
     changed_.wait(lock, [this] { return parked_; });
 }
 
+VcpuMetrics VcpuThread::metrics() {
+    VcpuMetrics metrics{.exits = exits_.values(), .cpu_time = {}};
+    clockid_t clock{};
+    timespec time{};
+    if (::pthread_getcpuclockid(thread_.native_handle(), &clock) == 0 && ::clock_gettime(clock, &time) == 0)
+        metrics.cpu_time = std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+    return metrics;
+}
+
 void VcpuThread::set_wish(Wish wish) {
     const std::lock_guard lock(mutex_);
     wish_.store(wish);
@@ -127,6 +137,7 @@ std::optional<VcpuStop> VcpuThread::run_guest() {
         const auto status = vcpu_.run();
         if (!status) return kvm_error(status.error().text());
         if (*status == kvm::Vcpu::RunStatus::kInterrupted) {
+            exits_.count_signal();
             // Clear first, look second: a wish that comes in between sets the flag again.
             vcpu_.clear_exit_request();
             if (wish_.load() != Wish::kRun) return std::nullopt;
@@ -134,7 +145,7 @@ std::optional<VcpuStop> VcpuThread::run_guest() {
         }
         // No parking here: the exit's result enters the vCPU at the next KVM_RUN, which a pending
         // request_exit() ends at once.
-        exits_.store(exits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        exits_.count(vcpu_.run_page().exit_reason);
         if (auto stop = handle_exit()) return stop;
     }
 }

@@ -11,6 +11,7 @@
 
 #include "vmm/bus/bus.h"
 #include "vmm/kvm/vcpu.h"
+#include "vmm/machine/vcpu_metrics.h"
 
 namespace hako {
 
@@ -46,7 +47,9 @@ class VcpuThread {
     /// The vCPU, to read or set its state while parked.
     [[nodiscard]] kvm::Vcpu& vcpu() { return vcpu_; }
     /// Exits to hako so far. Any thread.
-    [[nodiscard]] std::uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t exits() const { return exits_.total(); }
+    /// What it did so far. Any thread.
+    [[nodiscard]] VcpuMetrics metrics();
 
   private:
     enum class Wish { kPark, kRun, kEnd };
@@ -69,7 +72,7 @@ class VcpuThread {
     std::condition_variable changed_;
     std::atomic<Wish> wish_{Wish::kPark};  ///< written under mutex_
     bool parked_ = true;                   ///< under mutex_
-    std::atomic<std::uint64_t> exits_{0};
+    VcpuExits exits_;
     std::thread thread_;
 };
 

@@ -388,7 +388,7 @@ TEST_CASE("a missing or unknown command is refused with those that exist") {
         const auto command = parse_words(std::move(words));
         return command ? std::string() : command.error().text();
     };
-    CHECK(contains(error({}), "run, doctor or completion"));
+    CHECK(contains(error({}), "run, serve, ctl, doctor or completion"));
     CHECK(contains(error({"rnu"}), "did you mean run?"));
     CHECK(contains(error({"--kernel", "k"}), "option before the command"));
     CHECK(contains(error({"run"}), "--kernel is missing"));
@@ -397,6 +397,72 @@ TEST_CASE("a missing or unknown command is refused with those that exist") {
     CHECK(contains(error({"completion"}), "bash, zsh or fish"));
     CHECK(contains(error({"completion", "ksh"}), "completion ksh: must be bash, zsh or fish"));
     CHECK(contains(error({"completion", "bash", "zsh"}), "2 times"));
+}
+
+namespace {
+
+ServeCommand serve_of(const Result<Command>& command) {
+    REQUIRE_MESSAGE(command, command.error().text());
+    REQUIRE(std::holds_alternative<ServeCommand>(*command));
+    return std::get<ServeCommand>(*command);
+}
+
+Result<Command> persona(std::vector<const char*> words) {
+    words.insert(words.begin(), "/usr/bin/cloud-hypervisor");
+    return parse(static_cast<int>(words.size()), words.data());
+}
+
+}  // namespace
+
+TEST_CASE("a configuration file says all of the VM") {
+    const auto command =
+        parse_words({"run", "--config", "vm.json", "--api-socket", "/a", "--no-reboot", "-v"});
+    REQUIRE(command);
+    const auto& run = std::get<RunCommand>(*command);
+    CHECK(run.config == "vm.json");
+    CHECK(run.api_socket);
+    CHECK(run.no_reboot);
+    for (const char* option : {"--kernel", "--cpus", "--memory", "--disk", "--cmdline", "--serial"}) {
+        const auto both = parse_words({"run", "--config", "vm.json", option, "1"});
+        REQUIRE_FALSE(both);
+        CHECK(both.error().text() == fmt::format("--config vm.json and {}: the file says all of the VM: give "
+                                                 "one of them",
+                                                 option));
+    }
+}
+
+TEST_CASE("serve is parsed") {
+    const ServeCommand plain = serve_of(parse_words({"serve", "--api-socket", "/run/a"}));
+    CHECK(std::get<std::string>(plain.api_socket) == "/run/a");
+    CHECK_FALSE(plain.event_monitor);
+    CHECK(plain.outlive_vm);
+    CHECK(plain.verbosity == 0);
+    const ServeCommand all = serve_of(parse_words({"serve", "-vv", "--api-socket=fd=3", "--event-monitor",
+                                                   "path=/run/e", "--log-file", "l", "--seccomp", "false"}));
+    CHECK(std::get<int>(all.api_socket) == 3);
+    CHECK(std::get<std::string>(*all.event_monitor) == "/run/e");
+    CHECK(all.log_file == "l");
+    CHECK(all.verbosity == 2);
+    const auto error = [](std::vector<const char*> words) { return parse_words(words).error().text(); };
+    CHECK(contains(error({"serve"}), "--api-socket is missing"));
+    CHECK(contains(error({"serve", "--api-socket", "a", "--seccomp", "maybe"}), "--seccomp maybe"));
+    CHECK(contains(error({"serve", "--api-socket", "a", "--event-monitor", "fd=x"}),
+                   "--event-monitor fd=x: fd= takes"));
+    CHECK(contains(error({"serve", "--api-socket", "a", "--kernel", "k"}), "no such option"));
+}
+
+TEST_CASE("under the name of cloud-hypervisor hako serves, and ends with its guest") {
+    const ServeCommand kata =
+        serve_of(persona({"--api-socket", "/run/clh-api.sock", "-v", "--seccomp", "false"}));
+    CHECK(std::get<std::string>(kata.api_socket) == "/run/clh-api.sock");
+    CHECK_FALSE(kata.outlive_vm);
+    CHECK(kata.verbosity == 1);
+    CHECK(serve_of(persona({"--api-socket", "path=/a", "--no-shutdown"})).outlive_vm);
+    const auto printed = [](const Result<Command>& command) { return std::get<PrintCommand>(*command).text; };
+    // libvirt reads major and minor, and wants 40 at least for what it does with taps.
+    CHECK(printed(persona({"--version"})) == "cloud-hypervisor v53.0-hako-" HAKO_VERSION
+                                             "\nMigration Protocol Versions: 0\n");
+    CHECK(contains(printed(persona({})), "--api-socket"));
 }
 
 TEST_CASE("doctor is parsed with and without --json") {

@@ -1,0 +1,46 @@
+#include "api/metrics/counters.h"
+
+namespace hako::api {
+namespace {
+
+using DeviceCounters = std::map<std::string, std::uint64_t>;
+
+DeviceCounters of(const virtio::blk::BlockDevice& disk) {
+    virtio::blk::Metrics sum;
+    for (std::uint16_t queue = 0; queue < disk.queue_max_sizes().size(); ++queue)
+        sum += disk.metrics(queue);
+    return {{"read_ops", sum.reads},
+            {"read_bytes", sum.read_bytes},
+            {"write_ops", sum.writes},
+            {"write_bytes", sum.written_bytes},
+            {"flush_ops", sum.flushes},
+            {"discard_ops", sum.discards},
+            {"write_zeroes_ops", sum.write_zeroes},
+            {"errors", sum.errors},
+            {"throttled", sum.throttled}};
+}
+
+/// Queues alternate: receive, transmit; a control queue may follow (virtio 1.3, 5.1.2).
+DeviceCounters of(const virtio::net::NetDevice& net) {
+    virtio::net::Metrics rx;
+    virtio::net::Metrics tx;
+    const std::size_t queues = net.queue_max_sizes().size() / 2 * 2;
+    for (std::size_t queue = 0; queue < queues; ++queue)
+        (queue % 2 == 0 ? rx : tx) += net.metrics(static_cast<std::uint16_t>(queue));
+    return {{"rx_frames", rx.packets}, {"rx_bytes", rx.bytes},   {"rx_dropped", rx.dropped},
+            {"tx_frames", tx.packets}, {"tx_bytes", tx.bytes},   {"tx_dropped", tx.dropped},
+            {"rx_errors", rx.errors},  {"tx_errors", tx.errors}, {"throttled", rx.throttled + tx.throttled}};
+}
+
+}  // namespace
+
+Counters counters(const Machine& machine) {
+    Counters all;
+    machine.devices().for_each<virtio::blk::BlockDevice>(
+        [&](const virtio::blk::BlockDevice& disk) { all.emplace(disk.id(), of(disk)); });
+    machine.devices().for_each<virtio::net::NetDevice>(
+        [&](const virtio::net::NetDevice& net) { all.emplace(net.id(), of(net)); });
+    return all;
+}
+
+}  // namespace hako::api

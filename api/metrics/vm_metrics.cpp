@@ -1,0 +1,159 @@
+#include "api/metrics/vm_metrics.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/metrics/request_metrics.h"
+
+namespace hako::api {
+namespace {
+
+/// The values of one queue of a device.
+template <typename Metrics>
+struct QueueValues {
+    std::string device;
+    std::string queue;
+    std::string kind;  ///< of a network interface: "rx", "tx" or "control"
+    Metrics values;
+};
+
+using BlockQueues = std::vector<QueueValues<virtio::blk::Metrics>>;
+using NetQueues = std::vector<QueueValues<virtio::net::Metrics>>;
+
+template <typename Metrics>
+struct Counter {
+    std::string_view name;
+    std::string_view help;
+    std::uint64_t Metrics::* member;
+};
+
+void write_vcpus(PrometheusText& text, const Machine& machine) {
+    const std::vector<VcpuMetrics> vcpus = machine.vcpu_metrics();
+    text.counter("hako_vcpu_exits_total", "Exits from the guest to hako, by KVM's reason.");
+    for (std::size_t id = 0; id < vcpus.size(); ++id)
+        for (const auto& [reason, count] : vcpus[id].exits)
+            text.sample({{"vcpu", std::to_string(id)}, {"reason", reason}}, count);
+    text.counter("hako_vcpu_cpu_seconds_total", "CPU time of the vCPU's thread, the guest's included.");
+    for (std::size_t id = 0; id < vcpus.size(); ++id)
+        text.sample({{"vcpu", std::to_string(id)}},
+                    std::chrono::duration<double>(vcpus[id].cpu_time).count());
+}
+
+void write_blocks(PrometheusText& text, const BlockQueues& queues) {
+    using virtio::blk::Metrics;
+    static constexpr std::array<Counter<Metrics>, 10> kCounters = {{
+        {"hako_block_reads_total", "Read requests.", &Metrics::reads},
+        {"hako_block_writes_total", "Write requests.", &Metrics::writes},
+        {"hako_block_flushes_total", "Flush requests.", &Metrics::flushes},
+        {"hako_block_discards_total", "Discard requests.", &Metrics::discards},
+        {"hako_block_write_zeroes_total", "Write-zeroes requests.", &Metrics::write_zeroes},
+        {"hako_block_read_bytes_total", "Bytes read.", &Metrics::read_bytes},
+        {"hako_block_written_bytes_total", "Bytes written.", &Metrics::written_bytes},
+        {"hako_block_errors_total", "Requests that did not end well.", &Metrics::errors},
+        {"hako_block_interrupts_total", "Interrupts raised.", &Metrics::interrupts},
+        {"hako_block_throttled_total", "Waits for the rate limit.", &Metrics::throttled},
+    }};
+    for (const auto& counter : kCounters) {
+        text.counter(counter.name, counter.help);
+        for (const auto& queue : queues)
+            text.sample({{"device", queue.device}, {"queue", queue.queue}}, queue.values.*counter.member);
+    }
+    text.histogram("hako_block_request_duration_seconds", "From taken off the queue to answered.");
+    for (const auto& queue : queues)
+        write_latency(text, {{"device", queue.device}, {"queue", queue.queue}}, queue.values.latency);
+}
+
+void write_nets(PrometheusText& text, const NetQueues& queues) {
+    using virtio::net::Metrics;
+    static constexpr std::array<Counter<Metrics>, 6> kCounters = {{
+        {"hako_net_packets_total", "Packets that went through; of a control queue: commands.",
+         &Metrics::packets},
+        {"hako_net_bytes_total", "Bytes of these packets.", &Metrics::bytes},
+        {"hako_net_dropped_total", "Packets that could not be handed on.", &Metrics::dropped},
+        {"hako_net_errors_total", "Chains that were no packet, commands that were refused.",
+         &Metrics::errors},
+        {"hako_net_interrupts_total", "Interrupts raised.", &Metrics::interrupts},
+        {"hako_net_throttled_total", "Waits for the rate limit.", &Metrics::throttled},
+    }};
+    for (const auto& counter : kCounters) {
+        text.counter(counter.name, counter.help);
+        for (const auto& queue : queues)
+            text.sample({{"device", queue.device}, {"queue", queue.queue}, {"kind", queue.kind}},
+                        queue.values.*counter.member);
+    }
+}
+
+BlockQueues block_queues(const Machine& machine) {
+    BlockQueues queues;
+    machine.devices().for_each<virtio::blk::BlockDevice>([&](const virtio::blk::BlockDevice& disk) {
+        for (std::uint16_t queue = 0; queue < disk.queue_max_sizes().size(); ++queue)
+            queues.push_back({disk.id(), std::to_string(queue), "", disk.metrics(queue)});
+    });
+    return queues;
+}
+
+NetQueues net_queues(const Machine& machine) {
+    NetQueues queues;
+    machine.devices().for_each<virtio::net::NetDevice>([&](const virtio::net::NetDevice& net) {
+        const auto count = static_cast<std::uint16_t>(net.queue_max_sizes().size());
+        for (std::uint16_t queue = 0; queue < count; ++queue) {
+            const bool control = count % 2 == 1 && queue == count - 1;
+            queues.push_back({net.id(), std::to_string(queue),
+                              control          ? "control"
+                              : queue % 2 == 0 ? "rx"
+                                               : "tx",
+                              net.metrics(queue)});
+        }
+    });
+    return queues;
+}
+
+}  // namespace
+
+void write_machine(PrometheusText& text, const Machine& machine) {
+    text.gauge("hako_guest_memory_bytes", "Memory that the guest has.");
+    text.sample({}, machine.config().memory.size);
+    write_vcpus(text, machine);
+    write_blocks(text, block_queues(machine));
+    write_nets(text, net_queues(machine));
+}
+
+void write_process(PrometheusText& text) {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto seconds = [](const timeval& time) {
+        return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    };
+    text.counter("process_cpu_seconds_total", "CPU time of all threads, the guest's included.");
+    text.sample({}, seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    std::uint64_t pages = 0;
+    std::uint64_t resident = 0;
+    std::ifstream("/proc/self/statm") >> pages >> resident;
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    text.gauge("process_virtual_memory_bytes", "Address space in use.");
+    text.sample({}, pages * page);
+    text.gauge("process_resident_memory_bytes", "Memory in use, the guest's included.");
+    text.sample({}, resident * page);
+    const auto entries = [](const char* folder) {
+        std::error_code error;
+        std::uint64_t count = 0;
+        for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+             it.increment(error))
+            ++count;
+        return count;
+    };
+    text.gauge("process_open_fds", "Open files.");
+    text.sample({}, entries("/proc/self/fd"));
+    text.gauge("process_threads", "Threads.");
+    text.sample({}, entries("/proc/self/task"));
+}
+
+}  // namespace hako::api

@@ -1,0 +1,287 @@
+#include "api/vmm.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "api/schema/refusal.h"
+
+namespace hako::api {
+namespace {
+
+/// Why a machine ended, for those who follow events.
+std::string_view reason(MachineEnd::Kind kind) {
+    switch (kind) {
+        case MachineEnd::Kind::kPowerOff:
+            return "power-off";
+        case MachineEnd::Kind::kReset:
+            return "reset";
+        case MachineEnd::Kind::kPanic:
+            return "panic";
+        case MachineEnd::Kind::kTripleFault:
+            return "triple-fault";
+        case MachineEnd::Kind::kKvmError:
+            return "kvm-error";
+    }
+    return "";
+}
+
+template <typename Device>
+void replace(std::vector<Device>& devices, Device device) {
+    std::erase_if(devices, [&](const Device& other) { return other.id == device.id; });
+    devices.push_back(std::move(device));
+}
+
+template <typename Config>
+bool has(const std::vector<Config>& devices, std::string_view id) {
+    return std::ranges::any_of(devices, [id](const Config& device) { return device.id == id; });
+}
+
+bool has_device(const MachineConfig& config, std::string_view id) {
+    return has(config.disks, id) || has(config.nets, id);
+}
+
+}  // namespace
+
+Result<> Vmm::create(VmConfig config, std::vector<Fd> fds) {
+    name_devices(config);
+    MachineConfig machine = HAKO_TRY(to_machine(config));
+    Fds kept;
+    auto next = fds.begin();
+    for (std::size_t index = 0; index < config.net.size(); ++index) {
+        const std::size_t count = config.net[index].num_fds.value_or(0);
+        if (count == 0) continue;
+        if (count > static_cast<std::size_t>(fds.end() - next))
+            return fail_input("net[{}].num_fds: {} is more than the descriptors that came with the request",
+                              index, count);
+        std::vector<Fd> own(std::make_move_iterator(next),
+                            std::make_move_iterator(next + static_cast<std::ptrdiff_t>(count)));
+        next += static_cast<std::ptrdiff_t>(count);
+        const json::Place body;
+        const json::Place nets{.outer = &body, .name = "net"};
+        machine.nets[index] =
+            HAKO_TRY(to_machine(config.net[index], own, {.outer = &nets, .name = {}, .index = index}));
+        kept.insert_or_assign(machine.nets[index].id, std::move(own));
+    }
+    if (next != fds.end())
+        return fail_input("{} descriptors came with the request that no net[].num_fds speaks of",
+                          fds.end() - next);
+    HAKO_TRY(check_devices(machine));
+    return create(std::move(machine), std::move(config), std::move(kept));
+}
+
+Result<> Vmm::create(MachineConfig config) {
+    return create(std::move(config), VmConfig{}, {});
+}
+
+Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
+    if (instance_) return fail_state("there is a VM already, and a process has one only: delete it first");
+    InstanceEvents heard{.ended =
+                             [this](const MachineEnd& end) {
+                                 if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
+                                 events_.add("vm", "ended", {{"reason", std::string(reason(end.kind))}});
+                                 callbacks_.ended(end);
+                             },
+                         .rebooted =
+                             [this] {
+                                 events_.add("vm", "rebooting");
+                                 events_.add("vm", "rebooted");
+                             },
+                         .reboot_failed =
+                             [this](Error error) {
+                                 events_.add("vm", "shutdown");
+                                 callbacks_.reboot_failed(std::move(error));
+                             },
+                         .device_removed =
+                             [this](const std::string& id) {
+                                 forget(id);
+                                 events_.add("vm", "device-removed", {{"id", id}});
+                             },
+                         .quit_typed = [this] { callbacks_.quit_typed(); }};
+    instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard)));
+    sent_ = std::move(sent);
+    fds_ = std::move(fds);
+    events_.add("vm", "created");
+    return {};
+}
+
+Result<> Vmm::remove() {
+    if (!instance_) return {};
+    if (instance_->machine()) HAKO_TRY(shut_down());
+    instance_.reset();
+    sent_ = {};
+    fds_.clear();
+    events_.add("vm", "deleted");
+    return {};
+}
+
+Result<Instance*> Vmm::instance() const {
+    if (!instance_) return fail_missing("there is no VM: create one first");
+    return instance_.get();
+}
+
+Result<Machine*> Vmm::machine() const {
+    Instance* const instance = HAKO_TRY(this->instance());
+    return instance->machine();
+}
+
+Result<> Vmm::boot() {
+    Instance* const instance = HAKO_TRY(this->instance());
+    events_.add("vm", "booting");
+    HAKO_TRY(instance->boot());
+    events_.add("vm", "booted");
+    return {};
+}
+
+Result<> Vmm::pause() {
+    Instance* const instance = HAKO_TRY(this->instance());
+    HAKO_TRY(instance->pause());
+    events_.add("vm", "paused");
+    return {};
+}
+
+Result<> Vmm::resume() {
+    Instance* const instance = HAKO_TRY(this->instance());
+    HAKO_TRY(instance->resume());
+    events_.add("vm", "resumed");
+    return {};
+}
+
+Result<> Vmm::shut_down() {
+    Instance* const instance = HAKO_TRY(this->instance());
+    HAKO_TRY(instance->shut_down());
+    events_.add("vm", "shutdown");
+    return {};
+}
+
+Result<> Vmm::reboot() {
+    Instance* const instance = HAKO_TRY(this->instance());
+    const bool booted = instance->machine().has_value();
+    if (booted) events_.add("vm", "rebooting");
+    auto rebooted = instance->reboot();
+    if (!rebooted && booted) events_.add("vm", "shutdown");
+    HAKO_TRY(std::move(rebooted));
+    events_.add("vm", "rebooted");
+    return {};
+}
+
+Result<> Vmm::press_power_button() {
+    Instance* const instance = HAKO_TRY(this->instance());
+    return instance->press_power_button();
+}
+
+Result<> Vmm::inject_nmi() {
+    Machine* const machine = HAKO_TRY(this->machine());
+    return machine->inject_nmi();
+}
+
+Result<> Vmm::dump_core(const std::string& path) {
+    Machine* const machine = HAKO_TRY(this->machine());
+    HAKO_TRY(machine->dump_core(path));
+    events_.add("vm", "dumped");
+    return {};
+}
+
+Result<VmInfo> Vmm::info() const {
+    Instance* const instance = HAKO_TRY(this->instance());
+    VmInfo info;
+    info.config = from_machine(instance->config(), sent_);
+    if (info.config.serial.mode == ConsoleMode::kPty) info.config.serial.file = instance->serial_path();
+    // Cloud Hypervisor forgets, with the machine, that there was one.
+    const VmState state = instance->state();
+    info.state = text(state == VmState::kShutdown ? VmState::kCreated : state);
+    info.memory_actual_size = instance->config().memory.size;
+    return info;
+}
+
+Result<std::string> Vmm::choose_id(const std::optional<std::string>& given, std::string_view prefix) const {
+    const Instance* const instance = HAKO_TRY(this->instance());
+    const MachineConfig& config = instance->config();
+    if (!given) return free_id(prefix, [&](std::string_view id) { return has_device(config, id); });
+    HAKO_TRY(check_id({}, *given));
+    if (has_device(config, *given)) return fail_conflict("the id {} is taken: choose another", *given);
+    return *given;
+}
+
+Result<MachineConfig> Vmm::config_with(const virtio::blk::Config& disk) const {
+    MachineConfig config = instance_->config();
+    config.disks.push_back(disk);
+    HAKO_TRY(check_devices(config));
+    return config;
+}
+
+Result<MachineConfig> Vmm::config_with(const virtio::net::Config& net) const {
+    MachineConfig config = instance_->config();
+    config.nets.push_back(net);
+    HAKO_TRY(check_devices(config));
+    return config;
+}
+
+Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
+    config.id = HAKO_TRY(choose_id(config.id, "_disk"));
+    const virtio::blk::Config disk = HAKO_TRY(to_machine(config));
+    MachineConfig next = HAKO_TRY(config_with(disk));
+    std::optional<PciDeviceInfo> info;
+    if (MachineConfig* const cold = instance_->next_config()) {
+        *cold = std::move(next);
+    } else {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        const pci::Bdf address = HAKO_TRY(machine->add_disk(disk));
+        info = PciDeviceInfo{.id = disk.id, .bdf = address.text()};
+    }
+    replace(sent_.disks, std::move(config));
+    events_.add("vm", "device-added", {{"id", disk.id}});
+    return info;
+}
+
+Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<Fd> fds) {
+    config.id = HAKO_TRY(choose_id(config.id, "_net"));
+    const virtio::net::Config net = HAKO_TRY(to_machine(config, fds));
+    MachineConfig next = HAKO_TRY(config_with(net));
+    std::optional<PciDeviceInfo> info;
+    if (MachineConfig* const cold = instance_->next_config()) {
+        *cold = std::move(next);
+    } else {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        const pci::Bdf address = HAKO_TRY(machine->add_net(net));
+        info = PciDeviceInfo{.id = net.id, .bdf = address.text()};
+    }
+    if (!fds.empty()) fds_.insert_or_assign(net.id, std::move(fds));
+    replace(sent_.net, std::move(config));
+    events_.add("vm", "device-added", {{"id", net.id}});
+    return info;
+}
+
+Result<> Vmm::remove_device(const VmRemoveDevice& removal) {
+    Instance* const instance = HAKO_TRY(this->instance());
+    const std::string& id = removal.id;
+    if (MachineConfig* const cold = instance->next_config()) {
+        if (!has_device(*cold, id)) return fail_missing("there is no device {}", id);
+        std::erase_if(cold->disks, [&](const auto& disk) { return disk.id == id; });
+        std::erase_if(cold->nets, [&](const auto& net) { return net.id == id; });
+    } else {
+        Machine* const machine = HAKO_TRY(instance->machine());
+        if (!removal.force) return machine->request_removal(id);
+        HAKO_TRY(machine->remove_now(id));
+    }
+    forget(id);
+    events_.add("vm", "device-removed", {{"id", id}});
+    return {};
+}
+
+Result<> Vmm::set_limits(const VmSetLimits& wanted) {
+    Machine* const machine = HAKO_TRY(this->machine());
+    HAKO_TRY(machine->set_limits(wanted.id, to_machine(wanted.rate_limiter_config)));
+    for (DiskConfig& disk : sent_.disks)
+        if (disk.id == wanted.id) disk.rate_limiter_config = wanted.rate_limiter_config;
+    for (NetConfig& net : sent_.net)
+        if (net.id == wanted.id) net.rate_limiter_config = wanted.rate_limiter_config;
+    return {};
+}
+
+void Vmm::forget(std::string_view id) {
+    std::erase_if(sent_.disks, [id](const DiskConfig& disk) { return disk.id == id; });
+    std::erase_if(sent_.net, [id](const NetConfig& net) { return net.id == id; });
+    if (const auto found = fds_.find(id); found != fds_.end()) fds_.erase(found);
+}
+
+}  // namespace hako::api

@@ -1,0 +1,102 @@
+// The one VM of this process as clients drive it: none, or one.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/events/event_log.h"
+#include "api/schema/device.h"
+#include "api/schema/disk.h"
+#include "api/schema/knobs.h"
+#include "api/schema/net.h"
+#include "api/schema/vm.h"
+#include "api/schema/vm_info.h"
+#include "vmm/base/fd.h"
+#include "vmm/base/result.h"
+#include "vmm/machine/instance.h"
+
+namespace hako::api {
+
+/// Control thread. Without a VM calls are refused with Fault::kMissing, in the wrong state with
+/// Fault::kState.
+class Vmm {
+  public:
+    /// Called from handlers of the io_context, never from within a call of this class.
+    struct Callbacks {
+        /// The guest ended its machine, which still stands. Not called for a reboot that is carried out.
+        std::function<void(const MachineEnd&)> ended;
+        /// A reboot could not be carried out; the VM is shut down.
+        std::function<void(Error)> reboot_failed;
+        /// The user typed Ctrl-A x on the terminal.
+        std::function<void()> quit_typed;
+    };
+
+    /// `io` and `events` outlive this.
+    Vmm(boost::asio::io_context& io, EventLog& events, const Instance::Options& options, Callbacks callbacks)
+        : io_(io), events_(events), options_(options), callbacks_(std::move(callbacks)) {}
+    Vmm(const Vmm&) = delete;
+    Vmm& operator=(const Vmm&) = delete;
+
+    /// Checks the whole configuration and opens the console; all else waits for boot(). `fds` are the open
+    /// taps of those interfaces that have NetConfig::num_fds, in their order.
+    Result<> create(VmConfig config, std::vector<Fd> fds = {});
+    /// From a command line.
+    Result<> create(MachineConfig config);
+    /// Ends the machine, if there is one, without asking the guest. Fine without a VM.
+    Result<> remove();
+
+    Result<> boot();
+    Result<> pause();
+    Result<> resume();
+    Result<> shut_down();
+    Result<> reboot();
+    Result<> press_power_button();
+    Result<> inject_nmi();
+    /// Of a machine that runs or is paused, into a new file (Machine::dump_core()).
+    Result<> dump_core(const std::string& path);
+
+    [[nodiscard]] Result<VmInfo> info() const;
+
+    /// At once if there is a machine: then where the device is. Otherwise for the next boot: then nothing.
+    Result<std::optional<PciDeviceInfo>> add_disk(DiskConfig config);
+    /// `fds` are open taps, one for each queue pair. They stay open until the device or the VM goes, since
+    /// each boot needs them.
+    Result<std::optional<PciDeviceInfo>> add_net(NetConfig config, std::vector<Fd> fds = {});
+    /// A machine's guest is asked first, unless `removal.force`.
+    Result<> remove_device(const VmRemoveDevice& removal);
+
+    /// How fast a device of the machine may go from now on.
+    Result<> set_limits(const VmSetLimits& wanted);
+
+    [[nodiscard]] bool exists() const { return instance_ != nullptr; }
+    /// The VM, or a Fault::kMissing.
+    [[nodiscard]] Result<Instance*> instance() const;
+    /// What runs or is paused.
+    [[nodiscard]] Result<Machine*> machine() const;
+
+  private:
+    using Fds = std::map<std::string, std::vector<Fd>, std::less<>>;  ///< by the interface's id
+
+    Result<> create(MachineConfig machine, VmConfig sent, Fds fds);
+    [[nodiscard]] Result<std::string> choose_id(const std::optional<std::string>& given,
+                                                std::string_view prefix) const;
+    [[nodiscard]] Result<MachineConfig> config_with(const virtio::blk::Config& disk) const;
+    [[nodiscard]] Result<MachineConfig> config_with(const virtio::net::Config& net) const;
+    /// Forgets what was kept for a device that is no more.
+    void forget(std::string_view id);
+
+    boost::asio::io_context& io_;
+    EventLog& events_;
+    const Instance::Options options_;
+    const Callbacks callbacks_;
+    VmConfig sent_;  ///< what clients said, for vm.info
+    Fds fds_;        ///< MachineConfig::nets name them by number
+    std::unique_ptr<Instance> instance_;
+};
+
+}  // namespace hako::api
