@@ -19,6 +19,7 @@ struct App {
     CLI::App root;
     CLI::App* run = nullptr;
     CLI::App* doctor = nullptr;
+    CLI::App* bench = nullptr;
     CLI::App* completion = nullptr;
 
     bool help = false;
@@ -31,6 +32,8 @@ struct App {
     int verbosity = 0;
 
     bool json = false;
+
+    Values subject, image, peer, directory, size, job, rounds, seconds;
 
     Values shell;
 };

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <variant>
 
+#include "tools/hako/bench_command.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 
@@ -47,7 +48,7 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command = std::variant<RunCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, DoctorCommand, bench::Command, PrintCommand>;
 
 /// Reads a command line (`argv[0]` is skipped). Fails with Fault::kInput and one line that names the option
 /// and the value and says what is allowed. Opens no file.

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "devices/console/terminal.h"
+#include "tools/hako/bench.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/doctor.h"
 #include "tools/hako/exit_code.h"
@@ -21,6 +22,9 @@ ExitCode run(const cli::DoctorCommand& command) {
     const doctor::Report report = doctor::run_checks();
     fmt::print("{}", command.json ? doctor::json_text(report) : doctor::human_text(report));
     return report.usable() ? ExitCode::kPowerOff : ExitCode::kHostFailure;
+}
+ExitCode run(const bench::Command& command) {
+    return bench::run_bench(command);
 }
 ExitCode run(const cli::PrintCommand& command) {
     fmt::print("{}", command.text);
