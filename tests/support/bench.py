@@ -14,7 +14,6 @@ from labhost.artifacts import ARTIFACTS  # noqa: E402
 from labhost.recipes import lab_kernel, lab_qemu, quick  # noqa: E402
 
 ROOT_DISK = Path("/dev/disk/by-id/virtio-root")
-NULL_BLK = "kernel/drivers/block/null_blk/null_blk.ko"
 
 
 def peer(folder: Path) -> Path:
@@ -36,9 +35,8 @@ def initrd(folder: Path) -> Path:
 @contextlib.contextmanager
 def null_disk(mib: int) -> Iterator[Path]:
     """A folder on ext4 on a block device in the lab host's memory, which completes requests as a fast disk does."""
-    (modules,) = (lab_kernel.BUNDLE.path() / "lib/modules").iterdir()
-    subprocess.run(["insmod", modules / NULL_BLK, "nr_devices=1", "memory_backed=1", f"gb={-(-mib // 1024)}",
-                    "submit_queues=2"], check=True)
+    subprocess.run(["modprobe", "-d", lab_kernel.BUNDLE.path(), "null_blk", "nr_devices=1", "memory_backed=1",
+                    f"gb={-(-mib // 1024)}", "submit_queues=2"], check=True)
     folder = Path("/run/hako-bench")
     folder.mkdir(exist_ok=True)
     try:

@@ -19,8 +19,8 @@ Result<std::string> circumstances(const Command& command) {
     ::uname(&system);
     std::string text = fmt::format("hako {}", HAKO_VERSION);
     if (!command.peer.empty()) {
-        const std::string said = HAKO_TRY(
-            run_program({command.peer, "--version"}, Child::Deadline::clock::now() + kVersionLimit));
+        const std::string said =
+            HAKO_TRY(run_program({command.peer, "--version"}, Child::Deadline::clock::now() + kVersionLimit));
         text += "; " + said.substr(0, said.find('\n'));
     }
     text += fmt::format("; Linux {}\nguests: {} CPU{}, {}; median of {} rounds of {} s each, by turns\n",

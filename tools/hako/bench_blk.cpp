@@ -57,8 +57,7 @@ struct DiskGuest {
 };
 
 Result<Figures> run_on_host(const Command& command, const FioJob& job, const std::string& file) {
-    const auto deadline =
-        Child::Deadline::clock::now() + kPatience + std::chrono::seconds(command.seconds);
+    const auto deadline = Child::Deadline::clock::now() + kPatience + std::chrono::seconds(command.seconds);
     const std::string output = HAKO_TRY(run_program(fio_words(job, file, command.seconds), deadline));
     const auto result = parse_fio(output);
     if (!result) return fail_host("fio on the host gave no figures: {}", output);

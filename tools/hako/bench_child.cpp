@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -116,7 +116,7 @@ Result<bool> Child::read(std::string& output, Deadline deadline) {
 }
 
 int Child::wait(Deadline deadline) {
-    const Fd process(::pidfd_open(pid_, 0));
+    const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
     if (!process.valid() || !wait_readable(process.get(), deadline)) ::kill(pid_, SIGKILL);
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {

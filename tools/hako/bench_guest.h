@@ -23,7 +23,8 @@ std::optional<Answer> find_answer(std::string_view console, std::uint64_t number
 /// shell, so a terminal's echo of the line is not taken for them.
 std::string marked(std::string_view command, std::uint64_t number);
 
-/// A VM whose serial port is our pipe, with a root shell behind it. Its kernel, and so its output, is hostile.
+/// A VM whose serial port is our pipe, with a root shell behind it. Its kernel, and so its output, is
+/// hostile.
 class Guest {
   public:
     /// Starts the VMM; the guest boots meanwhile.

@@ -143,8 +143,9 @@ Result<std::vector<Row>> measure_net(const Command& command) {
         std::vector<Contestant> contestants;
         for (const auto& one : field.guests)
             contestants.push_back(
-                {.name = one->guest.name(),
-                 .run = [&command, &job, who = one.get()](bool counting) { return who->run(command, job, counting); }});
+                {.name = one->guest.name(), .run = [&command, &job, who = one.get()](bool counting) {
+                     return who->run(command, job, counting);
+                 }});
         const auto figures = HAKO_TRY(hold(command, job.name, std::move(contestants)));
         const std::size_t step = peer ? 2 : 1;
         for (const std::size_t vhost : {0U, 1U})

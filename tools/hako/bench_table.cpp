@@ -74,7 +74,7 @@ double median(std::vector<double> values) {
 }
 
 Figures median(const std::vector<Figures>& rounds) {
-    const auto of = [&rounds](std::optional<double> Figures::*field) -> std::optional<double> {
+    const auto of = [&rounds](std::optional<double> Figures::* field) -> std::optional<double> {
         std::vector<double> values;
         for (const Figures& round : rounds)
             if (round.*field) values.push_back(*(round.*field));

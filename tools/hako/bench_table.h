@@ -10,11 +10,11 @@ namespace hako::bench {
 
 /// One round of a job, or what is left of several. All but the rate is for one unit of work.
 struct Figures {
-    double rate = 0;                     ///< units a second
-    std::optional<double> cpu;           ///< µs of host CPU, the guest's own work included
-    std::optional<double> overhead;      ///< of these, outside the guest
+    double rate = 0;                 ///< units a second
+    std::optional<double> cpu;       ///< µs of host CPU, the guest's own work included
+    std::optional<double> overhead;  ///< of these, outside the guest
     std::optional<double> system_calls;
-    std::optional<double> exits;         ///< from the guest to KVM
+    std::optional<double> exits;  ///< from the guest to KVM
 
     bool operator==(const Figures&) const = default;
 };

@@ -47,8 +47,8 @@ std::vector<std::string> hako_words(const std::string& program, const Command& c
 }
 
 std::vector<std::string> qemu_words(const Command& command, const Hardware& hardware) {
-    std::vector<std::string> words = {command.peer, "-nodefaults", "-no-user-config", "-display", "none",
-                                      "-no-reboot"};
+    std::vector<std::string> words = {command.peer, "-nodefaults", "-no-user-config",
+                                      "-display",   "none",        "-no-reboot"};
     append(words, {"-machine", "q35,accel=kvm", "-cpu", "host", "-smp", fmt::format("{}", command.cpus), "-m",
                    fmt::format("{}M", command.memory / MiB)});
     append_payload(words, command, "-");
