@@ -32,8 +32,8 @@ Examples:
     hako bench blk --kernel vmlinuz --initrd initrd.img --image debian.img \
         --cmdline "root=/dev/vda console=ttyS0 init=/bin/sh" --peer qemu-system-x86_64
   The network, as root: one job, seven times:
-    hako bench net --kernel vmlinuz --initrd initrd.img --image debian.img --job tcp-send --rounds 7 \
-        --cmdline "root=/dev/vda console=ttyS0 init=/bin/sh" --peer qemu-system-x86_64
+    hako bench net --kernel vmlinuz --initrd initrd.img --image debian.img --job tcp-send \
+        --cmdline "root=/dev/vda console=ttyS0 init=/bin/sh" --peer qemu-system-x86_64 --rounds 7
 
 System calls and exits are counted where perf_event_open(2) and tracefs allow it: as root.
 )";
