@@ -50,6 +50,11 @@ def null_disk(mib: int) -> Iterator[Path]:
         subprocess.run(["rmmod", "null_blk"], check=True)
 
 
+def allow_huge_pages() -> None:
+    """Guest memory is a memory file: `hako doctor` advises this for hosts that shall be fast. QEMU's needs nothing."""
+    Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled").write_text("advise")
+
+
 def words(subject: str, folder: Path, *arguments: object) -> list[str]:
     """`hako bench` on the lab's guests."""
     return [str(HAKO), "bench", subject, "--kernel", str(ARTIFACTS["kernel"].path()), "--initrd", str(initrd(folder)),

@@ -105,12 +105,9 @@ Result<std::vector<Row>> measure_blk(const Command& command) {
         if (peer)
             contestants.push_back(
                 {.name = "QEMU", .run = [&](bool counting) { return peer->run(command, job, counting); }});
-        const auto figures = HAKO_TRY(hold(command, job.name, std::move(contestants)));
-        rows.push_back({.name = std::string(job.name),
-                        .unit = "request",
-                        .hako = figures[0],
-                        .peer = peer ? std::optional(figures[2]) : std::nullopt,
-                        .limit = figures[1]});
+        const auto rounds = HAKO_TRY(hold(command, job.name, std::move(contestants)));
+        rows.push_back(make_row(std::string(job.name), "request", rounds[0],
+                                peer ? rounds[2] : std::vector<Figures>{}, rounds[1]));
     }
     return rows;
 }

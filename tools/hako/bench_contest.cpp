@@ -8,32 +8,32 @@ namespace {
 /// Several guests on a busy host, or on an emulated one.
 constexpr std::chrono::seconds kBootLimit{300};
 
-/// The figures of counting rounds are these two only: their rate suffers from the counting.
-Figures joined(Figures timed, const Figures& counted) {
-    timed.system_calls = counted.system_calls;
-    timed.exits = counted.exits;
-    return timed;
-}
-
 }  // namespace
 
-Result<std::vector<Figures>> hold(const Command& command, std::string_view job,
-                                  std::vector<Contestant> contestants) {
+Result<std::vector<std::vector<Figures>>> hold(const Command& command, std::string_view job,
+                                               std::vector<Contestant> contestants) {
+    std::vector<std::vector<Figures>> rounds(contestants.size());
     for (std::uint32_t round = 0; round < command.rounds; ++round) {
-        for (Contestant& one : contestants) {
-            one.rounds.push_back(HAKO_TRY_WRAP(one.run(false), "{}", job));
+        for (std::size_t turn = 0; turn < contestants.size(); ++turn) {
+            // Every other round goes backwards: nobody always has the host as another left it.
+            const std::size_t who = round % 2 == 0 ? turn : contestants.size() - 1 - turn;
+            const Figures figures = HAKO_TRY_WRAP(contestants[who].run(false), "{}", job);
+            rounds[who].push_back(figures);
             if (command.verbose)
-                fmt::print(stderr, "{} round {}: {} {:.6g} units/s\n", job, round + 1, one.name,
-                           one.rounds.back().rate);
+                fmt::print(stderr, "{} round {}: {} {:.6g} units/s\n", job, round + 1, contestants[who].name,
+                           figures.rate);
         }
     }
-    std::vector<Figures> medians;
-    for (Contestant& one : contestants) {
-        Figures figures = median(one.rounds);
-        if (one.counts) figures = joined(figures, HAKO_TRY_WRAP(one.run(true), "{}", job));
-        medians.push_back(figures);
+    for (std::size_t who = 0; who < contestants.size(); ++who) {
+        if (!contestants[who].counts) continue;
+        // The rate of this round suffers from the counting.
+        const Figures counted = HAKO_TRY_WRAP(contestants[who].run(true), "{}", job);
+        for (Figures& one : rounds[who]) {
+            one.system_calls = counted.system_calls;
+            one.exits = counted.exits;
+        }
     }
-    return medians;
+    return rounds;
 }
 
 Result<> wait_for_shells(const std::vector<Guest*>& guests) {

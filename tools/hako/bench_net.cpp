@@ -146,14 +146,12 @@ Result<std::vector<Row>> measure_net(const Command& command) {
                 {.name = one->guest.name(), .run = [&command, &job, who = one.get()](bool counting) {
                      return who->run(command, job, counting);
                  }});
-        const auto figures = HAKO_TRY(hold(command, job.name, std::move(contestants)));
+        const auto rounds = HAKO_TRY(hold(command, job.name, std::move(contestants)));
         const std::size_t step = peer ? 2 : 1;
         for (const std::size_t vhost : {0U, 1U})
-            rows.push_back({.name = fmt::format("{}{}", job.name, vhost == 0 ? "" : "/vhost"),
-                            .unit = job.quantity == Quantity::kBytes ? "MiB" : "packet",
-                            .hako = figures[vhost * step],
-                            .peer = peer ? std::optional(figures[vhost * step + 1]) : std::nullopt,
-                            .limit = {}});
+            rows.push_back(make_row(fmt::format("{}{}", job.name, vhost == 0 ? "" : "/vhost"),
+                                    job.quantity == Quantity::kBytes ? "MiB" : "packet", rounds[vhost * step],
+                                    peer ? rounds[vhost * step + 1] : std::vector<Figures>{}, {}));
     }
     return rows;
 }

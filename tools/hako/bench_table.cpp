@@ -32,13 +32,13 @@ std::string number(std::optional<double> value) {
     return fmt::format("{:.{}f}", *value, size < 1 ? 3 : size < 10 ? 2 : size < 100 ? 1 : 0);
 }
 
-std::optional<double> ratio(const Column& column, const Figures& figures,
-                            const std::optional<Figures>& base) {
-    if (!base) return std::nullopt;
-    const auto above = column.get(figures);
-    const auto below = column.get(*base);
+std::optional<double> share(std::optional<double> above, std::optional<double> below) {
     if (!above || !below || *below <= 0) return std::nullopt;
     return *above / *below;
+}
+
+std::optional<double> get(const Column& column, const std::optional<Figures>& figures) {
+    return figures ? column.get(*figures) : std::nullopt;
 }
 
 boost::json::object to_json(const Figures& figures) {
@@ -90,6 +90,37 @@ Figures median(const std::vector<Figures>& rounds) {
             .exits = of(&Figures::exits)};
 }
 
+Figures ratio(const std::vector<Figures>& a, const std::vector<Figures>& b) {
+    std::vector<Figures> rounds;
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+        rounds.push_back({.rate = share(a[i].rate, b[i].rate).value_or(0),
+                          .cpu = share(a[i].cpu, b[i].cpu),
+                          .overhead = share(a[i].overhead, b[i].overhead),
+                          .system_calls = share(a[i].system_calls, b[i].system_calls),
+                          .exits = share(a[i].exits, b[i].exits)});
+    return median(rounds);
+}
+
+Row make_row(std::string name, std::string unit, const std::vector<Figures>& hako,
+             const std::vector<Figures>& peer, const std::vector<Figures>& limit) {
+    Row row{.name = std::move(name),
+            .unit = std::move(unit),
+            .hako = median(hako),
+            .peer = {},
+            .limit = {},
+            .of_peer = {},
+            .of_limit = {}};
+    if (!peer.empty()) {
+        row.peer = median(peer);
+        row.of_peer = ratio(hako, peer);
+    }
+    if (!limit.empty()) {
+        row.limit = median(limit);
+        row.of_limit = ratio(hako, limit);
+    }
+    return row;
+}
+
 std::string table_text(const std::vector<Row>& rows) {
     std::size_t width = 3;
     for (const Row& row : rows)
@@ -101,8 +132,8 @@ std::string table_text(const std::vector<Row>& rows) {
     append_line(out, "job", width, "unit", heads, limits ? "of the host" : "");
     for (const Row& row : rows)
         append_line(out, row.name, width, row.unit,
-                    cells([&](const Column& column) { return number(ratio(column, row.hako, row.peer)); }),
-                    limits ? number(ratio(kColumns.front(), row.hako, row.limit)) : "");
+                    cells([&](const Column& column) { return number(get(column, row.of_peer)); }),
+                    limits ? number(get(kColumns.front(), row.of_limit)) : "");
     out += "\nfigures, all but the first for one unit\n";
     append_line(out, "job", width, "by", heads, "");
     const auto append = [&](const Row& row, std::string_view who, const Figures& figures) {
@@ -120,13 +151,10 @@ std::string table_text(const std::vector<Row>& rows) {
 std::string json_text(const std::vector<Row>& rows) {
     boost::json::array list;
     for (const Row& row : rows) {
-        boost::json::object ratios;
-        for (const Column& column : kColumns)
-            if (const auto value = ratio(column, row.hako, row.peer)) ratios[column.name] = *value;
         boost::json::object object{{"name", row.name}, {"unit", row.unit}, {"hako", to_json(row.hako)}};
-        if (row.peer) {
+        if (row.peer && row.of_peer) {
             object["qemu"] = to_json(*row.peer);
-            object["ratio"] = std::move(ratios);
+            object["ratio"] = to_json(*row.of_peer);
         }
         if (row.limit) object["host"] = to_json(*row.limit);
         list.push_back(std::move(object));

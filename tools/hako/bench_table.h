@@ -24,14 +24,23 @@ double median(std::vector<double> values);
 /// Each figure's median over the rounds that have it; `rounds` is not empty.
 Figures median(const std::vector<Figures>& rounds);
 
+/// Each figure of `a` as a share of that of `b`, round by round, and of these the median: what slowed the
+/// host down for a while then hit both. As many rounds of one as of the other.
+Figures ratio(const std::vector<Figures>& a, const std::vector<Figures>& b);
+
 /// A job as each program did it.
 struct Row {
     std::string name;  ///< "randread-4k-8"
     std::string unit;  ///< "request", "MiB"
     Figures hako;
-    std::optional<Figures> peer;   ///< QEMU
-    std::optional<Figures> limit;  ///< the host without a VM
+    std::optional<Figures> peer;      ///< QEMU
+    std::optional<Figures> limit;     ///< the host without a VM
+    std::optional<Figures> of_peer;   ///< hako's as a share of QEMU's
+    std::optional<Figures> of_limit;  ///< hako's as a share of the host's
 };
+/// All rounds of a job, by each program; none of a program that took no part.
+Row make_row(std::string name, std::string unit, const std::vector<Figures>& hako,
+             const std::vector<Figures>& peer, const std::vector<Figures>& limit);
 
 /// Two tables: hako's figures divided by QEMU's, then the figures.
 std::string table_text(const std::vector<Row>& rows);
