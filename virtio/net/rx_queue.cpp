@@ -28,6 +28,8 @@ void RxQueue::read_tap(bool on) {
 }
 
 void RxQueue::serve() {
+    // Those of a burst that found a packet are back by now: the others wait for one (see cancel_waiting()).
+    if (reads_ > 0) burst_full_ = false;
     // Packets that were read already would be lost to a migration: draining delivers them.
     if (running() || draining()) deliver_held();
     // While the driver has no room, packets wait in the tap, which drops them when it is full.
@@ -103,7 +105,12 @@ void RxQueue::completed(Slot& slot, std::int32_t result) {
             failed(result);
         }
     }
-    if (reads_ == 0) burst_ = burst_full_ ? std::min(2 * burst_, kSlots) : std::max(burst_ / 2, kFewReads);
+    if (reads_ == 0) burst_ = burst_full_ ? std::min(2 * burst_, kSlots) : std::max(burst_ / 2, fewest());
+}
+
+/// Each packet wakes every read that waits, and all but one lie down again: where reads wait, one is enough.
+std::size_t RxQueue::fewest() const {
+    return pair_.rw_flags != 0 ? kFewReads : 1;
 }
 
 void RxQueue::failed(std::int32_t result) {

@@ -52,6 +52,7 @@ class RxQueue final : public QueueWorker {
     [[nodiscard]] bool admitted();
     void read();
     void completed(Slot& slot, std::int32_t result);
+    [[nodiscard]] std::size_t fewest() const;
     void failed(std::int32_t result);
     void deliver_held();
     [[nodiscard]] PacketDelivery::Outcome deliver(const Slot& slot);
