@@ -32,8 +32,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     serve = root.add_subcommand("serve", "wait for a client to make a VM over the REST API");
     ctl = root.add_subcommand("ctl", "drive a VM over its REST API");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
+    bench = root.add_subcommand("bench", "measure the disk or the network of guests, side by side with QEMU");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, serve, ctl, doctor, completion}) {
+    for (CLI::App* command : {run, serve, ctl, doctor, bench, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -100,11 +101,34 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     flag(*doctor, "--json", json, kOther,
          "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
 
+    bench->add_option("subject", subject, "what to measure")->type_name("blk|net")->group(kOther);
+    value(*bench, "--kernel", kernel, "PATH", kBoot, "the guests' kernel");
+    value(*bench, "--initrd", initrd, "PATH", kBoot, "initial RAM disk");
+    value(*bench, "--cmdline", cmdline, "TEXT", kBoot,
+          "kernel command line that ends in a root shell on the first serial port, e.g. \"root=/dev/vda "
+          "console=ttyS0 init=/bin/sh\"");
+    value(*bench, "--image", image, "PATH", kBoot,
+          "raw root disk with fio or iperf3 and ping on it; all guests read it, none writes");
+    value(*bench, "--cpus", cpus, "N", kHardware, "CPUs of each guest and queues of its device (default 1)");
+    value(*bench, "--memory", memory, "SIZE", kHardware, "memory of each guest (default 1G)");
+    value(*bench, "--directory", directory, "PATH", kHardware,
+          "blk: where the files under test lie, on the storage to measure (default /var/tmp)");
+    value(*bench, "--size", size, "SIZE", kHardware, "blk: size of each of the three files (default 512M)");
+    value(*bench, "--peer", peer, "PATH", kConduct, "QEMU to run beside hako, e.g. qemu-system-x86_64");
+    value(*bench, "--job", job, "NAME", kConduct, "measure this job only, repeatable");
+    value(*bench, "--rounds", rounds, "N", kConduct,
+          "how often each job is measured under each program, by turns (default 3)");
+    value(*bench, "--seconds", seconds, "N", kConduct, "how long each time (default 3)");
+    flag(*bench, "--json", json, kConduct, "print JSON: {\"rows\": [{name, unit, hako, qemu, host, ratio}]}");
+    bench->add_flag("-v,--verbose", verbosity, "tell each measurement")
+        ->group(kConduct)
+        ->disable_flag_override();
+
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, serve, ctl, doctor, completion})
+    for (CLI::App* command : {run, serve, ctl, doctor, bench, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, serve, ctl, doctor, completion})
+    for (CLI::App* command : {&root, run, serve, ctl, doctor, bench, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

@@ -21,6 +21,7 @@ struct App {
     CLI::App* serve = nullptr;
     CLI::App* ctl = nullptr;
     CLI::App* doctor = nullptr;
+    CLI::App* bench = nullptr;
     CLI::App* completion = nullptr;
 
     bool help = false;
@@ -34,6 +35,8 @@ struct App {
     int verbosity = 0;
 
     bool json = false;
+
+    Values subject, image, peer, directory, size, job, rounds, seconds;
 
     Values shell;
     Values ctl_words;

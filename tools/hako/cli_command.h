@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "tools/hako/bench_command.h"
 #include "tools/hako/ctl_verbs.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
@@ -70,7 +71,8 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command = std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, PrintCommand>;
+using Command =
+    std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, bench::Command, PrintCommand>;
 
 /// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
 /// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.

@@ -40,6 +40,18 @@ Exit codes:
   2  bad input (4xx)
 )";
 
+constexpr std::string_view kBenchExamples = R"(
+Examples:
+  Disks, with Debian's own kernel and an image that has fio on it:
+    hako bench blk --kernel vmlinuz --initrd initrd.img --image debian.img \
+        --cmdline "root=/dev/vda console=ttyS0 init=/bin/sh" --peer qemu-system-x86_64
+  The network, as root: one job, seven times:
+    hako bench net --kernel vmlinuz --initrd initrd.img --image debian.img --job tcp-send \
+        --cmdline "root=/dev/vda console=ttyS0 init=/bin/sh" --peer qemu-system-x86_64 --rounds 7
+
+System calls and exits are counted where perf_event_open(2) and tracefs allow it: as root.
+)";
+
 constexpr std::string_view kCompletionExamples = R"(
 Examples:
   bash:  hako completion bash > /etc/bash_completion.d/hako
@@ -122,6 +134,7 @@ std::string help_text(const App& app, const CLI::App& command) {
     const char* usage = &command == app.run          ? "--kernel PATH "
                         : &command == app.ctl        ? "--api-socket PATH VERB [ARGUMENT...] "
                         : &command == app.serve      ? "--api-socket PATH "
+                        : &command == app.bench      ? "blk|net --kernel PATH "
                         : &command == app.completion ? "bash|zsh|fish "
                                                      : "";
     out = fmt::format("hako {}: {}\n\nUsage: hako {} {}[OPTIONS]\n", command.get_name(),
@@ -141,6 +154,8 @@ std::string help_text(const App& app, const CLI::App& command) {
         out +=
             "\nExit codes:\n  0  VMs can run here\n  1  they cannot: see the lines that begin with "
             "\"fail\"\n";
+    } else if (&command == app.bench) {
+        out += kBenchExamples;
     } else {
         out += kCompletionExamples;
     }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tools/hako/cli_app.h"
+#include "tools/hako/cli_bench.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/cli_completion.h"
 #include "tools/hako/cli_disk.h"
@@ -18,6 +19,7 @@
 #include "tools/hako/cli_rng.h"
 #include "tools/hako/cli_seed.h"
 #include "tools/hako/cli_serial.h"
+#include "tools/hako/cli_values.h"
 
 namespace hako::cli {
 namespace {
@@ -25,32 +27,6 @@ namespace {
 constexpr std::uint64_t kMaxShutdownSeconds = 86400;
 /// An error line is cut here: values may be of any length.
 constexpr std::size_t kMaxErrorLine = 1024;
-
-/// The value of an option that may be given once; null when it was not given.
-Result<const std::string*> single(const char* name, const App::Values& values) {
-    if (values.empty()) return nullptr;
-    if (values.size() > 1)
-        return fail_input("{} is given {} times ({}): give it once", name, values.size(),
-                          fmt::join(values, ", "));
-    if (values.front().empty()) return fail_input("{}: the value is empty", name);
-    return &values.front();
-}
-
-Result<> read_text(const char* name, const App::Values& values, std::string& text) {
-    if (const std::string* value = HAKO_TRY(single(name, values))) text = *value;
-    return {};
-}
-
-/// Leaves `number` alone when the option was not given.
-Result<> read_number(const char* name, const App::Values& values, std::uint64_t min, std::uint64_t max,
-                     std::uint64_t& number) {
-    const std::string* value = HAKO_TRY(single(name, values));
-    if (value == nullptr) return {};
-    const auto parsed = parse_number(*value, min, max);
-    if (!parsed) return fail_input("{} {}: must be a whole number from {} to {}", name, *value, min, max);
-    number = *parsed;
-    return {};
-}
 
 /// "path=" may stand before a path, as Cloud Hypervisor's clients write it.
 Result<std::variant<std::string, int>> parse_path_or_fd(const char* name, std::string_view text) {
@@ -271,7 +247,8 @@ Result<Command> parse(int argc, const char* const* argv) {
         return behind_command ? unknown_argument(*command, rest.front()) : unknown_command(app, rest.front());
     }
     if (command == &app.root)
-        return fail_input("no command is given: run, serve, ctl, doctor or completion; see `hako --help`");
+        return fail_input(
+            "no command is given: run, serve, ctl, doctor, bench or completion; see `hako --help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 
@@ -279,6 +256,7 @@ Result<Command> parse(int argc, const char* const* argv) {
     if (command == app.ctl) return ctl_command(app);
     if (command == app.serve) return serve_command(app, persona);
     if (command == app.doctor) return DoctorCommand{.json = app.json};
+    if (command == app.bench) return bench_command(app);
     return completion_command(app);
 }
 

@@ -1,10 +1,12 @@
 // hako: the command line's entry.
 #include <fmt/core.h>
 #include <malloc.h>
+#include <pthread.h>
 
 #include <variant>
 
 #include "devices/console/terminal.h"
+#include "tools/hako/bench.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/ctl.h"
 #include "tools/hako/doctor.h"
@@ -30,25 +32,34 @@ ExitCode run(const cli::DoctorCommand& command) {
     fmt::print("{}", command.json ? doctor::json_text(report) : doctor::human_text(report));
     return report.usable() ? ExitCode::kPowerOff : ExitCode::kHostFailure;
 }
+ExitCode run(const bench::Command& command) {
+    return bench::run_bench(command);
+}
 ExitCode run(const cli::PrintCommand& command) {
     fmt::print("{}", command.text);
     return ExitCode::kPowerOff;
 }
 
-/// Devices come and go with buffers of megabytes: they go back to the host with their device. (By default
-/// glibc learns to keep what was freed once.)
-void keep_heap_small() {
+/// Devices come and go with large buffers: they go back to the host with their device. (By default glibc
+/// learns to keep what was freed once.) And no stack is so large that the kernel may put a huge page there.
+void stay_small() {
     constexpr int kLargeBuffer = 128 * 1024;
     constexpr int kArenas = 2;
+    constexpr std::size_t kThreadStack = 1024 * 1024;
     ::mallopt(M_MMAP_THRESHOLD, kLargeBuffer);
     ::mallopt(M_TRIM_THRESHOLD, kLargeBuffer);
     ::mallopt(M_ARENA_MAX, kArenas);
+    pthread_attr_t attributes;
+    if (::pthread_attr_init(&attributes) != 0) return;
+    if (::pthread_attr_setstacksize(&attributes, kThreadStack) == 0)
+        ::pthread_setattr_default_np(&attributes);
+    ::pthread_attr_destroy(&attributes);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    keep_heap_small();
+    stay_small();
     console::claim_standard_fds();
     const Result<cli::Command> command = cli::parse(argc, argv);
     if (!command) {

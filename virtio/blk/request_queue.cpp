@@ -31,8 +31,7 @@ RequestQueue::RequestQueue(const QueueSetup& setup, Queue queue)
       queue_(std::move(queue)),
       chain_(setup.backend.max_segments + kSpareSegments),
       slots_(queue_.size()),
-      long_vectors_(
-          std::make_unique_for_overwrite<iovec[]>(std::size_t{queue_.size()} * setup.backend.max_segments)),
+      long_vectors_(std::size_t{queue_.size()} * setup.backend.max_segments),
       doorbell_(setup.engine, *this) {
     for (std::size_t head = 0; head < slots_.size(); ++head) {
         slots_[head].queue = this;

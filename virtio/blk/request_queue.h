@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <latch>
-#include <memory>
 #include <vector>
 
 #include "virtio/blk/backend.h"
@@ -14,6 +13,7 @@
 #include "virtio/blk/request.h"
 #include "virtio/device.h"
 #include "virtio/queue.h"
+#include "vmm/base/sparse_array.h"
 #include "vmm/io/engine.h"
 #include "vmm/io/event_watch.h"
 
@@ -113,7 +113,7 @@ class RequestQueue final : public io::BatchWork {
     Queue queue_;
     Chain chain_;
     std::vector<Slot> slots_;
-    std::unique_ptr<iovec[]> long_vectors_;  ///< untouched, hence unbacked, until a slot needs its share
+    SparseArray<iovec> long_vectors_;
     io::EventWatch doorbell_;
     io::Time round_;  ///< when this round of the engine came to this queue, for latencies; read once a round
     bool round_known_ = false;

@@ -1,7 +1,5 @@
 #include "virtio/net/rx_queue.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -13,7 +11,7 @@ RxQueue::RxQueue(const QueueSetup& setup, Queue queue, Pair& pair)
     : QueueWorker(setup, std::move(queue)),
       pair_(pair),
       watch_(setup.engine, *this),
-      memory_(std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes)),
+      memory_(kSlots * kSlotBytes),
       delivery_(setup_, queue_) {
     for (std::size_t i = 0; i < kSlots; ++i) {
         slots_[i].queue = this;
@@ -30,6 +28,8 @@ void RxQueue::read_tap(bool on) {
 }
 
 void RxQueue::serve() {
+    // Those of a burst that found a packet are back by now: the others wait for one (see cancel_waiting()).
+    if (reads_ > 0) burst_full_ = false;
     // Packets that were read already would be lost to a migration: draining delivers them.
     if (running() || draining()) deliver_held();
     // While the driver has no room, packets wait in the tap, which drops them when it is full.
@@ -42,13 +42,8 @@ void RxQueue::serve() {
 /// few, so that what backs the slots stays small.
 std::size_t RxQueue::burst() {
     if (likely_ <= kShortPacket) return burst_;
-    if (std::exchange(far_slots_backed_, false)) {
-        const auto begin = align_up(reinterpret_cast<std::uintptr_t>(slots_[kFewReads].data), kPageSize);
-        const auto end =
-            align_down(reinterpret_cast<std::uintptr_t>(memory_.get() + kSlots * kSlotBytes), kPageSize);
-        ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-    }
-    return kFewReads;
+    if (std::exchange(far_slots_backed_, false)) memory_.discard_from(kFewReads * kSlotBytes);
+    return std::min(burst_, kFewReads);
 }
 
 /// False: the queue waits for its limit, and meanwhile no packet that the tap takes in wakes it.
@@ -116,7 +111,12 @@ void RxQueue::completed(Slot& slot, std::int32_t result) {
             failed(result);
         }
     }
-    if (reads_ == 0) burst_ = burst_full_ ? std::min(2 * burst_, kSlots) : std::max(burst_ / 2, kFewReads);
+    if (reads_ == 0) burst_ = burst_full_ ? std::min(2 * burst_, kSlots) : std::max(burst_ / 2, fewest());
+}
+
+/// Each packet wakes every read that waits, and all but one lie down again: where reads wait, one is enough.
+std::size_t RxQueue::fewest() const {
+    return pair_.rw_flags != 0 ? kFewReads : 1;
 }
 
 void RxQueue::failed(std::int32_t result) {

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "virtio/net/protocol.h"
 #include "virtio/net/queue_worker.h"
 #include "virtio/net/tap_watch.h"
+#include "vmm/base/sparse_array.h"
 
 namespace hako::virtio::net {
 
@@ -56,13 +56,14 @@ class RxQueue final : public QueueWorker {
     [[nodiscard]] std::size_t burst();
     void read();
     void completed(Slot& slot, std::int32_t result);
+    [[nodiscard]] std::size_t fewest() const;
     void failed(std::int32_t result);
     void deliver_held();
     [[nodiscard]] PacketDelivery::Outcome deliver(const Slot& slot);
 
     Pair& pair_;
     TapWatch watch_;
-    std::unique_ptr<std::byte[]> memory_;  ///< of the slots; untouched, hence unbacked, until one is read to
+    SparseArray<std::byte> memory_;  ///< of the slots
     std::array<Slot, kSlots> slots_;
     std::array<Slot*, kSlots> held_{};  ///< packets not delivered yet, from held_first_ on, in their order
     std::size_t held_first_ = 0;

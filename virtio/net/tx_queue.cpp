@@ -20,7 +20,7 @@ TxQueue::TxQueue(const QueueSetup& setup, Queue queue, Pair& pair)
       pair_(pair),
       chain_(kMaxVectors),
       slots_(queue_.size()),
-      long_vectors_(std::make_unique_for_overwrite<iovec[]>(std::size_t{queue_.size()} * kMaxVectors)) {
+      long_vectors_(std::size_t{queue_.size()} * kMaxVectors) {
     for (std::size_t head = 0; head < slots_.size(); ++head) {
         slots_[head].queue = this;
         slots_[head].head = static_cast<std::uint16_t>(head);

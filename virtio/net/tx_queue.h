@@ -5,11 +5,11 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "virtio/net/protocol.h"
 #include "virtio/net/queue_worker.h"
+#include "vmm/base/sparse_array.h"
 
 namespace hako::virtio::net {
 
@@ -48,7 +48,7 @@ class TxQueue final : public QueueWorker {
     Pair& pair_;
     Chain chain_;
     std::vector<Slot> slots_;
-    std::unique_ptr<iovec[]> long_vectors_;  ///< untouched, hence unbacked, until a slot needs its share
+    SparseArray<iovec> long_vectors_;
 };
 
 }  // namespace hako::virtio::net

@@ -52,7 +52,7 @@ TEST_CASE("the general help names every command") {
 }
 
 TEST_CASE("help fits a terminal of 100 columns") {
-    for (const char* command : {"run", "serve", "ctl", "doctor", "completion"}) {
+    for (const char* command : {"run", "serve", "ctl", "doctor", "bench", "completion"}) {
         std::istringstream lines(printed({command, "--help"}));
         for (std::string line; std::getline(lines, line);)
             CHECK_MESSAGE(line.size() <= 100, line);
