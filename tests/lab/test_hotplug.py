@@ -85,6 +85,8 @@ touch /run/stop
 wait $fio $iperf
 ls /dev/vd?
 dmesg --level=emerg,alert,crit,err | grep . && exit 30
+echo CLEAN
+read -r go
 exit 0
 """
     wire = tap()
@@ -104,24 +106,26 @@ exit 0
                     machine.wait_for(f"CAME net{i}\r")
                     api.put("vm.remove-device", {"id": f"net{i}"})
                     machine.wait_for(f"WENT net{i}\r")
-                    if i == 2:
+                    if i == 5:  # by now the load has touched most of what the devices that stay have
                         before = resources(machine.pid)
+                machine.wait_for("CLEAN")
                 gone = api.put("vm.add-disk", {"path": str(images[0])})
                 assert gone["id"] == "_disk2"
                 api.put("vm.remove-device", {"id": gone["id"], "force": True})
                 after = settled(machine.pid, before["fds"])
+                machine.type("\n")
             outcome = machine.wait()
     assert_passed(outcome)
     assert "LOAD FAILED" not in outcome.console
     assert after["fds"] <= before["fds"], (before, after)
     assert after["threads"] == before["threads"], (before, after)
-    assert after["kib"] < before["kib"] + 512, (before, after)
+    # What one device keeps, 45 times, is far more.
+    assert after["kib"] < before["kib"] + 1024, (before, after)
 
 
 def test_a_disk_is_taken_from_a_guest_without_asking(quick):
     disk = image("stubborn.img", 8)
     script = """
-echo 0 > /proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 echo READY
 read -r go
 until [ ! -e /sys/block/vdb ]; do sleep 0.05; done
@@ -183,6 +187,24 @@ exit 0
             with pytest.raises(ApiError) as taken:
                 api.put("vm.add-disk", {"id": "kept", "path": str(disk)})
             assert taken.value.status == 409
+        machine.type("\n")
+        assert_passed(machine.wait())
+
+
+def test_a_guest_that_never_answers_loses_a_disk_that_is_taken(quick):
+    script = """
+echo READY
+read -r go
+dd if=/dev/vdb of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null && exit 1
+dd if=/dev/vda of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null || exit 2
+exit 0
+"""
+    disk = image("taken.img", 8)
+    with quick(script, "--disk", f"path={disk},id=taken", "--api-socket", SOCKET, cmdline="acpiphp.disable=1") as machine:
+        machine.wait_for("READY")
+        with Api(SOCKET) as api:
+            api.put("vm.remove-device", {"id": "taken", "force": True})
+            assert api.put("vm.add-disk", {"id": "taken", "path": str(disk)})["id"] == "taken"
         machine.type("\n")
         assert_passed(machine.wait())
 

@@ -31,6 +31,7 @@ struct Backend {
 
     // io thread only
     bool broken = false;      ///< a queue broke the rules: all stop until reset
+    bool gone = false;        ///< the image was taken away: requests fail
     bool can_discard = true;  ///< until the file refuses it
     bool can_zero_range = true;
     bool can_punch_hole = true;

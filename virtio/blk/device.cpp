@@ -106,10 +106,21 @@ BlockDevice::BlockDevice(const Config& config, Disk disk, io::Engine& engine, co
 
 BlockDevice::~BlockDevice() {
     reset();
+    if (!backend_.gone) static_cast<void>(take_disk());
+}
+
+Disk BlockDevice::take_disk() {
+    quiesce([](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
     engine_.run_sync([&] {
         engine_.unregister_file(backend_.buffered);
         engine_.unregister_file(backend_.direct);
+        backend_.gone = true;
+        backend_.throttle.set_limits({});  // an error has nothing to wait for
+        for (const auto& queue : queues_) {
+            if (queue && !paused_) queue->resume();
+        }
     });
+    return std::move(disk_);
 }
 
 void BlockDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {

@@ -52,7 +52,10 @@ class BlockDevice final : public Device {
     /// Counted since construction. Any thread.
     [[nodiscard]] Metrics metrics(std::uint16_t queue) const;
     [[nodiscard]] const std::string& id() const { return config_.id; }
-    [[nodiscard]] Disk& disk() { return disk_; }
+    [[nodiscard]] const Disk& disk() const { return disk_; }
+    /// Takes the image away: for the machine's next life, or from a guest that still uses it. Requests in
+    /// flight are done when it returns, and each one that follows fails. Not while it is activated or reset.
+    [[nodiscard]] Disk take_disk();
 
     /// Looks whether the image has another size than the driver was told and, if so, tells it. Control
     /// thread. Returns whether it had.

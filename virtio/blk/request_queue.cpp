@@ -129,6 +129,7 @@ void RequestQueue::begin(std::uint16_t head) {
     slot.begun = round_time();
     slot.status = request->status;
     slot.type = request->type;
+    if (setup_.backend.gone) return finish(slot, RequestStatus::kIoError);
     switch (request->type) {
         case RequestType::kIn:
             slot.answer_length = chain_.writable_bytes() + 1;

@@ -1,8 +1,11 @@
 #include "virtio/net/rx_queue.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace hako::virtio::net {
 
@@ -15,7 +18,6 @@ RxQueue::RxQueue(const QueueSetup& setup, Queue queue, Pair& pair)
     for (std::size_t i = 0; i < kSlots; ++i) {
         slots_[i].queue = this;
         slots_[i].data = memory_.get() + i * kSlotBytes;
-        free_[free_count_++] = &slots_[i];
     }
 }
 
@@ -36,6 +38,19 @@ void RxQueue::serve() {
         read();
 }
 
+/// How many reads to try at once: the first slots, all of which are free. While packets are long they are
+/// few, so that what backs the slots stays small.
+std::size_t RxQueue::burst() {
+    if (likely_ <= kShortPacket) return burst_;
+    if (std::exchange(far_slots_backed_, false)) {
+        const auto begin = align_up(reinterpret_cast<std::uintptr_t>(slots_[kFewReads].data), kPageSize);
+        const auto end =
+            align_down(reinterpret_cast<std::uintptr_t>(memory_.get() + kSlots * kSlotBytes), kPageSize);
+        ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
+    return kFewReads;
+}
+
 /// False: the queue waits for its limit, and meanwhile no packet that the tap takes in wakes it.
 bool RxQueue::admitted() {
     Throttle& throttle = setup_.backend.rx;
@@ -51,13 +66,11 @@ bool RxQueue::admitted() {
 
 void RxQueue::read() {
     burst_full_ = true;
-    std::size_t left = std::min(burst_, free_count_);
-    if (Throttle& throttle = setup_.backend.rx; throttle.limited()) {
-        left = static_cast<std::size_t>(std::min<std::uint64_t>(left, throttle.room(likely_)));
-        likely_ -= likely_ / 8;
-    }
-    for (; left > 0; --left) {
-        Slot& slot = *free_[--free_count_];
+    std::size_t reads = burst();
+    if (Throttle& throttle = setup_.backend.rx; throttle.limited())
+        reads = static_cast<std::size_t>(std::min<std::uint64_t>(reads, throttle.room(likely_)));
+    likely_ -= likely_ / 8;
+    for (Slot& slot : std::span(slots_).first(reads)) {
         io_uring_sqe& entry = setup_.engine.prepare(&slot);
         io_uring_prep_read(&entry, pair_.tap.fd, slot.data, kSlotBytes, 0);
         slot.rw_flags = pair_.rw_flags;
@@ -86,10 +99,10 @@ void RxQueue::completed(Slot& slot, std::int32_t result) {
         slot.length = static_cast<std::uint32_t>(result);
         const std::uint32_t bytes = slot.length - std::uint32_t{sizeof(Header)};
         likely_ = std::max(likely_, bytes);
+        far_slots_backed_ |= bytes > kShortPacket && &slot >= &slots_[kFewReads];
         if (setup_.backend.link_up.load(std::memory_order_relaxed)) setup_.backend.rx.take(bytes);
-        held_[(held_first_ + held_count_++) % kSlots] = &slot;
+        held_[held_first_ + held_count_++] = &slot;
     } else {
-        free_[free_count_++] = &slot;
         if (result == -EAGAIN) {
             burst_full_ = false;
             watch_.drained();
@@ -127,10 +140,10 @@ void RxQueue::deliver_held() {
             if (outcome == PacketDelivery::Outcome::kBroken) break_down(delivery_.fault());
             return;
         }
-        held_first_ = (held_first_ + 1) % kSlots;
+        ++held_first_;
         --held_count_;
-        free_[free_count_++] = &slot;
     }
+    held_first_ = 0;
 }
 
 PacketDelivery::Outcome RxQueue::deliver(const Slot& slot) {

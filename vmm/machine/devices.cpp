@@ -75,14 +75,26 @@ void Devices::pause() {
         slot.transport->pause();
 }
 
-void Devices::remove(std::string_view id) {
-    const auto found = std::ranges::find(slots_, id, &Slot::id);
+void Devices::remove(std::uint8_t slot) {
+    const auto found = std::ranges::find(slots_, slot, [](const Slot& each) { return each.address.device; });
     if (found == slots_.end()) return;
     unplug(*found);
-    // Now, and not when the kernel has let go of the file: the image may be wanted at once.
-    if (auto* const* block = std::get_if<virtio::blk::BlockDevice*>(&found->device))
-        (*block)->disk().lock().release();
+    give_back_image(found->device);
     slots_.erase(found);
+}
+
+void Devices::disown(std::string_view disk_id) {
+    const auto found = std::ranges::find(slots_, disk_id, &Slot::id);
+    if (found == slots_.end()) return;
+    give_back_image(found->device);
+    found->device = Disowned{};
+    found->id.clear();
+}
+
+void Devices::give_back_image(const Any& device) {
+    // The lock goes now, and not when the kernel has let go of the file: the image may be wanted at once.
+    if (auto* const* block = std::get_if<virtio::blk::BlockDevice*>(&device))
+        (*block)->take_disk().lock().release();
 }
 
 void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
@@ -90,9 +102,9 @@ void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
         unplug(slot);
         if (auto* const* block = std::get_if<virtio::blk::BlockDevice*>(&slot.device)) {
             if (slot.id == seed_id) {
-                resources.seed = std::move((*block)->disk());
+                resources.seed = (*block)->take_disk();
             } else {
-                resources.disks.push_back(std::move((*block)->disk()));
+                resources.disks.push_back((*block)->take_disk());
             }
         } else if (auto* const* net = std::get_if<virtio::net::NetDevice*>(&slot.device)) {
             resources.nets.push_back((*net)->take_host_end());

@@ -39,7 +39,7 @@ class Devices {
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
     /// Where the device is, or a Fault::kMissing that names the id.
     [[nodiscard]] Result<pci::Bdf> address(std::string_view id) const;
-    /// The id of the device in a slot of bus 0, or "".
+    /// The id of the device in a slot of bus 0, or "" if there is none or it is disowned.
     [[nodiscard]] std::string id_at(std::uint8_t slot) const;
     /// The device with that id, or null if there is none or it is of another type.
     template <typename Device>
@@ -60,15 +60,21 @@ class Devices {
     /// Returns when no device has a request in flight.
     void pause();
     /// Takes the device off the bus and destroys it; nothing of it is in flight afterwards. No vCPU runs.
-    void remove(std::string_view id);
+    void remove(std::uint8_t slot);
+    /// Gives back what a disk has of the host, and forgets its id. What the guest sees stays in its slot,
+    /// where each request fails, until remove(): a guest waits for ever for requests that nobody answers.
+    /// No vCPU runs.
+    void disown(std::string_view disk_id);
     /// Removes all of them. What they had from the host goes into `resources`, in the order in which they
     /// were added; the disk with the id `seed_id` is the seed.
     void take_apart(HostResources& resources, std::string_view seed_id);
 
   private:
-    using Any = std::variant<virtio::blk::BlockDevice*, virtio::net::NetDevice*, virtio::rng::EntropyDevice*>;
+    struct Disowned {};
+    using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
+                             virtio::rng::EntropyDevice*>;
     struct Slot {
-        std::string id;
+        std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device
         Any device;
         pci::Bdf address;
@@ -79,6 +85,7 @@ class Devices {
     template <typename Device>
     Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device);
     void unplug(Slot& slot);
+    static void give_back_image(const Any& device);
 
     const virtio::PciServices services_;
     pci::HostBridge& bridge_;

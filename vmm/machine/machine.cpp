@@ -164,16 +164,26 @@ Result<pci::Bdf> Machine::removable(const std::string& id) const {
 
 Result<> Machine::request_removal(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
-    leaving_ |= std::uint32_t{1} << address.device;
-    platform_->hotplug().ask_to_eject(address.device);
+    ask_to_eject(address.device);
     return {};
 }
 
 Result<> Machine::remove_now(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
-    take_out(id, address.device);
+    if (devices_->find<virtio::blk::BlockDevice>(id) != nullptr) {
+        with_vcpus_parked([&] { devices_->disown(id); });
+        forget(id);
+        ask_to_eject(address.device);
+        return {};
+    }
+    take_out(address.device);
     platform_->hotplug().gone(address.device);
     return {};
+}
+
+void Machine::ask_to_eject(std::uint8_t slot) {
+    leaving_ |= std::uint32_t{1} << slot;
+    platform_->hotplug().ask_to_eject(slot);
 }
 
 Result<> Machine::set_link(const std::string& id, bool up) {
@@ -237,15 +247,25 @@ Result<> Machine::dump_core(const std::string& path) {
 void Machine::finish_removal(std::uint8_t slot) {
     // The news may have been on its way while the device was removed otherwise, or the machine rebooted.
     if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return;
-    take_out(devices_->id_at(slot), slot);
+    take_out(slot);
 }
 
-void Machine::take_out(const std::string& id, std::uint8_t slot) {
-    // A vCPU may be anywhere in the device's registers. Removals are rare, so all of them step aside.
-    if (running_) cpus_->pause();
+void Machine::take_out(std::uint8_t slot) {
+    const std::string id = devices_->id_at(slot);
     leaving_ &= ~(std::uint32_t{1} << slot);
-    devices_->remove(id);
+    with_vcpus_parked([&] { devices_->remove(slot); });
+    if (!id.empty()) forget(id);
+}
+
+/// A vCPU may be anywhere in a device's registers. Removals are rare, so all of them step aside.
+template <typename Work>
+void Machine::with_vcpus_parked(Work work) {
+    if (running_) cpus_->pause();
+    work();
     if (running_) cpus_->resume();
+}
+
+void Machine::forget(const std::string& id) {
     std::erase_if(config_.disks, [&](const auto& disk) { return disk.id == id; });
     std::erase_if(config_.nets, [&](const auto& net) { return net.id == id; });
     log_info("device {} is removed", id);

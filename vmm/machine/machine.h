@@ -90,7 +90,8 @@ class Machine final : private PlatformEvents {
     /// Asks the guest to let go of a device (also again); once it has, finish_removal() takes it out. A
     /// guest that never answers keeps it.
     Result<> request_removal(const std::string& id);
-    /// Takes the device out at once, whatever the guest is doing with it.
+    /// Gives the device's image, tap or socket back at once, whatever the guest is doing with it. A network
+    /// interface is gone then; a disk answers with errors until the guest lets go of it.
     Result<> remove_now(const std::string& id);
     /// Plugs a network interface's cable in or out.
     Result<> set_link(const std::string& id, bool up);
@@ -112,7 +113,11 @@ class Machine final : private PlatformEvents {
     Result<> build(const kvm::System& system, const boot::BootState& boot, HostResources resources,
                    console::Sink* serial);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
-    void take_out(const std::string& id, std::uint8_t slot);
+    void take_out(std::uint8_t slot);
+    void forget(const std::string& id);
+    template <typename Work>
+    void with_vcpus_parked(Work work);
+    void ask_to_eject(std::uint8_t slot);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.

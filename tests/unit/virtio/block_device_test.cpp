@@ -125,3 +125,27 @@ TEST_CASE("a block device that this host uses itself may only be read") {
     readonly.readonly = true;
     CHECK(Disk::open(readonly));
 }
+
+TEST_CASE("requests to an image that was taken away fail, each with an answer") {
+    const TempImage image(8 * MiB);
+    auto engine = io::Engine::create().value();
+    Config config = disk_config(image.path());
+    config.limits.operations = {.tokens = 2, .interval = std::chrono::hours(1)};
+    BlockFixture disk(*engine, config);
+    disk.activate();
+    CHECK(disk.read(0, kData, 4096).status == test::kOk);
+
+    SUBCASE("at work") {}
+    SUBCASE("paused") {
+        disk.device->pause();
+    }
+    disk.device->take_disk().lock().release();
+    CHECK(Disk::open(config));  // nobody holds it any more
+    disk.device->resume();
+    for (int i = 0; i < 100; ++i)
+        CHECK(disk.read(0, kData, 4096).status == test::kIoError);
+    CHECK(disk.write(0, kData, 4096).status == test::kIoError);
+    CHECK(disk.run(RequestType::kFlush, 0).status == test::kIoError);
+    CHECK(disk.range(RequestType::kDiscard, 0, 8).status == test::kIoError);
+    disk.device.reset();
+}
