@@ -181,6 +181,15 @@ std::vector<Device> merge(const std::vector<Machine>& now, const std::vector<Dev
     return devices;
 }
 
+Result<> check_addresses(const MachineConfig& machine) {
+    for (std::size_t index = 0; index < machine.nets.size(); ++index)
+        for (std::size_t before = 0; before < index; ++before)
+            if (machine.nets[index].mac && machine.nets[index].mac == machine.nets[before].mac)
+                return fail_input("net[{}].mac: {} is taken by net[{}]: addresses must differ", index,
+                                  virtio::net::mac_text(*machine.nets[index].mac), before);
+    return {};
+}
+
 ConsoleConfig from_serial(const console::Config& config) {
     ConsoleConfig serial;
     switch (config.mode) {
@@ -224,9 +233,6 @@ Result<> check_devices(const MachineConfig& machine) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {
             const auto& other = machine.nets[before];
-            if (net.mac && net.mac == other.mac)
-                return fail_input("net[{}].mac: {} is taken by net[{}]: addresses must differ", index,
-                                  virtio::net::mac_text(*net.mac), before);
             if (!net.tap.empty() && !net.tap.ends_with("%d") && net.tap == other.tap)
                 return fail_input("net[{}].tap: {} is taken by net[{}]: each interface needs its own", index,
                                   net.tap, before);
@@ -257,6 +263,7 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
         machine.nets.push_back(
             HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
     HAKO_TRY(check_devices(machine));
+    HAKO_TRY(check_addresses(machine));
     machine.cloud_init = config.cloud_init;
     return machine;
 }

@@ -69,8 +69,9 @@ void name_devices(VmConfig& config);
 /// Of a config whose devices have their ids. Refusals name the field.
 [[nodiscard]] Result<MachineConfig> to_machine(const VmConfig& config);
 
-/// As many devices as there is room for; their ids, addresses, taps and sockets are there once. to_machine()
-/// has checked it; call it again when devices came.
+/// As many devices as there is room for; their ids, taps and sockets are there once. to_machine() has checked
+/// it; call it again when devices came. (Addresses may then repeat: Kata, when it adds an interface, adds
+/// those that are there once more.)
 [[nodiscard]] Result<> check_devices(const MachineConfig& config);
 
 /// The machine as it is now. What hako does not keep is as the client `sent` it; texts for cloud-init, which

@@ -37,6 +37,13 @@ def test_interfaces_as_kata_adds_them(api):
     assert config(api)["net"] == [{**body, "id": "_net0", "pci_segment": 0, "vhost": False}]
 
 
+def test_kata_adds_what_is_there_once_more(api):
+    for _ in range(2):
+        api.put("vm.add-net", {"mac": "02:00:5e:10:00:01", "tap": f"tap{_}"})
+    assert [net["id"] for net in config(api)["net"]] == ["_net0", "_net1"]
+    assert refusal(api.put, "vm.add-net", {"tap": "tap0"}).status == 400
+
+
 def test_an_interface_that_got_its_address_from_hako_tells_it(api):
     api.put("vm.add-net", {"tap": "tap0"})
     mac = config(api)["net"][0]["mac"]

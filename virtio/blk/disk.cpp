@@ -206,7 +206,7 @@ Result<std::uint64_t> Disk::capacity() const {
     return bytes / kSectorSize;
 }
 
-Result<> Disk::grow(std::uint64_t bytes) {
+Result<> Disk::grow(std::uint64_t bytes) const {
     if (readonly_) return fail_input("image {} is read-only: it keeps its size", name_);
     if (block_device_)
         return fail_input("{} is a block device: resize it with its own tools, and the guest is told", name_);

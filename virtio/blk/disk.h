@@ -41,7 +41,7 @@ class Disk {
     [[nodiscard]] Result<std::uint64_t> capacity() const;
 
     /// Makes an image file larger, to so many bytes: whole sectors. Any thread.
-    Result<> grow(std::uint64_t bytes);
+    Result<> grow(std::uint64_t bytes) const;
 
     /// Gives the image up to another process, and takes it again; both for migration. open() has locked it.
     ImageLock& lock() { return lock_; }
