@@ -24,8 +24,8 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, api_socket,
-        shutdown_timeout;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, cloud_init,
+        api_socket, shutdown_timeout;
     bool check = false;
     bool no_reboot = false;
     int verbosity = 0;

@@ -59,6 +59,10 @@ class Session {
             Instance::create(io_, std::move(config), {.reboot = !command_.no_reboot}, std::move(events)));
         if (instance_->config().serial.mode == console::Mode::kPty)
             fmt::print(stderr, "hako: the serial port is {}\n", instance_->serial_path());
+        for (const auto& console : instance_->config().consoles) {
+            if (console.console.mode == console::Mode::kPty)
+                fmt::print(stderr, "hako: the console is {}\n", instance_->console_path(console.id));
+        }
         HAKO_TRY(serve_api());
         HAKO_TRY(instance_->boot());
         wait_for_signal();
@@ -76,7 +80,7 @@ class Session {
         if (!command_.api_socket) return {};
         api::add_vm_routes(router_, *instance_);
         api::add_device_routes(router_, *instance_);
-        api::http::SocketSpec socket;
+        SocketSpec socket;
         if (const int* fd = std::get_if<int>(&*command_.api_socket)) {
             socket = Fd(*fd);
         } else {
