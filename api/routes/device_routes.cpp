@@ -4,6 +4,7 @@
 
 #include "api/json/codec.h"
 #include "api/routes/handler.h"
+#include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
 #include "api/schema/knobs.h"
@@ -40,6 +41,15 @@ Result<std::string> add_net(Instance& instance, http::Request& request) {
     config.id = HAKO_TRY(choose_id(config.id, "_net", *machine));
     const virtio::net::Config net = HAKO_TRY(to_machine(config, request.fds));
     const pci::Bdf address = HAKO_TRY(machine->add_net(net));
+    return device_info(*config.id, address);
+}
+
+Result<std::string> add_console(Instance& instance, http::Request& request) {
+    auto config = HAKO_TRY(json::decode<VmAddConsole>(request.body));
+    Machine* const machine = HAKO_TRY(instance.machine());
+    config.id = HAKO_TRY(choose_id(config.id, "_console", *machine));
+    const virtio::console::Config console = HAKO_TRY(to_machine(config));
+    const pci::Bdf address = HAKO_TRY(machine->add_console(console));
     return device_info(*config.id, address);
 }
 
@@ -81,6 +91,7 @@ void add_device_routes(Router& router, Instance& instance) {
     };
     put("vm.add-disk", Router::Body::kRequired, add_disk);
     put("vm.add-net", Router::Body::kRequired, add_net);
+    put("vm.add-console", Router::Body::kRequired, add_console);
     put("vm.remove-device", Router::Body::kRequired, remove_device);
     put("vm.set-link", Router::Body::kRequired, set_link);
     put("vm.set-limits", Router::Body::kRequired, set_limits);

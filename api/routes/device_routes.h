@@ -6,8 +6,8 @@
 
 namespace hako::api {
 
-/// vm.add-disk, vm.add-net, vm.remove-device; and hako's own vm.set-link, vm.set-limits, vm.announce. The
-/// instance outlives the router.
+/// vm.add-disk, vm.add-net, vm.remove-device; and hako's own vm.add-console, vm.set-link, vm.set-limits,
+/// vm.announce. The instance outlives the router.
 void add_device_routes(Router& router, Instance& instance);
 
 }  // namespace hako::api
