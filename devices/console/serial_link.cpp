@@ -108,18 +108,17 @@ void SerialLink::writable() {
 
 void SerialLink::run_batch() {
     if (wanted_.exchange(false)) backend_.input_wanted();
-    if (!batch_.active() && !blocked_ && idle_ == nullptr) {
-        if (std::exchange(gathering_, false)) {
-            drain();
-        } else if (!empty()) {
+    if (!batch_.active() && idle_ == nullptr) {
+        if (std::exchange(gathering_, false)) drain();
+        if (empty()) {
+            // A byte from before this is seen below, one from after it wakes.
+            awake_ = false;
+            if (!empty() && !awake_.exchange(true)) engine_.schedule(*this);
+        } else if (!blocked_) {
             awake_ = true;
             gathering_ = true;
             batch_.start(kBatchTime);
         }
-    }
-    if (!batch_.active() && empty()) {
-        awake_ = false;
-        if (!empty() && !awake_.exchange(true)) engine_.schedule(*this);
     }
     if (idle_ != nullptr && !watch_.active() && !batch_.active()) std::exchange(idle_, nullptr)->count_down();
 }
@@ -138,7 +137,6 @@ void SerialLink::drain() {
         tail_ = tail;
         if (taken > 0 && refused_.exchange(false) && uart_ != nullptr) uart_->writable();
     }
-    if (!blocked_ && !empty()) engine_.schedule(*this);
 }
 
 }  // namespace hako::console

@@ -5,7 +5,11 @@
 namespace hako::virtio::console {
 
 QueueWorker::QueueWorker(const QueueSetup& setup, Queue queue)
-    : setup_(setup), queue_(std::move(queue)), chain_(kMaxQueueSize), doorbell_(setup.engine, *this) {}
+    : setup_(setup),
+      queue_(std::move(queue)),
+      chain_(kMaxQueueSize),
+      doorbell_(setup.engine, *this),
+      asked_(queue_.position().next_used) {}
 
 void QueueWorker::start(int kick, bool paused) {
     mode_ = paused ? Mode::kPaused : Mode::kRunning;
@@ -34,6 +38,11 @@ void QueueWorker::stop(std::latch& idle) {
 void QueueWorker::run_batch() {
     if (running()) serve();
     queue_.publish();
+    const std::uint16_t used = queue_.position().next_used;
+    if (used != asked_ && driver_looks() && idle_ == nullptr && !std::exchange(asks_next_, true))
+        return setup_.engine.schedule(*this);
+    asks_next_ = false;
+    asked_ = used;
     if (queue_.needs_interrupt()) {
         if (const int interrupt = setup_.hooks.queue_interrupt(setup_.index); interrupt >= 0) {
             setup_.engine.signal(interrupt);

@@ -45,6 +45,8 @@ class QueueWorker : public io::BatchWork {
   protected:
     /// Does what there is to do; bounded.
     virtual void serve() = 0;
+    /// Whether the driver tends to look for its buffers by itself, and an interrupt may come a moment later.
+    [[nodiscard]] virtual bool driver_looks() const { return false; }
     [[nodiscard]] bool running() const { return mode_ == Mode::kRunning && !setup_.broken; }
     void break_down(std::string_view why);
 
@@ -58,6 +60,8 @@ class QueueWorker : public io::BatchWork {
     io::EventWatch doorbell_;
     Mode mode_ = Mode::kPaused;
     std::latch* idle_ = nullptr;
+    std::uint16_t asked_;   ///< the used index when it was last asked whether an interrupt is wanted
+    bool asks_next_ = false;  ///< it is asked in the next round
 };
 
 }  // namespace hako::virtio::console
