@@ -19,7 +19,7 @@ enum class ConsoleMode { kOff, kPty, kTty, kFile, kSocket, kNull };
 
 struct ConsoleConfig {
     ConsoleMode mode = ConsoleMode::kNull;
-    std::optional<std::string> file;  ///< kFile: appended to; kPty: the pty, in vm.info
+    std::optional<std::string> file;    ///< kFile: appended to; kPty: the pty, in vm.info
     std::optional<std::string> socket;  ///< kSocket; hako's own: beside a file, too
     bool iommu = false;
 

@@ -40,15 +40,16 @@ Result<std::unique_ptr<Backend>> Backend::open(boost::asio::io_context& io, io::
     if (config.mode == Mode::kFile) HAKO_TRY(backend->open_file());
     const bool has_peer = config.mode == Mode::kPty || config.mode == Mode::kSocket || !config.socket.empty();
     if (config.mode != Mode::kOff && has_peer) {
-        Outlet& outlet = backend->peer_outlet_.emplace(engine, backend->history_, backend->work(), lag_of(config), config.patience,
-                                                       backend->metrics_.dropped);
+        Outlet& outlet =
+            backend->peer_outlet_.emplace(engine, backend->history_, backend->work(), lag_of(config),
+                                          config.patience, backend->metrics_.dropped);
         const PeerSetup setup{.engine = engine,
                               .work = *backend,
                               .outlet = outlet,
                               .inlet = backend->inlet_,
                               .metrics = backend->metrics_};
-        backend->peer_ = HAKO_TRY(config.mode == Mode::kPty ? Pty::open(setup)
-                                                            : Socket::open(setup, config.socket));
+        backend->peer_ =
+            HAKO_TRY(config.mode == Mode::kPty ? Pty::open(setup) : Socket::open(setup, config.socket));
     }
     backend->begin();
     return backend;
@@ -59,8 +60,8 @@ std::unique_ptr<Backend> Backend::on_terminal(boost::asio::io_context& io, io::E
     Config config;
     config.mode = Mode::kTty;
     std::unique_ptr<Backend> backend(new Backend(engine, config));
-    Outlet& outlet = backend->peer_outlet_.emplace(engine, backend->history_, backend->work(), Lag::kWait, config.patience,
-                                                   backend->metrics_.dropped);
+    Outlet& outlet = backend->peer_outlet_.emplace(engine, backend->history_, backend->work(), Lag::kWait,
+                                                   config.patience, backend->metrics_.dropped);
     const PeerSetup setup{.engine = engine,
                           .work = *backend,
                           .outlet = outlet,
@@ -75,7 +76,8 @@ Result<> Backend::open_file() {
     const std::string& path = config_.path;
     if (path.empty()) return fail_input("console file: its path is empty");
     // Without O_NONBLOCK a named pipe without a reader would hold up the start.
-    file_fd_ = Fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
+    file_fd_ =
+        Fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
     if (!file_fd_.valid()) {
         const int error = errno;
         const char* const hint = error == ENXIO ? ": a named pipe needs a reader first" : "";

@@ -24,8 +24,8 @@
 
 namespace hako::console {
 
-/// Output goes through a ring of kDefaultBuffer bytes. What a file or a terminal has not taken stays in it, and
-/// the guest waits when it is full; a pty or a socket that is slow or has nobody there loses the oldest.
+/// Output goes through a ring of kDefaultBuffer bytes. What a file or a terminal has not taken stays in it,
+/// and the guest waits when it is full; a pty or a socket that is slow or has nobody there loses the oldest.
 ///
 /// Made and driven by the control thread; bytes move on the io thread. The engine and the io_context outlive
 /// it, and it outlives the device that writes into it.

@@ -24,8 +24,8 @@ struct Config {
     Mode mode = Mode::kOff;
     std::string path;    ///< kFile: appended to, created when missing
     std::string socket;  ///< kSocket, and kFile if wanted: made there with mode 0600
-    /// How long the guest waits for a pty's reader or a socket's client that was quick until now. One that lags
-    /// is not waited for again before it has everything.
+    /// How long the guest waits for a pty's reader or a socket's client that was quick until now. One that
+    /// lags is not waited for again before it has everything.
     std::chrono::milliseconds patience{100};
 
     bool operator==(const Config&) const = default;

@@ -12,9 +12,9 @@
 
 namespace hako::console {
 
-/// Polls, then reads, into a buffer that the guest is given; no further than it takes, so that a pipe's writer
-/// waits. Only a terminal is always read, for its escape: a guest that reads nothing loses what is typed
-/// beyond 4 KiB. io thread only.
+/// Polls, then reads, into a buffer that the guest is given; no further than it takes, so that a pipe's
+/// writer waits. Only a terminal is always read, for its escape: a guest that reads nothing loses what is
+/// typed beyond 4 KiB. io thread only.
 class Inlet final : public io::Completion {
   public:
     static constexpr std::size_t kBuffer = 4096;
@@ -41,9 +41,7 @@ class Inlet final : public io::Completion {
     /// Begins to read, if there is room.
     void pump();
     /// Read and not yet taken by the guest.
-    [[nodiscard]] std::span<const std::uint8_t> bytes() const {
-        return std::span(pending_).subspan(taken_);
-    }
+    [[nodiscard]] std::span<const std::uint8_t> bytes() const { return std::span(pending_).subspan(taken_); }
     void take(std::size_t count);
     /// Forgets what was read.
     void clear() { take(pending_.size() - taken_); }

@@ -9,9 +9,10 @@ namespace hako::console {
 
 /// Values at one moment.
 struct Metrics {
-    std::uint64_t output = 0;   ///< bytes that the guest wrote
-    std::uint64_t input = 0;    ///< bytes that the guest was given
-    std::uint64_t dropped = 0;  ///< bytes of output that a pty or socket did not get: nobody there, or too slow
+    std::uint64_t output = 0;  ///< bytes that the guest wrote
+    std::uint64_t input = 0;   ///< bytes that the guest was given
+    std::uint64_t dropped =
+        0;  ///< bytes of output that a pty or socket did not get: nobody there, or too slow
     std::uint64_t clients = 0;  ///< that attached to a pty or socket
     std::uint64_t refused = 0;  ///< clients of a socket while there was one
 

@@ -12,8 +12,8 @@
 
 namespace hako::console {
 
-/// What came while nobody had it open is for who comes next. A reader that lags loses the oldest: the guest is
-/// not held up.
+/// What came while nobody had it open is for who comes next. A reader that lags loses the oldest: the guest
+/// is not held up.
 class Pty final : public Peer {
   public:
     static Result<std::unique_ptr<Peer>> open(const PeerSetup& setup);

@@ -52,7 +52,8 @@ Tty::~Tty() {
 
 void Tty::begin() {
     if (terminal_.valid()) size_ = size_of(terminal_.get());
-    if (output_.fd.valid()) setup_.outlet.attach(output_.fd.get(), output_is_file_ ? Target::kFile : Target::kStream);
+    if (output_.fd.valid())
+        setup_.outlet.attach(output_.fd.get(), output_is_file_ ? Target::kFile : Target::kStream);
 }
 
 void Tty::run() {

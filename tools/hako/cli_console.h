@@ -12,7 +12,8 @@
 
 namespace hako::cli {
 
-/// "tty", "pty", "null", "off", "file=PATH", "socket=PATH" or "file=PATH,socket=PATH". `option`: for messages.
+/// "tty", "pty", "null", "off", "file=PATH", "socket=PATH" or "file=PATH,socket=PATH". `option`: for
+/// messages.
 Result<console::Config> parse_console(std::string_view option, std::string_view text);
 
 /// The virtio console that --console (null: not given) and each --port ask for; nothing if there is none.

@@ -80,9 +80,10 @@ Result<> check_places(const MachineConfig& machine) {
                     "--serial, --console and --port: one of them has the terminal (--serial, if it is not "
                     "given): give the others another place");
             if (!all[i]->socket.empty() && all[i]->socket == all[j]->socket)
-                return fail_input("--serial, --console and --port: the socket {} is given twice: each needs "
-                                  "its own",
-                                  all[i]->socket);
+                return fail_input(
+                    "--serial, --console and --port: the socket {} is given twice: each needs "
+                    "its own",
+                    all[i]->socket);
         }
     }
     return {};

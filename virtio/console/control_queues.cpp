@@ -72,7 +72,8 @@ bool ControlRxQueue::put(const DeviceMessage& message) {
     return true;
 }
 
-ControlTxQueue::ControlTxQueue(const QueueSetup& setup, Queue queue, const Ports& ports, ControlSender& sender)
+ControlTxQueue::ControlTxQueue(const QueueSetup& setup, Queue queue, const Ports& ports,
+                               ControlSender& sender)
     : QueueWorker(setup, std::move(queue)), ports_(ports), sender_(sender) {}
 
 void ControlTxQueue::serve() {

@@ -36,10 +36,12 @@ Result<> check_config(const Config& config, std::size_t backends) {
                           config.queue_size, kMinQueueSize, kMaxQueueSize);
     for (const PortConfig& port : config.ports) {
         if (port.name.empty() || port.name.size() > kMaxPortName)
-            return fail_input("console {}: the name of a port has 1 to {} characters", config.id, kMaxPortName);
+            return fail_input("console {}: the name of a port has 1 to {} characters", config.id,
+                              kMaxPortName);
     }
     if (backends != config.ports.size() + 1)
-        return fail_host("console {}: {} host ends for {} ports", config.id, backends, config.ports.size() + 1);
+        return fail_host("console {}: {} host ends for {} ports", config.id, backends,
+                         config.ports.size() + 1);
     return {};
 }
 
@@ -64,8 +66,7 @@ Result<std::unique_ptr<ConsoleDevice>> ConsoleDevice::create(const Config& confi
     HAKO_TRY(check_config(config, backends.size()));
     const State fresh{.features = offered(backends), .ports = std::vector<PortState>(backends.size())};
     if (state) HAKO_TRY(check_state(config, *state, fresh.features));
-    return std::unique_ptr<ConsoleDevice>(
-        new ConsoleDevice(config, backends, engine, state.value_or(fresh)));
+    return std::unique_ptr<ConsoleDevice>(new ConsoleDevice(config, backends, engine, state.value_or(fresh)));
 }
 
 ConsoleDevice::ConsoleDevice(const Config& config, const std::vector<hako::console::Backend*>& backends,
@@ -78,8 +79,8 @@ ConsoleDevice::ConsoleDevice(const Config& config, const std::vector<hako::conso
     metrics_ = std::make_unique<QueueMetrics[]>(queue_sizes_.size());
     for (std::size_t i = 0; i < backends.size(); ++i) {
         auto port = std::make_unique<GuestPort>(static_cast<std::uint16_t>(i),
-                                                i == 0 ? std::string() : config.ports[i - 1].name, backends[i],
-                                                static_cast<ControlSender&>(*this), engine);
+                                                i == 0 ? std::string() : config.ports[i - 1].name,
+                                                backends[i], static_cast<ControlSender&>(*this), engine);
         port->state = state.ports[i];
         port->state.pending &= message::kAll;
         ports_.push_back(std::move(port));

@@ -71,7 +71,7 @@ class ConsoleDevice final : public Device, private ControlSender {
     std::vector<std::uint16_t> queue_sizes_;
     std::unique_ptr<QueueMetrics[]> metrics_;
     Ports ports_;
-    Queues queues_;                        ///< while active, one for each; null: the driver did not enable it
+    Queues queues_;                       ///< while active, one for each; null: the driver did not enable it
     std::atomic<std::uint32_t> size_{0};  ///< of the console, columns and rows << 16
     // The io thread's, while active.
     TransportHooks* hooks_ = nullptr;

@@ -60,7 +60,7 @@ class QueueWorker : public io::BatchWork {
     io::EventWatch doorbell_;
     Mode mode_ = Mode::kPaused;
     std::latch* idle_ = nullptr;
-    std::uint16_t asked_;   ///< the used index when it was last asked whether an interrupt is wanted
+    std::uint16_t asked_;     ///< the used index when it was last asked whether an interrupt is wanted
     bool asks_next_ = false;  ///< it is asked in the next round
 };
 

@@ -52,8 +52,8 @@ Result<Fd> lock(const std::string& path, std::string_view what) {
         if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
             if (errno == EINTR) continue;
             if (errno == EWOULDBLOCK)
-                return fail_input(
-                    "{} {}: another process serves it: end that one, or choose another path", what, path);
+                return fail_input("{} {}: another process serves it: end that one, or choose another path",
+                                  what, path);
             return fail_errno(errno, "{} {}: cannot lock {}", what, path, name);
         }
         if (same_file(file.get(), name)) return file;
@@ -69,8 +69,8 @@ Result<> remove_stale(const std::string& path, const sockaddr_un& address, std::
         return fail_errno(errno, "{} {}: cannot look at it", what, path);
     }
     if (!S_ISSOCK(found.st_mode))
-        return fail_input(
-            "{} {}: there is a file that is no socket: remove it, or choose another path", what, path);
+        return fail_input("{} {}: there is a file that is no socket: remove it, or choose another path", what,
+                          path);
     // Programs that know nothing of the lock file answer here.
     const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!probe.valid()) return fail_errno(errno, "{} {}: cannot make a socket", what, path);

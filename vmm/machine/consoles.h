@@ -19,7 +19,8 @@ namespace hako {
 /// Who is attached to a console stays so over a reboot. Control thread.
 class Consoles {
   public:
-    /// `on_quit`: Ctrl-A x was typed. The io_context and the engine outlive the consoles, and these the machine.
+    /// `on_quit`: Ctrl-A x was typed. The io_context and the engine outlive the consoles, and these the
+    /// machine.
     Consoles(boost::asio::io_context& io, io::Engine& engine, std::function<void()> on_quit)
         : io_(io), engine_(engine), on_quit_(std::move(on_quit)) {}
 

@@ -24,7 +24,8 @@ Result<pci::Bdf> Devices::add(const virtio::rng::Config& config) {
     return plug(config.id, HAKO_TRY(virtio::rng::EntropyDevice::create(config, engine_)));
 }
 
-Result<pci::Bdf> Devices::add(const virtio::console::Config& config, std::vector<console::Backend*> backends) {
+Result<pci::Bdf> Devices::add(const virtio::console::Config& config,
+                              std::vector<console::Backend*> backends) {
     return plug(config.id,
                 HAKO_TRY(virtio::console::ConsoleDevice::create(config, std::move(backends), engine_)));
 }

@@ -36,8 +36,8 @@ Result<std::unique_ptr<Instance>> Instance::create(boost::asio::io_context& io, 
                                                    const Options& options, InstanceEvents events) {
     std::unique_ptr<Instance> instance(new Instance(io, std::move(config), options, std::move(events)));
     instance->engine_ = HAKO_TRY(io::Engine::create());
-    instance->consoles_ = std::make_unique<Consoles>(io, *instance->engine_,
-                                                     [quit = instance->events_.quit_typed] { quit(); });
+    instance->consoles_ =
+        std::make_unique<Consoles>(io, *instance->engine_, [quit = instance->events_.quit_typed] { quit(); });
     HAKO_TRY_WRAP(instance->consoles_->open_serial(instance->config_.serial), "serial port");
     for (const virtio::console::Config& console : instance->config_.consoles)
         HAKO_TRY_WRAP(instance->consoles_->open(console), "console {}", console.id);
@@ -56,8 +56,8 @@ Result<> Instance::boot() {
 
 Result<> Instance::start(HostResources resources) {
     ++life_;
-    auto machine = Machine::create(config_, std::move(resources),
-                                   {.engine = *engine_, .consoles = *consoles_}, *this);
+    auto machine =
+        Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this);
     if (!machine) return std::unexpected(std::move(machine).error());
     machine_ = *std::move(machine);
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());

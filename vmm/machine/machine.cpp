@@ -75,8 +75,8 @@ Result<> Machine::build(const kvm::System& system, const boot::BootState& boot, 
     console::Sink* const serial = host_.consoles.serial();
     platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, serial));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
-    devices_ =
-        std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_}, *bridge_, host_.engine);
+    devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
+                                         *bridge_, host_.engine);
 
     for (std::size_t i = 0; i < config_.disks.size(); ++i)
         HAKO_TRY_WRAP(devices_->add(config_.disks[i], std::move(resources.disks[i])), "disk {}",
@@ -176,7 +176,8 @@ Result<pci::Bdf> Machine::add_console(const virtio::console::Config& config) {
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
     if (config_.rng && id == config_.rng->id)
-        return fail_input("device {} stays for the life of the VM: only disks, nets and consoles can be removed", id);
+        return fail_input(
+            "device {} stays for the life of the VM: only disks, nets and consoles can be removed", id);
     return address;
 }
 

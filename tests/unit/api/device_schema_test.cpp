@@ -217,8 +217,9 @@ TEST_CASE("a virtio console that cannot be is refused by its field") {
     CHECK(cause(console_device(R"({"id":"c","mode":"File"})")).starts_with("file: the path of a file"));
     CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"","mode":"Pty"}]})"))
               .starts_with("ports[0].name: 1 to 64 letters"));
-    CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Pty"},{"name":"b/c","mode":"Pty"}]})"))
-              .starts_with("ports[1].name: 1 to 64 letters"));
+    CHECK(
+        cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Pty"},{"name":"b/c","mode":"Pty"}]})"))
+            .starts_with("ports[1].name: 1 to 64 letters"));
     CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Pty"},{"name":"a","mode":"Pty"}]})"))
               .starts_with("ports[1].name: a name of its own"));
     CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Off"}]})"))

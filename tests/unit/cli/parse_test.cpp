@@ -202,7 +202,8 @@ TEST_CASE("the serial port goes to a place, or to a file and a socket") {
     CHECK(serial("tty").mode == console::Mode::kTty);
     CHECK(serial("pty").mode == console::Mode::kPty);
     CHECK(serial("off").mode == console::Mode::kOff);
-    CHECK(serial("file=out=1,,2.log") == console::Config{.mode = console::Mode::kFile, .path = "out=1,2.log"});
+    CHECK(serial("file=out=1,,2.log") ==
+          console::Config{.mode = console::Mode::kFile, .path = "out=1,2.log"});
     CHECK(serial("null") == console::Config{.mode = console::Mode::kFile, .path = "/dev/null"});
     CHECK(serial("socket=/s") == console::Config{.mode = console::Mode::kSocket, .path = {}, .socket = "/s"});
     const console::Config both{.mode = console::Mode::kFile, .path = "log", .socket = "/s"};

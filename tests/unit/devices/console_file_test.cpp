@@ -20,7 +20,9 @@ std::string content(const std::string& path) {
 }
 
 struct Rig {
-    console::Config to(const std::string& path) const { return {.mode = Mode::kFile, .path = path, .socket = {}}; }
+    console::Config to(const std::string& path) const {
+        return {.mode = Mode::kFile, .path = path, .socket = {}};
+    }
 
     boost::asio::io_context io;
     std::unique_ptr<io::Engine> engine = io::Engine::create().value();
@@ -61,7 +63,8 @@ TEST_CASE("a file that takes nothing makes the guest wait, tells when there is r
     const std::string text = test::pattern(1 << 20);
     std::size_t sent = 0;
     // Until there is no room for a while: pipe, history and ring are full.
-    while (sent < text.size() && test::put(*console.link, text.substr(sent, 1), std::chrono::milliseconds(100)))
+    while (sent < text.size() &&
+           test::put(*console.link, text.substr(sent, 1), std::chrono::milliseconds(100)))
         ++sent;
     CHECK(sent >= console::kDefaultBuffer + console::SerialLink::kRing);
     CHECK(sent <= 2 * console::kDefaultBuffer + console::SerialLink::kRing + 4096);

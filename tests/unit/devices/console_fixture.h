@@ -121,8 +121,8 @@ struct SerialConsole {
     }
 };
 
-/// Puts all of `text`, waiting for room as a UART does: the ring is emptied within moments, unless a file or a
-/// terminal lags. False if there is none for a second.
+/// Puts all of `text`, waiting for room as a UART does: the ring is emptied within moments, unless a file or
+/// a terminal lags. False if there is none for a second.
 inline bool put(console::Sink& sink, std::string_view text,
                 std::chrono::milliseconds patience = std::chrono::milliseconds(1000)) {
     for (const char c : text) {

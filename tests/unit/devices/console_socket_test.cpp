@@ -213,8 +213,8 @@ TEST_CASE("a socket that cannot be made is the user's error, and its file goes w
     const std::string path = socket.directory.file("socket");
     boost::asio::io_context io;
     for (const std::string& wrong : {std::string(), socket.directory.file("no/socket"), path}) {
-        const auto console = console::Backend::open(
-            io, *socket.engine, {.mode = Mode::kSocket, .path = {}, .socket = wrong});
+        const auto console =
+            console::Backend::open(io, *socket.engine, {.mode = Mode::kSocket, .path = {}, .socket = wrong});
         REQUIRE_FALSE(console);
         CHECK(console.error().fault() == Fault::kInput);
         CHECK(console.error().text().find("console socket " + wrong) != std::string::npos);

@@ -122,7 +122,8 @@ TEST_CASE("keys reach the guest as typed, output reaches the terminal unchanged,
     const auto engine = io::Engine::create().value();
     test::FakePort port;
     bool quit = false;
-    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), [&] { quit = true; });
+    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                            [&] { quit = true; });
     tty.start(port);
     REQUIRE(::write(terminal.user.get(), "ls\r\x03\x1a\x1c\x11", 7) == 7);
     CHECK(test::run_until(io, [&] { return port.text().size() == 7; }));
@@ -148,7 +149,8 @@ TEST_CASE("Ctrl-A x is heard even if the guest reads nothing") {
     test::FakePort port;
     port.set_room(0);
     bool quit = false;
-    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), [&] { quit = true; });
+    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                            [&] { quit = true; });
     tty.start(port);
     for (int i = 0; i < 100; ++i) {
         REQUIRE(::write(terminal.user.get(), test::pattern(100).data(), 1) == 1);
@@ -165,7 +167,8 @@ TEST_CASE("a pipe on standard input waits for the guest, loses nothing, and just
     const auto engine = io::Engine::create().value();
     test::FakePort port;
     port.set_room(16);
-    test::SerialConsole tty(io, *engine, in.reader.get(), out.writer.get(), [] { FAIL("a pipe has no escape"); });
+    test::SerialConsole tty(io, *engine, in.reader.get(), out.writer.get(),
+                            [] { FAIL("a pipe has no escape"); });
     tty.start(port);
     const std::string text = "\x01x" + test::pattern(30'000);
     REQUIRE(::write(in.writer.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
@@ -299,7 +302,8 @@ TEST_CASE("a stopped process leaves the terminal to the shell, and takes it agai
         boost::asio::io_context io;
         const auto engine = io::Engine::create().value();
         test::FakePort port;
-        test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), [&] { io.stop(); });
+        test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                                [&] { io.stop(); });
         tty.start(port);
         io.run();
     });
@@ -324,7 +328,8 @@ TEST_CASE("a background job leaves the terminal alone and is not stopped by it")
             boost::asio::io_context io;
             const auto engine = io::Engine::create().value();
             test::FakePort port;
-            test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), [&] { io.stop(); });
+            test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                                    [&] { io.stop(); });
             tty.start(port);
             if (!terminal.cooked()) ::_exit(2);
             if (!test::put(*tty.link, "out")) ::_exit(3);

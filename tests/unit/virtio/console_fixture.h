@@ -130,8 +130,7 @@ class ConsoleFixture {
 
     /// A control message of the driver; waits until it is read.
     void control(std::uint32_t port, vcon::Event event, std::uint16_t value) {
-        const vcon::Control message{
-            .port = port, .event = static_cast<std::uint16_t>(event), .value = value};
+        const vcon::Control message{.port = port, .event = static_cast<std::uint16_t>(event), .value = value};
         REQUIRE(memory.store(kControlOut, message));
         raw_control(sizeof message);
     }

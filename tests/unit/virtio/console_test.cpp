@@ -117,7 +117,9 @@ TEST_CASE("of a client that comes and goes while the driver has no buffer it hea
     fixture.activate();
     fixture.set_up();
     for (int i = 0; i < 5; ++i) {
-        { const Fd client = places.connect("agent"); }
+        {
+            const Fd client = places.connect("agent");
+        }
         CHECK(fixture.until([&] {
             return fixture.backends[1]->metrics().clients == static_cast<unsigned>(i) + 1 &&
                    !places.engine->run_sync([&] { return fixture.backends[1]->attached(); });
@@ -277,10 +279,10 @@ TEST_CASE("a restored console goes on where the saved one stood") {
     CHECK(state.ports[1].guest_open);
 
     fixture.device.reset();
-    fixture.device = dev::ConsoleDevice::create(fixture.config,
-                                                {fixture.backends[0].get(), fixture.backends[1].get()},
-                                                *places.engine, state)
-                         .value();
+    fixture.device =
+        dev::ConsoleDevice::create(fixture.config, {fixture.backends[0].get(), fixture.backends[1].get()},
+                                   *places.engine, state)
+            .value();
     CHECK(fixture.device->state() == state);
     fixture.activate(0, positions);
     fixture.output(0, "two");
