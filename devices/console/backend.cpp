@@ -135,7 +135,16 @@ void Backend::stop() {
 }
 
 bool Backend::flush(std::chrono::milliseconds limit) {
-    return await(&Backend::drained, limit);
+    if (stuck_at_ && *stuck_at_ == engine_.run_sync([&] { return written(); })) limit = {};
+    const bool done = await(&Backend::drained, limit);
+    stuck_at_.reset();
+    if (!done) stuck_at_ = engine_.run_sync([&] { return written(); });
+    return done;
+}
+
+/// Grows with every byte that goes out.
+std::uint64_t Backend::written() const {
+    return (file_ ? file_->position() : 0) + (peer_outlet_ ? peer_outlet_->position() : 0);
 }
 
 const std::string& Backend::path() const {

@@ -50,7 +50,8 @@ class Backend final : private io::BatchWork {
     /// Writes what the device and the buffer hold as flush() does, disconnects the device and gives the
     /// terminal back. Idempotent, and start() may follow with another device (a reboot).
     void stop();
-    /// Writes all that is buffered, waiting for a slow reader no longer than `limit`; whether it was enough.
+    /// Writes all that is buffered, waiting for a slow reader no longer than `limit`; whether it was enough. One
+    /// that has taken nothing since the last time is not waited for again.
     bool flush(std::chrono::milliseconds limit = std::chrono::milliseconds(1000));
     /// The pty's path ("/dev/pts/3"), else the file's or the socket's, or "".
     [[nodiscard]] const std::string& path() const;
@@ -85,6 +86,7 @@ class Backend final : private io::BatchWork {
     [[nodiscard]] bool drained() const;
     [[nodiscard]] bool input_idle() const { return inlet_.idle(); }
     [[nodiscard]] bool idle() const;
+    [[nodiscard]] std::uint64_t written() const;
     bool await(bool (Backend::*condition)() const, std::optional<std::chrono::milliseconds> limit);
 
     io::Engine& engine_;
@@ -105,6 +107,7 @@ class Backend final : private io::BatchWork {
     bool attached_ = true;
     Size size_;
     std::optional<Waiter> waiter_;
+    std::optional<std::uint64_t> stuck_at_;  ///< written() when a flush took too long; control thread
 };
 
 }  // namespace hako::console

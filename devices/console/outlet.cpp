@@ -112,7 +112,8 @@ void Outlet::overwritten() {
 
 std::uint64_t Outlet::held() const {
     if (state_ == State::kWriting) return position_;
-    const bool nobody = fd_ < 0 || error_ != 0;
+    // What a full disk did not take is skipped, what came after it is not.
+    const bool nobody = fd_ < 0 || (error_ != 0 && lag_ == Lag::kDrop);
     return nobody || lagging_ ? history_.end() : position_;
 }
 

@@ -47,6 +47,8 @@ class Outlet final : public io::Completion {
     /// Leaves out what could not be written.
     void skip();
 
+    /// Of the next byte to write.
+    [[nodiscard]] std::uint64_t position() const { return position_; }
     /// Begins the next write, if there is something to write.
     void pump();
     /// The history has moved on: what is not there any more is lost.

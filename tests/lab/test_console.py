@@ -76,7 +76,7 @@ def expected(text: str) -> str:
 
 def connect(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(60)
+    client.settimeout(120)
     client.connect(str(path))
     return client
 
@@ -174,11 +174,12 @@ def test_a_named_port_both_ways(quick, tmp_path):
     script = SET_UP + f"""
 port=$(port {AGENT})
 echo "PORT $port"
-(while read -r line; do
-    echo "answer to $line"
-    [ "$line" = flood ] && flood 100
-    [ "$line" = end ] && exit 0
-done) <>$port >&0
+exec 4<>$port
+until [ "$line" = end ]; do
+    read -r line <&4 || { sleep 0.1; continue; }  # no client is an end of file
+    echo "answer to $line" >&4
+    [ "$line" = flood ] && flood 100 >&4
+done
 exit 0
 """
     with quick(script, "--port", f"name={AGENT},socket={path}", timeout=500) as machine:
@@ -235,7 +236,7 @@ for i in $(seq {cycles}); do
     echo "hello from $i" >$console
     port=$(port port.$i)
     echo "CAME $i"
-    read -r line <$port
+    until read -r line <$port; do sleep 0.1; done  # no client is an end of file
     echo "HEARD $line"
     while [ -e $console ] || [ -e $port ]; do sleep 0.05; done
     echo "WENT $i"
