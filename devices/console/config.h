@@ -26,7 +26,7 @@ struct Config {
     std::string socket;  ///< kSocket, and kFile if wanted: made there with mode 0600
     /// How long the guest waits for a pty's reader or a socket's client that was quick until now. One that
     /// lags is not waited for again before it has everything.
-    std::chrono::milliseconds patience{100};
+    std::chrono::milliseconds patience{500};
 
     bool operator==(const Config&) const = default;
 };
