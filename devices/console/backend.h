@@ -50,8 +50,8 @@ class Backend final : private io::BatchWork {
     /// Writes what the device and the buffer hold as flush() does, disconnects the device and gives the
     /// terminal back. Idempotent, and start() may follow with another device (a reboot).
     void stop();
-    /// Writes all that is buffered, waiting for a slow reader no longer than `limit`; whether it was enough. One
-    /// that has taken nothing since the last time is not waited for again.
+    /// Writes all that is buffered, waiting for a slow reader no longer than `limit`; whether it was enough.
+    /// One that has taken nothing since the last time is not waited for again.
     bool flush(std::chrono::milliseconds limit = std::chrono::milliseconds(1000));
     /// The pty's path ("/dev/pts/3"), else the file's or the socket's, or "".
     [[nodiscard]] const std::string& path() const;
