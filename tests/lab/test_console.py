@@ -176,7 +176,7 @@ port=$(port {AGENT})
 echo "PORT $port"
 exec 4<>$port
 until [ "$line" = end ]; do
-    read -r line <&4 || { sleep 0.1; continue; }  # no client is an end of file
+    if ! read -r line <&4; then sleep 0.1; continue; fi  # no client is an end of file
     echo "answer to $line" >&4
     [ "$line" = flood ] && flood 100 >&4
 done
