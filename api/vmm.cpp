@@ -37,7 +37,7 @@ bool has(const std::vector<Config>& devices, std::string_view id) {
 }
 
 bool has_device(const MachineConfig& config, std::string_view id) {
-    return has(config.disks, id) || has(config.nets, id);
+    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id);
 }
 
 }  // namespace
@@ -186,6 +186,8 @@ Result<VmInfo> Vmm::info() const {
     VmInfo info;
     info.config = from_machine(instance->config(), sent_);
     if (info.config.serial.mode == ConsoleMode::kPty) info.config.serial.file = instance->serial_path();
+    if (info.config.console.mode == ConsoleMode::kPty)
+        info.config.console.file = instance->console_path(kFirstConsole);
     // Cloud Hypervisor forgets, with the machine, that there was one.
     const VmState state = instance->state();
     info.state = text(state == VmState::kShutdown ? VmState::kCreated : state);
@@ -202,16 +204,10 @@ Result<std::string> Vmm::choose_id(const std::optional<std::string>& given, std:
     return *given;
 }
 
-Result<MachineConfig> Vmm::config_with(const virtio::blk::Config& disk) const {
+template <typename Device>
+Result<MachineConfig> Vmm::config_with(std::vector<Device> MachineConfig::* list, const Device& device) const {
     MachineConfig config = instance_->config();
-    config.disks.push_back(disk);
-    HAKO_TRY(check_devices(config));
-    return config;
-}
-
-Result<MachineConfig> Vmm::config_with(const virtio::net::Config& net) const {
-    MachineConfig config = instance_->config();
-    config.nets.push_back(net);
+    (config.*list).push_back(device);
     HAKO_TRY(check_devices(config));
     return config;
 }
@@ -219,7 +215,7 @@ Result<MachineConfig> Vmm::config_with(const virtio::net::Config& net) const {
 Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
     config.id = HAKO_TRY(choose_id(config.id, "_disk"));
     const virtio::blk::Config disk = HAKO_TRY(to_machine(config));
-    MachineConfig next = HAKO_TRY(config_with(disk));
+    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::disks, disk));
     std::optional<PciDeviceInfo> info;
     if (MachineConfig* const cold = instance_->next_config()) {
         *cold = std::move(next);
@@ -236,7 +232,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
 Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<Fd> fds) {
     config.id = HAKO_TRY(choose_id(config.id, "_net"));
     const virtio::net::Config net = HAKO_TRY(to_machine(config, fds));
-    MachineConfig next = HAKO_TRY(config_with(net));
+    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::nets, net));
     std::optional<PciDeviceInfo> info;
     if (MachineConfig* const cold = instance_->next_config()) {
         *cold = std::move(next);
@@ -251,13 +247,28 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<
     return info;
 }
 
+Result<std::optional<PciDeviceInfo>> Vmm::add_console(VmAddConsole config) {
+    config.id = HAKO_TRY(choose_id(config.id, "_console"));
+    const virtio::console::Config console = HAKO_TRY(to_machine(config));
+    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::consoles, console));
+    std::optional<PciDeviceInfo> info;
+    if (MachineConfig* const cold = instance_->next_config()) {
+        *cold = std::move(next);
+    } else {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        const pci::Bdf address = HAKO_TRY(machine->add_console(console));
+        info = PciDeviceInfo{.id = console.id, .bdf = address.text()};
+    }
+    events_.add("vm", "device-added", {{"id", console.id}});
+    return info;
+}
+
 Result<> Vmm::remove_device(const VmRemoveDevice& removal) {
     Instance* const instance = HAKO_TRY(this->instance());
     const std::string& id = removal.id;
     if (MachineConfig* const cold = instance->next_config()) {
         if (!has_device(*cold, id)) return fail_missing("there is no device {}", id);
-        std::erase_if(cold->disks, [&](const auto& disk) { return disk.id == id; });
-        std::erase_if(cold->nets, [&](const auto& net) { return net.id == id; });
+        instance->remove_from_next(id);
     } else {
         Machine* const machine = HAKO_TRY(instance->machine());
         if (!removal.force) return machine->request_removal(id);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/events/event_log.h"
+#include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
 #include "api/schema/knobs.h"
@@ -67,6 +68,7 @@ class Vmm {
     /// `fds` are open taps, one for each queue pair. They stay open until the device or the VM goes, since
     /// each boot needs them.
     Result<std::optional<PciDeviceInfo>> add_net(NetConfig config, std::vector<Fd> fds = {});
+    Result<std::optional<PciDeviceInfo>> add_console(VmAddConsole config);
     /// A machine's guest is asked first, unless `removal.force`.
     Result<> remove_device(const VmRemoveDevice& removal);
 
@@ -85,8 +87,10 @@ class Vmm {
     Result<> create(MachineConfig machine, VmConfig sent, Fds fds);
     [[nodiscard]] Result<std::string> choose_id(const std::optional<std::string>& given,
                                                 std::string_view prefix) const;
-    [[nodiscard]] Result<MachineConfig> config_with(const virtio::blk::Config& disk) const;
-    [[nodiscard]] Result<MachineConfig> config_with(const virtio::net::Config& net) const;
+    /// What the VM has, and one device more: `list` is where it goes.
+    template <typename Device>
+    [[nodiscard]] Result<MachineConfig> config_with(std::vector<Device> MachineConfig::* list,
+                                                    const Device& device) const;
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
 

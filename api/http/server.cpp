@@ -122,7 +122,7 @@ Server::~Server() {
 
 Result<Server> Server::listen(asio::io_context& io, SocketSpec socket, Handler handler,
                               const ServerLimits& limits) {
-    ListenSocket listening = HAKO_TRY(ListenSocket::open(std::move(socket)));
+    ListenSocket listening = HAKO_TRY(ListenSocket::open(std::move(socket), "API socket"));
     const int duplicate = ::fcntl(listening.fd(), F_DUPFD_CLOEXEC, 3);
     if (duplicate < 0) return fail_errno(errno, "API socket: cannot be duplicated");
     auto state = std::make_shared<State>(io, std::move(listening), std::move(handler), limits);

@@ -8,9 +8,9 @@
 #include <functional>
 #include <memory>
 
-#include "api/http/listen_socket.h"
 #include "api/http/message.h"
 #include "api/http/request_parser.h"
+#include "vmm/base/listen_socket.h"
 #include "vmm/base/result.h"
 
 namespace hako::api::http {

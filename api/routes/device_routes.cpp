@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "api/routes/handler.h"
+#include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
 #include "api/schema/knobs.h"
@@ -22,6 +23,11 @@ Result<std::string> add_disk(Vmm& vmm, DiskConfig config, http::Request& /*reque
 Result<std::string> add_net(Vmm& vmm, NetConfig config, http::Request& request) {
     return info_text(HAKO_TRY_WRAP(vmm.add_net(std::move(config), std::move(request.fds)),
                                    "The network device could not be added to the VM"));
+}
+
+Result<std::string> add_console(Vmm& vmm, VmAddConsole config, http::Request& /*request*/) {
+    return info_text(
+        HAKO_TRY_WRAP(vmm.add_console(std::move(config)), "The console could not be added to the VM"));
 }
 
 Result<std::string> remove_device(Vmm& vmm, const VmRemoveDevice& removal, http::Request& /*request*/) {
@@ -59,6 +65,7 @@ void put(Router& router, Vmm& vmm, std::string_view name, Function function) {
 void add_device_routes(Router& router, Vmm& vmm) {
     put<DiskConfig>(router, vmm, "vm.add-disk", add_disk);
     put<NetConfig>(router, vmm, "vm.add-net", add_net);
+    put<VmAddConsole>(router, vmm, "vm.add-console", add_console);
     put<VmRemoveDevice>(router, vmm, "vm.remove-device", remove_device);
     put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
     put<VmSetLink>(router, vmm, "vm.set-link", set_link);

@@ -14,8 +14,6 @@ namespace hako::api {
 namespace {
 
 constexpr json::Place kBody;
-/// A sink that is always there, for a port that nobody listens to.
-constexpr std::string_view kNullDevice = "/dev/null";
 
 json::Place at(std::string_view name) {
     return {.outer = &kBody, .name = name};
@@ -114,33 +112,15 @@ Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
     return memory;
 }
 
-Result<console::Config> to_serial(const ConsoleConfig& config) {
-    const json::Place place = at("serial");
-    switch (config.mode) {
-        case ConsoleMode::kOff:
-            return console::Config{};
-        case ConsoleMode::kNull:
-            return console::Config{.mode = console::Mode::kFile, .path = std::string(kNullDevice)};
-        case ConsoleMode::kTty:
-            return console::Config{.mode = console::Mode::kTty};
-        case ConsoleMode::kPty:
-            return console::Config{.mode = console::Mode::kPty};
-        case ConsoleMode::kSocket:
-            return not_supported(place, "mode", "choose another than Socket");
-        case ConsoleMode::kFile:
-            break;
-    }
-    if (!config.file || config.file->empty())
-        return refuse(place, "file", "the path of a file", config.file.value_or(""));
-    return console::Config{.mode = console::Mode::kFile, .path = *config.file};
-}
-
-Result<> check_console(const ConsoleConfig& config) {
+/// What a client gets that says nothing (kTty) is no virtio console: the terminal is the serial port's.
+Result<> add_console(const ConsoleConfig& config, MachineConfig& machine) {
     const json::Place place = at("console");
     if (config.iommu) return not_supported(place, "iommu");
-    if (config.mode == ConsoleMode::kPty || config.mode == ConsoleMode::kFile ||
-        config.mode == ConsoleMode::kSocket)
-        return not_supported(place, "mode", "choose Off, and use the serial port");
+    if (config.mode == ConsoleMode::kOff || config.mode == ConsoleMode::kTty) return {};
+    virtio::console::Config console;
+    console.id = kFirstConsole;
+    console.console = HAKO_TRY(to_machine(config, place));
+    machine.consoles.push_back(std::move(console));
     return {};
 }
 
@@ -190,26 +170,6 @@ Result<> check_addresses(const MachineConfig& machine) {
     return {};
 }
 
-ConsoleConfig from_serial(const console::Config& config) {
-    ConsoleConfig serial;
-    switch (config.mode) {
-        case console::Mode::kOff:
-            serial.mode = ConsoleMode::kOff;
-            break;
-        case console::Mode::kTty:
-            serial.mode = ConsoleMode::kTty;
-            break;
-        case console::Mode::kPty:
-            serial.mode = ConsoleMode::kPty;
-            break;
-        case console::Mode::kFile:
-            serial.mode = config.path == kNullDevice ? ConsoleMode::kNull : ConsoleMode::kFile;
-            if (serial.mode == ConsoleMode::kFile) serial.file = config.path;
-            break;
-    }
-    return serial;
-}
-
 }  // namespace
 
 void name_devices(VmConfig& config) {
@@ -218,17 +178,20 @@ void name_devices(VmConfig& config) {
 }
 
 Result<> check_devices(const MachineConfig& machine) {
-    if (machine.disks.size() + machine.nets.size() > kMaxDevices)
-        return fail_input("disks and net: {} devices are more than fit, at most {}",
-                          machine.disks.size() + machine.nets.size(), kMaxDevices);
+    const std::size_t count = machine.disks.size() + machine.nets.size() + machine.consoles.size();
+    if (count > kMaxDevices)
+        return fail_input("disks, net and console: {} devices are more than fit, at most {}", count,
+                          kMaxDevices);
     std::vector<std::string_view> ids;
     for (const auto& disk : machine.disks)
         ids.push_back(disk.id);
     for (const auto& net : machine.nets)
         ids.push_back(net.id);
+    for (const auto& console : machine.consoles)
+        ids.push_back(console.id);
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
-        return fail_input("disks and net: the id {} is given twice: ids must differ", *twice);
+        return fail_input("disks, net and console: the id {} is given twice: ids must differ", *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {
@@ -247,13 +210,13 @@ Result<> check_devices(const MachineConfig& machine) {
 Result<MachineConfig> to_machine(const VmConfig& config) {
     HAKO_TRY(check_supported(config));
     if (config.platform) HAKO_TRY(check_platform(*config.platform));
-    HAKO_TRY(check_console(config.console));
     HAKO_TRY(check_rng(config.rng));
     MachineConfig machine;
     machine.payload = HAKO_TRY(to_machine(config.payload));
     machine.cpus = HAKO_TRY(to_machine(config.cpus));
     machine.memory = HAKO_TRY(to_machine(config.memory));
-    machine.serial = HAKO_TRY(to_serial(config.serial));
+    machine.serial = HAKO_TRY(to_machine(config.serial, at("serial")));
+    HAKO_TRY(add_console(config.console, machine));
     const json::Place disks = at("disks");
     for (std::size_t index = 0; index < config.disks.size(); ++index)
         machine.disks.push_back(
@@ -283,7 +246,9 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.memory.shared = true;
     vm.disks = merge(config.disks, sent.disks);
     vm.net = merge(config.nets, sent.net);
-    vm.serial = from_serial(config.serial);
+    vm.serial = from_machine(config.serial);
+    for (const virtio::console::Config& console : config.consoles)
+        if (console.id == kFirstConsole) vm.console = from_machine(console.console);
     vm.cloud_init.reset();
     return vm;
 }

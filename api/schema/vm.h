@@ -36,8 +36,7 @@ struct VmConfig {
     std::vector<NetConfig> net;
     RngConfig rng;
     ConsoleConfig serial;
-    /// hako has no virtio console yet: kOff, kNull and kTty, which is what a client gets that says nothing,
-    /// all mean none.
+    /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
     std::optional<PlatformConfig> platform;
     std::optional<seed::Config> cloud_init;  ///< hako's own: the texts of a NoCloud disk

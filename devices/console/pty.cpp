@@ -24,7 +24,7 @@ Fd watch_opens(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> Pty::open(boost::asio::io_context& io) {
+Result<std::unique_ptr<Peer>> Pty::open(const PeerSetup& setup) {
     Fd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
     if (!master.valid()) return fail_errno(errno, "cannot open a pty for the console (/dev/ptmx)");
     std::array<char, 64> name{};
@@ -43,31 +43,26 @@ Result<std::unique_ptr<Backend>> Pty::open(boost::asio::io_context& io) {
         if (::tcsetattr(slave.get(), TCSANOW, &attributes) != 0 || ::fchmod(slave.get(), 0600) != 0)
             return fail_errno(errno, "cannot set up the console's pty {}", path);
     }
+    // The master is our own open file.
     if (::fcntl(master.get(), F_SETFL, O_RDWR | O_NONBLOCK) != 0)
         return fail_errno(errno, "cannot set up the console's pty {}", path);
-    return std::unique_ptr<Backend>(new Pty(io, std::move(master), path, watch_opens(path)));
+    return std::unique_ptr<Peer>(new Pty(setup, std::move(master), path, watch_opens(path)));
 }
 
-Pty::Pty(boost::asio::io_context& io, Fd master, std::string path, Fd opens)
-    : path_(std::move(path)),
+Pty::Pty(const PeerSetup& setup, Fd master, std::string path, Fd opens)
+    : setup_(setup),
+      path_(std::move(path)),
       master_(std::move(master)),
-      // The master is our own open file: O_NONBLOCK holds for every duplicate.
-      input_(Input::create(io, {.fd = Fd(::fcntl(master_.get(), F_DUPFD_CLOEXEC, 3)), .nonblocking = true})),
-      output_(Output::create(io, {.fd = Fd(::fcntl(master_.get(), F_DUPFD_CLOEXEC, 3)), .nonblocking = true},
-                             Overflow::kDropOldest, fmt::format("console pty {}", path_))),
-      opens_(io),
-      poll_timer_(io),
-      self_(std::make_shared<Pty*>(this)) {
-    boost::system::error_code error;
-    if (opens.valid()) opens_.assign(opens.get(), error);
-    if (opens.valid() && !error) (void)opens.release();
-    input_->on_end([this](int) { wait_for_reader(); });
-    output_->write_only_if([this] { return has_reader(); });
-}
+      opens_(std::move(opens)),
+      hang_up_(setup.engine, setup.work),
+      opened_(setup.engine, setup.work),
+      timer_(setup.engine, setup.work) {}
 
-Pty::~Pty() {
-    port_ = nullptr;  // it may be gone by now
-    stop();
+void Pty::end() {
+    ending_ = true;
+    hang_up_.stop();
+    opened_.stop();
+    timer_.stop();
 }
 
 bool Pty::has_reader() const {
@@ -75,48 +70,34 @@ bool Pty::has_reader() const {
     return ::poll(&poll_fd, 1, 0) >= 0 && (poll_fd.revents & POLLHUP) == 0;
 }
 
-void Pty::start(Port& port) {
-    port_ = &port;
-    port.writable();
-    wait_for_reader();
+void Pty::run() {
+    if (ending_) return;
+    if (present_ && (!hang_up_.active() || setup_.outlet.error() != 0)) {
+        present_ = false;
+        hang_up_.stop();
+        setup_.outlet.detach();
+    }
+    if (!present_ && idle() && setup_.outlet.idle()) look();
+    // Nothing tells of a new size; who changes it types sooner or later.
+    if (present_ && !setup_.inlet.bytes().empty()) size_ = size_of(master_.get());
 }
 
-void Pty::stop() {
-    if (port_ != nullptr) port_->writable();
-    flush_now(std::chrono::milliseconds(1000));
-    port_ = nullptr;
-    input_->stop();
-    boost::system::error_code ignored;
-    opens_.cancel(ignored);
-    poll_timer_.cancel();
-}
-
-void Pty::connect() {
-    output_->drain();
-    input_->start(*port_);
-}
-
-void Pty::wait_for_reader() {
-    if (waiting_for_reader_) return;
+void Pty::look() {
     // Forget who came before; whoever comes after this is seen by has_reader() or by the wait.
     std::array<char, 4096> events;
-    while (opens_.is_open() && ::read(opens_.native_handle(), events.data(), events.size()) > 0) {
+    while (opens_.valid() && ::read(opens_.get(), events.data(), events.size()) > 0) {
     }
-    if (has_reader()) return connect();
-
-    waiting_for_reader_ = true;
-    const auto look = [weak = std::weak_ptr(self_)](const boost::system::error_code&) {
-        const auto self = weak.lock();
-        if (!self) return;
-        (*self)->waiting_for_reader_ = false;
-        // Even if it was cancelled: a start() since then has found the flag set.
-        if ((*self)->port_ != nullptr) (*self)->wait_for_reader();
-    };
-    if (opens_.is_open()) {
-        opens_.async_wait(boost::asio::posix::stream_descriptor::wait_read, look);
+    if (has_reader()) {
+        present_ = true;
+        size_ = size_of(master_.get());
+        setup_.metrics.clients.add(1);
+        setup_.outlet.attach(master_.get(), Target::kStream);
+        setup_.inlet.attach(master_.get());
+        hang_up_.start(master_.get(), 0);
+    } else if (opens_.valid()) {
+        opened_.start(opens_.get(), POLLIN);
     } else {
-        poll_timer_.expires_after(kPollReader);
-        poll_timer_.async_wait(look);
+        timer_.start(kPollReader);
     }
 }
 

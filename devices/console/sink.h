@@ -1,4 +1,4 @@
-// The seam between a console device (UART) and its backend: bytes out, bytes in, and who waits for whom.
+// The seams between a console device and its host end: bytes out, bytes in, and who waits for whom.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace hako::console {
 
-/// The backend as the device sees it. Called from vCPU threads; never blocks.
+/// Where a UART sends its bytes. Called from vCPU threads; never blocks.
 class Sink {
   public:
     virtual ~Sink() = default;
@@ -17,15 +17,19 @@ class Sink {
     virtual void input_wanted() = 0;
 };
 
-/// The device as the backend sees it. Called from the control thread.
+/// The device as its host end sees it. Called from the io thread.
 class Port {
   public:
     virtual ~Port() = default;
     /// Offers input to the guest; returns how many of the bytes, from the first on, it took. If not all,
-    /// Sink::input_wanted() follows once there is room.
+    /// it asks for them (input_wanted()) once there is room.
     virtual std::size_t receive(std::span<const std::uint8_t> bytes) = 0;
-    /// Sink::put() takes bytes (again). Called once at the start, too.
+    /// Output is taken (again). Called once at the start, too.
     virtual void writable() = 0;
+    /// Backend::attached() has changed.
+    virtual void attached_changed() {}
+    /// Backend::size() has changed.
+    virtual void resized() {}
 };
 
 }  // namespace hako::console

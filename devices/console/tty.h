@@ -8,40 +8,52 @@
 #include <memory>
 #include <string>
 
-#include "devices/console/backend.h"
-#include "devices/console/input.h"
-#include "devices/console/output.h"
+#include "devices/console/peer.h"
+#include "devices/console/stdio.h"
+#include "vmm/base/log.h"
 
 namespace hako::console {
 
 /// Input is raw if it is a terminal; the guest's bytes reach the output unchanged. A job in the background
 /// leaves the terminal alone until it comes to the foreground. SIGTSTP gives the terminal back before the
 /// process stops.
-class Tty final : public Backend {
+///
+/// Signals, and who has the terminal, are the control thread's; bytes are the io thread's.
+class Tty final : public Peer {
   public:
-    /// Descriptors other than 0 and 1 are for tests.
-    Tty(boost::asio::io_context& io, int input_fd, int output_fd, std::function<void()> on_quit);
+    /// `on_quit`: Ctrl-A x was typed; called on the control thread, which runs `io`.
+    Tty(boost::asio::io_context& io, const PeerSetup& setup, int input_fd, int output_fd,
+        std::function<void()> on_quit);
     ~Tty() override;
 
-    bool put(std::uint8_t byte) override { return output_->put(byte); }
-    void input_wanted() override { input_->wanted(); }
-
-    void start(Port& port) override;
+    void start() override;
     void stop() override;
-    void flush_now(std::chrono::milliseconds limit) override;
     [[nodiscard]] const std::string& path() const override { return path_; }
+
+    void begin() override;
+    void end() override {}
+    [[nodiscard]] bool idle() const override { return true; }
+    void run() override;
+    [[nodiscard]] bool present() const override { return true; }
+    [[nodiscard]] Size size() const override { return size_; }
 
   private:
     void take_terminal();
+    void look_at_size();
     void wait_for_signal();
 
+    boost::asio::io_context& io_;
+    PeerSetup setup_;
     const std::string path_;
     Fd terminal_;  ///< the input, if it is a terminal
-    std::shared_ptr<Input> input_;
-    std::shared_ptr<Output> output_;
+    Stream input_;
+    Stream output_;
+    bool output_is_file_ = false;
+    LogLimit error_limit_;
+    bool started_ = false;
+    Size size_;  ///< the io thread's
     boost::asio::signal_set signals_;
     boost::asio::steady_timer foreground_timer_;
-    Port* port_ = nullptr;
     std::shared_ptr<Tty*> self_;  ///< handlers hold it weakly: they may run after the destructor
 };
 

@@ -13,6 +13,7 @@
 
 #include "api/http/request_parser.h"
 #include "api/json/codec.h"
+#include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
 #include "api/schema/net.h"
@@ -80,6 +81,9 @@ void check_body(std::string_view body) {
     }
     if (auto config = round_trip<NetConfig>(body)) {
         if (const auto net = to_machine(*config); !net) refuse(net.error());
+    }
+    if (auto config = round_trip<VmAddConsole>(body)) {
+        if (const auto console = to_machine(*config); !console) refuse(console.error());
     }
     if (auto config = round_trip<VmConfig>(body)) check_vm(*std::move(config));
 }

@@ -32,11 +32,12 @@ def root_disk() -> Path:
 @pytest.fixture
 def quick(request, tmp_path, root_disk):
     """quick(script, *arguments, kernel="kernel"): a machine that runs `script` (sh) in a stock Debian user space
-    under an unmodified Debian kernel, then powers off. Ends with the line HAKO-TEST-EXIT=<code>. `shared`: others may use the root disk too."""
+    under an unmodified Debian kernel, then powers off. Ends with the line HAKO-TEST-EXIT=<code>. `shared`: others may use the root disk too.
+    `serial`: where the serial port goes; wait_for() and the like read it on "tty" only."""
     started = itertools.count()
 
     def start(script: str, *arguments: object, kernel: str = "kernel", root: bool = True, timeout: float = 300,
-              cmdline: str = "", shared: bool = False) -> Machine:
+              cmdline: str = "", shared: bool = False, serial: str = "tty") -> Machine:
         number = next(started)  # of the machines of one test, each reads files of its own
         file = tmp_path / f"script{number}"
         file.write_text(script)
@@ -47,7 +48,7 @@ def quick(request, tmp_path, root_disk):
         line = "console=ttyS0 panic=-1 " + ("hako.root=/dev/vda " if root else "") + cmdline
         return Machine("--kernel", artifact(kernel), "--initrd", initrd, "--cmdline", line.strip(), "--memory", "1G",
                        *disks, *arguments, name=request.node.name + (f"-{number}" if number else ""),
-                       timeout=timeout)
+                       timeout=timeout, serial=serial)
 
     return start
 

@@ -68,8 +68,14 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--rng", rng, "off|bandwidth=SIZE/s", kHardware,
           "no entropy device, or how many of the host's random bytes the guest gets (default: as many as it "
           "wants); further key: bandwidth_burst=SIZE");
-    value(*run, "--serial", serial, "tty|file=PATH|pty|off", kHardware,
-          "where the serial port goes (default tty)");
+    value(*run, "--serial", serial, "tty|pty|file=PATH|socket=PATH|null|off", kHardware,
+          "where the serial port (console=ttyS0) goes (default tty); file=PATH,socket=PATH is both; a socket "
+          "takes one client at a time");
+    value(*run, "--console", console, "tty|pty|file=PATH|socket=PATH|null|off", kHardware,
+          "where the virtio console (console=hvc0) goes (default off), as with --serial");
+    value(*run, "--port", port, "name=NAME,PLACE", kHardware,
+          "port of the virtio console that programs in the guest open by its name, such as "
+          "org.qemu.guest_agent.0, and where it goes, as with --serial; repeatable");
 
     for (CLI::App* command : {run, serve})
         value(*command, "--api-socket", api_socket, "PATH|fd=N", kConduct,

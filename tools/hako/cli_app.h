@@ -27,8 +27,8 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, cloud_init, config, api_socket,
-        shutdown_timeout, event_monitor, log_file, seccomp;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, cloud_init, config,
+        api_socket, shutdown_timeout, event_monitor, log_file, seccomp;
     bool check = false;
     bool no_reboot = false;
     bool no_shutdown = false;

@@ -10,6 +10,7 @@
 #include "tools/hako/cli_bench.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/cli_completion.h"
+#include "tools/hako/cli_console.h"
 #include "tools/hako/cli_disk.h"
 #include "tools/hako/cli_help.h"
 #include "tools/hako/cli_memory.h"
@@ -18,7 +19,6 @@
 #include "tools/hako/cli_number.h"
 #include "tools/hako/cli_rng.h"
 #include "tools/hako/cli_seed.h"
-#include "tools/hako/cli_serial.h"
 #include "tools/hako/cli_values.h"
 
 namespace hako::cli {
@@ -53,10 +53,35 @@ const char* vm_option(const App& app) {
         {"--cmdline", &app.cmdline}, {"--cpus", &app.cpus},
         {"--memory", &app.memory},   {"--disk", &app.disk},
         {"--net", &app.net},         {"--rng", &app.rng},
-        {"--serial", &app.serial},   {"--cloud-init", &app.cloud_init}};
+        {"--serial", &app.serial},   {"--console", &app.console},
+        {"--port", &app.port},       {"--cloud-init", &app.cloud_init}};
     for (const auto& [name, values] : options)
         if (!values->empty()) return name;
     return nullptr;
+}
+
+/// Each place is one console's.
+Result<> check_places(const MachineConfig& machine) {
+    std::vector<const console::Config*> all = {&machine.serial};
+    for (const auto& device : machine.consoles) {
+        all.push_back(&device.console);
+        for (const auto& port : device.ports)
+            all.push_back(&port.host);
+    }
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            if (all[i]->mode == console::Mode::kTty && all[j]->mode == console::Mode::kTty)
+                return fail_input(
+                    "--serial, --console and --port: one of them has the terminal (--serial, if it is not "
+                    "given): give the others another place");
+            if (!all[i]->socket.empty() && all[i]->socket == all[j]->socket)
+                return fail_input(
+                    "--serial, --console and --port: the socket {} is given twice: each needs "
+                    "its own",
+                    all[i]->socket);
+        }
+    }
+    return {};
 }
 
 Result<> read_machine(const App& app, RunCommand& command) {
@@ -79,7 +104,11 @@ Result<> read_machine(const App& app, RunCommand& command) {
         machine.rng = HAKO_TRY(parse_rng(*value));
     machine.serial.mode = console::Mode::kTty;
     if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
-        machine.serial = HAKO_TRY(parse_serial(*value));
+        machine.serial = HAKO_TRY(parse_console("--serial", *value));
+    const std::string* const console = HAKO_TRY(single("--console", app.console));
+    if (auto config = HAKO_TRY(parse_virtio_console(console, app.port)))
+        machine.consoles.push_back(*std::move(config));
+    HAKO_TRY(check_places(machine));
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
 

@@ -55,6 +55,10 @@ Result<ExitCode> run_or_check(const cli::RunCommand& command) {
     const Instance* const instance = HAKO_TRY(session.vmm().instance());
     if (instance->config().serial.mode == console::Mode::kPty)
         fmt::print(stderr, "hako: the serial port is {}\n", instance->serial_path());
+    for (const auto& console : instance->config().consoles) {
+        if (console.console.mode == console::Mode::kPty)
+            fmt::print(stderr, "hako: the console is {}\n", instance->console_path(console.id));
+    }
     HAKO_TRY(session.listen());
     HAKO_TRY(session.vmm().boot());
     const Session::Outcome outcome = HAKO_TRY(session.run());

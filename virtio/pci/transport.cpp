@@ -72,6 +72,8 @@ std::uint32_t class_code(DeviceType type) {
             return 0x018000;
         case DeviceType::kNet:
             return 0x020000;
+        case DeviceType::kConsole:
+            return 0x078000;
         default:
             return 0xff0000;
     }

@@ -9,6 +9,7 @@
 
 #include "devices/console/config.h"
 #include "virtio/blk/config.h"
+#include "virtio/console/config.h"
 #include "virtio/net/config.h"
 #include "virtio/rng/config.h"
 #include "vmm/boot/config.h"
@@ -36,6 +37,7 @@ struct MachineConfig {
     /// On by default: a guest needs entropy from its first moment.
     std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
     console::Config serial;
+    std::vector<virtio::console::Config> consoles;
     std::optional<seed::Config> cloud_init;
 };
 

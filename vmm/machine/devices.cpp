@@ -13,23 +13,21 @@ Devices::~Devices() {
 }
 
 Result<pci::Bdf> Devices::add(const virtio::blk::Config& config, virtio::blk::Disk disk) {
-    io::Engine* const io = HAKO_TRY(engine());
-    return plug(config.id, HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), *io)));
+    return plug(config.id, HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), engine_)));
 }
 
 Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::HostEnd end) {
-    io::Engine* const io = HAKO_TRY(engine());
-    return plug(config.id, HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), *io)));
+    return plug(config.id, HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), engine_)));
 }
 
 Result<pci::Bdf> Devices::add(const virtio::rng::Config& config) {
-    io::Engine* const io = HAKO_TRY(engine());
-    return plug(config.id, HAKO_TRY(virtio::rng::EntropyDevice::create(config, *io)));
+    return plug(config.id, HAKO_TRY(virtio::rng::EntropyDevice::create(config, engine_)));
 }
 
-Result<io::Engine*> Devices::engine() {
-    if (!engine_) engine_ = HAKO_TRY(io::Engine::create());
-    return engine_.get();
+Result<pci::Bdf> Devices::add(const virtio::console::Config& config,
+                              std::vector<console::Backend*> backends) {
+    return plug(config.id,
+                HAKO_TRY(virtio::console::ConsoleDevice::create(config, std::move(backends), engine_)));
 }
 
 template <typename Device>

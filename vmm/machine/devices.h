@@ -12,6 +12,7 @@
 #include "devices/pci/bdf.h"
 #include "devices/pci/host_bridge.h"
 #include "virtio/blk/device.h"
+#include "virtio/console/device.h"
 #include "virtio/net/device.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/device.h"
@@ -25,8 +26,8 @@ namespace hako {
 class Devices {
   public:
     /// All of it outlives the devices.
-    Devices(const virtio::PciServices& services, pci::HostBridge& bridge)
-        : services_(services), bridge_(bridge) {}
+    Devices(const virtio::PciServices& services, pci::HostBridge& bridge, io::Engine& engine)
+        : services_(services), bridge_(bridge), engine_(engine) {}
     Devices(const Devices&) = delete;
     Devices& operator=(const Devices&) = delete;
     ~Devices();
@@ -35,6 +36,8 @@ class Devices {
     Result<pci::Bdf> add(const virtio::blk::Config& config, virtio::blk::Disk disk);
     Result<pci::Bdf> add(const virtio::net::Config& config, virtio::net::HostEnd end);
     Result<pci::Bdf> add(const virtio::rng::Config& config);
+    /// `backends`: see ConsoleDevice::create().
+    Result<pci::Bdf> add(const virtio::console::Config& config, std::vector<console::Backend*> backends);
 
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
     /// Where the device is, or a Fault::kMissing that names the id.
@@ -72,7 +75,7 @@ class Devices {
   private:
     struct Disowned {};
     using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
-                             virtio::rng::EntropyDevice*>;
+                             virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*>;
     struct Slot {
         std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device
@@ -81,7 +84,6 @@ class Devices {
     };
 
     [[nodiscard]] const Slot* slot_of(std::string_view id) const;
-    Result<io::Engine*> engine();
     template <typename Device>
     Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device);
     void unplug(Slot& slot);
@@ -89,8 +91,8 @@ class Devices {
 
     const virtio::PciServices services_;
     pci::HostBridge& bridge_;
-    std::unique_ptr<io::Engine> engine_;  ///< made for the first device that needs it
-    std::vector<Slot> slots_;             ///< in the order in which they were added
+    io::Engine& engine_;
+    std::vector<Slot> slots_;  ///< in the order in which they were added
     bool paused_ = false;
 };
 

@@ -35,8 +35,12 @@ std::string_view text(VmState state) {
 Result<std::unique_ptr<Instance>> Instance::create(boost::asio::io_context& io, MachineConfig config,
                                                    const Options& options, InstanceEvents events) {
     std::unique_ptr<Instance> instance(new Instance(io, std::move(config), options, std::move(events)));
-    instance->console_ = HAKO_TRY(console::Backend::open(io, instance->config_.serial,
-                                                         [quit = instance->events_.quit_typed] { quit(); }));
+    instance->engine_ = HAKO_TRY(io::Engine::create());
+    instance->consoles_ =
+        std::make_unique<Consoles>(io, *instance->engine_, [quit = instance->events_.quit_typed] { quit(); });
+    HAKO_TRY_WRAP(instance->consoles_->open_serial(instance->config_.serial), "serial port");
+    for (const virtio::console::Config& console : instance->config_.consoles)
+        HAKO_TRY_WRAP(instance->consoles_->open(console), "console {}", console.id);
     return instance;
 }
 
@@ -51,12 +55,12 @@ Result<> Instance::boot() {
 }
 
 Result<> Instance::start(HostResources resources) {
-    console::Sink* const sink = config_.serial.mode == console::Mode::kOff ? nullptr : console_.get();
     ++life_;
-    auto machine = Machine::create(config_, std::move(resources), sink, *this);
+    auto machine =
+        Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this);
     if (!machine) return std::unexpected(std::move(machine).error());
     machine_ = *std::move(machine);
-    if (machine_->serial() != nullptr) console_->start(*machine_->serial());
+    if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
     log_start();
     machine_->resume();
     state_ = VmState::kRunning;
@@ -73,9 +77,16 @@ HostResources Instance::end_life() {
         resources = std::move(legacy.resources);
         state_ = VmState::kShutdown;
     }
-    if (console_) console_->stop();
+    if (consoles_ && consoles_->serial() != nullptr) consoles_->serial()->stop();
     machine_.reset();
     return resources;
+}
+
+void Instance::remove_from_next(std::string_view id) {
+    const auto named = [id](const auto& device) { return device.id == id; };
+    std::erase_if(config_.disks, named);
+    std::erase_if(config_.nets, named);
+    if (std::erase_if(config_.consoles, named) > 0) consoles_->close(id);
 }
 
 Result<> Instance::pause() {

@@ -6,9 +6,10 @@
 #include <memory>
 #include <string>
 
-#include "devices/console/backend.h"
 #include "vmm/base/result.h"
+#include "vmm/io/engine.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/consoles.h"
 #include "vmm/machine/machine.h"
 
 namespace hako {
@@ -42,7 +43,7 @@ class Instance final : private MachineListener {
         bool reboot = true;  ///< carry out the guest's wish to reboot; otherwise InstanceEvents::ended
     };
 
-    /// Opens the console's backend; all else waits for boot().
+    /// Starts the io thread and opens the host ends of the consoles; all else waits for boot().
     static Result<std::unique_ptr<Instance>> create(boost::asio::io_context& io, MachineConfig config,
                                                     const Options& options, InstanceEvents events);
     ~Instance() override;
@@ -68,8 +69,12 @@ class Instance final : private MachineListener {
     /// The configuration of the next boot, to be changed; null while there is a machine. Its serial port
     /// stays.
     [[nodiscard]] MachineConfig* next_config() { return machine_ ? nullptr : &config_; }
+    /// Takes a device out of it. There is no machine.
+    void remove_from_next(std::string_view id);
     /// Where the serial port goes: see console::Backend::path().
-    [[nodiscard]] const std::string& serial_path() const { return console_->path(); }
+    [[nodiscard]] const std::string& serial_path() const { return consoles_->serial_path(); }
+    /// Where a virtio console goes, or "".
+    [[nodiscard]] std::string console_path(std::string_view id) const { return consoles_->path(id); }
 
   private:
     Instance(boost::asio::io_context& io, MachineConfig config, const Options& options, InstanceEvents events)
@@ -90,8 +95,9 @@ class Instance final : private MachineListener {
     boost::asio::io_context& io_;
     const Options options_;
     const InstanceEvents events_;
-    MachineConfig config_;                       ///< while there is no machine
-    std::unique_ptr<console::Backend> console_;  ///< outlives the machine, whose serial port writes into it
+    MachineConfig config_;                ///< while there is no machine
+    std::unique_ptr<io::Engine> engine_;  ///< of all lives
+    std::unique_ptr<Consoles> consoles_;  ///< outlives the machine, which writes into it
     std::unique_ptr<Machine> machine_;
     VmState state_ = VmState::kCreated;
     /// Which machine it is; what a machine before said does not count any more.

@@ -34,7 +34,7 @@ Result<> require_extensions(const kvm::System& system) {
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResources resources,
-                                                 console::Sink* serial, MachineListener& listener) {
+                                                 const MachineHost& host, MachineListener& listener) {
     // The kernel first: what is wrong with the input is said before KVM is touched.
     GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
     const boot::BootState boot = HAKO_TRY(boot::load(memory, config.payload));
@@ -47,18 +47,20 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
         HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
 
     std::unique_ptr<Machine> machine(
-        new Machine(std::move(config), std::move(vm), std::move(memory), listener));
-    HAKO_TRY(machine->build(system, boot, std::move(resources), serial));
+        new Machine(std::move(config), std::move(vm), std::move(memory), host, listener));
+    HAKO_TRY(machine->build(system, boot, std::move(resources)));
     return machine;
 }
 
-Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, MachineListener& listener)
+Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
+                 MachineListener& listener)
     : config_(std::move(config)),
       vm_(std::move(vm)),
       memory_(std::move(memory)),
       interrupts_(vm_),
       kicks_(vm_),
       pci_space_(mmio_, pci::windows_above(memory_.end())),
+      host_(host),
       listener_(listener) {
     // Linux waits for a virtio device's status to become 0 after a reset, and for ever if the device is gone
     // and its registers read as ones. That it is gone its configuration space tells.
@@ -70,12 +72,12 @@ Machine::~Machine() {
     stop();
 }
 
-Result<> Machine::build(const kvm::System& system, const boot::BootState& boot, HostResources resources,
-                        console::Sink* serial) {
+Result<> Machine::build(const kvm::System& system, const boot::BootState& boot, HostResources resources) {
+    console::Sink* const serial = host_.consoles.serial();
     platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, serial));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
-    devices_ =
-        std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_}, *bridge_);
+    devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
+                                         *bridge_, host_.engine);
 
     for (std::size_t i = 0; i < config_.disks.size(); ++i)
         HAKO_TRY_WRAP(devices_->add(config_.disks[i], std::move(resources.disks[i])), "disk {}",
@@ -90,8 +92,12 @@ Result<> Machine::build(const kvm::System& system, const boot::BootState& boot, 
     for (std::size_t i = 0; i < config_.nets.size(); ++i)
         HAKO_TRY_WRAP(devices_->add(config_.nets[i], std::move(resources.nets[i])), "network interface {}",
                       config_.nets[i].id);
-    // Last, so that the others keep their PCI addresses with and without it.
+    // After the others, so that they keep their PCI addresses with and without it.
     if (config_.rng) HAKO_TRY_WRAP(devices_->add(*config_.rng), "entropy device (--rng off leaves it out)");
+    for (const virtio::console::Config& console : config_.consoles) {
+        auto backends = HAKO_TRY_WRAP(host_.consoles.open(console), "console {}", console.id);
+        HAKO_TRY_WRAP(devices_->add(console, std::move(backends)), "console {}", console.id);
+    }
 
     const acpi::AcpiConfig acpi{
         .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
@@ -155,10 +161,24 @@ Result<pci::Bdf> Machine::add_net(const virtio::net::Config& config) {
     return address;
 }
 
+Result<pci::Bdf> Machine::add_console(const virtio::console::Config& config) {
+    if (devices_->has(config.id)) return fail_conflict("the id {} is taken: choose another", config.id);
+    auto backends = HAKO_TRY_WRAP(host_.consoles.open(config), "console {}", config.id);
+    Result<pci::Bdf> added = devices_->add(config, std::move(backends));
+    if (!added) {
+        host_.consoles.close(config.id);
+        return std::unexpected(std::move(added).error().wrap(fmt::format("console {}", config.id)));
+    }
+    config_.consoles.push_back(config);
+    platform_->hotplug().inserted(added->device);
+    return added;
+}
+
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
     if (config_.rng && id == config_.rng->id)
-        return fail_input("device {} stays for the life of the VM: only disks and nets can be removed", id);
+        return fail_input(
+            "device {} stays for the life of the VM: only disks, nets and consoles can be removed", id);
     return address;
 }
 
@@ -268,6 +288,8 @@ void Machine::with_vcpus_parked(Work work) {
 void Machine::forget(const std::string& id) {
     std::erase_if(config_.disks, [&](const auto& disk) { return disk.id == id; });
     std::erase_if(config_.nets, [&](const auto& net) { return net.id == id; });
+    if (std::erase_if(config_.consoles, [&](const auto& console) { return console.id == id; }) > 0)
+        host_.consoles.close(id);
     log_info("device {} is removed", id);
 }
 

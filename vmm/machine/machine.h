@@ -17,6 +17,7 @@
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/consoles.h"
 #include "vmm/machine/cpus.h"
 #include "vmm/machine/devices.h"
 #include "vmm/machine/host_resources.h"
@@ -50,6 +51,12 @@ class MachineListener {
     virtual void slot_ejected(std::uint8_t slot) = 0;
 };
 
+/// What a machine works with and does not own: it outlives the machine.
+struct MachineHost {
+    io::Engine& engine;
+    Consoles& consoles;
+};
+
 /// A built VM. Used by the control thread; one KVM VM, one process.
 class Machine final : private PlatformEvents {
   public:
@@ -59,10 +66,9 @@ class Machine final : private PlatformEvents {
         HostResources resources;
     };
 
-    /// Builds everything and loads the kernel; the vCPUs are parked. `serial` may be null (no serial port);
-    /// it and the listener outlive the machine.
+    /// Builds everything and loads the kernel; the vCPUs are parked. The listener outlives the machine.
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, HostResources resources,
-                                                   console::Sink* serial, MachineListener& listener);
+                                                   const MachineHost& host, MachineListener& listener);
     ~Machine() override;
 
     /// Lets the devices and then the vCPUs go on; also the first start.
@@ -84,9 +90,11 @@ class Machine final : private PlatformEvents {
     [[nodiscard]] const Devices& devices() const { return *devices_; }
     [[nodiscard]] std::vector<VcpuMetrics> vcpu_metrics() const { return cpus_->metrics(); }
 
-    /// Adds a device and tells the guest. The image or tap is opened first: an error leaves all as it was.
+    /// Adds a device and tells the guest. The image, tap or socket is opened first: an error leaves all as it
+    /// was.
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
     Result<pci::Bdf> add_net(const virtio::net::Config& config);
+    Result<pci::Bdf> add_console(const virtio::console::Config& config);
     /// Asks the guest to let go of a device (also again); once it has, finish_removal() takes it out. A
     /// guest that never answers keeps it.
     Result<> request_removal(const std::string& id);
@@ -109,9 +117,9 @@ class Machine final : private PlatformEvents {
     void finish_removal(std::uint8_t slot);
 
   private:
-    Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, MachineListener& listener);
-    Result<> build(const kvm::System& system, const boot::BootState& boot, HostResources resources,
-                   console::Sink* serial);
+    Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
+            MachineListener& listener);
+    Result<> build(const kvm::System& system, const boot::BootState& boot, HostResources resources);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
     void take_out(std::uint8_t slot);
     void forget(const std::string& id);
@@ -136,6 +144,7 @@ class Machine final : private PlatformEvents {
     GsiRouter interrupts_;
     KvmKicks kicks_;
     pci::AddressSpace pci_space_;
+    const MachineHost host_;
     MachineListener& listener_;
     std::atomic<bool> ended_{false};
     std::unique_ptr<Platform> platform_;

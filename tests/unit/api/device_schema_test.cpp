@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "api/json/codec.h"
+#include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
 #include "api/schema/net.h"
@@ -32,6 +33,11 @@ Result<virtio::net::Config> net(std::string_view text, std::size_t fd_count = 0)
     for (std::size_t index = 0; index < fd_count; ++index)
         fds.emplace_back(::open("/dev/null", O_RDWR | O_CLOEXEC));
     return to_machine(config, fds);
+}
+
+Result<virtio::console::Config> console_device(std::string_view text) {
+    const auto config = HAKO_TRY(json::decode<VmAddConsole>(text));
+    return to_machine(config);
 }
 
 /// The last cause of a refusal of the client's input.
@@ -185,4 +191,41 @@ TEST_CASE("ids that nobody gave are numbered") {
           R"({"id":"_disk3","bdf":"0000:00:06.0"})");
     CHECK_FALSE(json::decode<VmRemoveDevice>(std::string_view("{}")));
     CHECK(json::decode<VmRemoveDevice>(std::string_view(R"({"id":"x"})"))->id == "x");
+}
+
+TEST_CASE("a virtio console with named ports") {
+    const auto config = console_device(
+        R"({"id":"c","mode":"File","file":"/log","socket":"/s",
+            "ports":[{"name":"org.qemu.guest_agent.0","socket":"/agent"},{"name":"b","mode":"Null"}]})");
+    REQUIRE(config);
+    CHECK(config->id == "c");
+    CHECK(config->console ==
+          hako::console::Config{.mode = hako::console::Mode::kFile, .path = "/log", .socket = "/s"});
+    REQUIRE(config->ports.size() == 2);
+    CHECK(config->ports[0].name == "org.qemu.guest_agent.0");
+    CHECK(config->ports[0].host ==
+          hako::console::Config{.mode = hako::console::Mode::kSocket, .path = {}, .socket = "/agent"});
+    CHECK(config->ports[1].host.path == "/dev/null");
+    CHECK(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Pty"}]})")->console.mode ==
+          hako::console::Mode::kOff);
+}
+
+TEST_CASE("a virtio console that cannot be is refused by its field") {
+    CHECK(cause(console_device(R"({"id":"c"})")) == "give a mode for the console, ports, or both");
+    CHECK(cause(console_device(R"({"id":"__c","mode":"Pty"})")).starts_with("id: "));
+    CHECK(cause(console_device(R"({"id":"c","mode":"Socket"})")).starts_with("socket: a path of 1 to 107"));
+    CHECK(cause(console_device(R"({"id":"c","mode":"File"})")).starts_with("file: the path of a file"));
+    CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"","mode":"Pty"}]})"))
+              .starts_with("ports[0].name: 1 to 64 letters"));
+    CHECK(
+        cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Pty"},{"name":"b/c","mode":"Pty"}]})"))
+            .starts_with("ports[1].name: 1 to 64 letters"));
+    CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Pty"},{"name":"a","mode":"Pty"}]})"))
+              .starts_with("ports[1].name: a name of its own"));
+    CHECK(cause(console_device(R"({"id":"c","ports":[{"name":"a","mode":"Off"}]})"))
+              .starts_with("ports[0].mode: a place"));
+    std::string many = R"({"id":"c","ports":[)";
+    for (int i = 0; i < 16; ++i)
+        many += std::string(i == 0 ? "" : ",") + R"({"name":"p)" + std::to_string(i) + R"(","mode":"Null"})";
+    CHECK(cause(console_device(many + "]}")).starts_with("ports: at most 15 ports"));
 }

@@ -29,6 +29,8 @@ constexpr std::string_view kName = "";
 template <>
 constexpr std::string_view kName<ConsoleConfig> = "ConsoleConfig";
 template <>
+constexpr std::string_view kName<ConsolePortConfig> = "ConsolePortConfig";
+template <>
 constexpr std::string_view kName<CpusConfig> = "CpusConfig";
 template <>
 constexpr std::string_view kName<CpuTopology> = "CpuTopology";
@@ -52,6 +54,8 @@ template <>
 constexpr std::string_view kName<seed::Config> = "CloudInitConfig";
 template <>
 constexpr std::string_view kName<TokenBucket> = "TokenBucket";
+template <>
+constexpr std::string_view kName<VmAddConsole> = "VmAddConsole";
 template <>
 constexpr std::string_view kName<VmConfig> = "VmConfig";
 template <>
@@ -145,6 +149,7 @@ int main() {
     describe<VmmPingResponse>();
     describe<PciDeviceInfo>();
     describe<VmRemoveDevice>();
+    describe<VmAddConsole>();
     describe<VmResizeDisk>();
     describe<VmCoredumpData>();
     describe<VmSetLink>();

@@ -102,6 +102,25 @@ TEST_CASE("each part of a VM reaches the machine") {
           console::Mode::kPty);
 }
 
+TEST_CASE("the serial port and the console go to their places") {
+    const auto config = machine(R"({"payload":{"kernel":"/k"},
+        "serial":{"mode":"File","file":"/log","socket":"/s"},"console":{"mode":"Socket","socket":"/c"}})");
+    REQUIRE(config);
+    CHECK(config->serial == console::Config{.mode = console::Mode::kFile, .path = "/log", .socket = "/s"});
+    REQUIRE(config->consoles.size() == 1);
+    CHECK(config->consoles[0].id == "_console0");
+    CHECK(config->consoles[0].console ==
+          console::Config{.mode = console::Mode::kSocket, .path = {}, .socket = "/c"});
+    CHECK(config->consoles[0].ports.empty());
+    for (const char* const none : {R"({"mode":"Off"})", R"({"mode":"Tty"})"}) {
+        const auto plain = machine(std::string(R"({"payload":{"kernel":"/k"},"console":)") + none + "}");
+        REQUIRE(plain);
+        CHECK(plain->consoles.empty());
+    }
+    CHECK(machine(R"({"payload":{"kernel":"/k"},"console":{"mode":"Null"}})")->consoles[0].console.path ==
+          "/dev/null");
+}
+
 TEST_CASE("what a VM cannot be is refused by its field") {
     CHECK(machine("{}").error().chain().back() == "payload: missing, and must be given");
     CHECK(machine(R"({"payload":{}})").error().chain().back().starts_with("payload.kernel: the path"));
@@ -122,9 +141,10 @@ TEST_CASE("what a VM cannot be is refused by its field") {
     CHECK(refusal(R"("memory":{"size":1048576,"hotplug_method":"VirtioMem"})")
               .starts_with("memory.hotplug_method"));
     CHECK(refusal(R"("serial":{"mode":"File"})").starts_with("serial.file: the path of a file"));
-    CHECK(refusal(R"("serial":{"mode":"Socket","socket":"/s"})").starts_with("serial.mode"));
+    CHECK(refusal(R"("serial":{"mode":"Socket"})").starts_with("serial.socket: a path of 1 to 107 bytes"));
     CHECK(refusal(R"("serial":{"mode":"tty"})").starts_with(R"(serial.mode: one of "Off" "Pty" "Tty")"));
-    CHECK(refusal(R"("console":{"mode":"Pty"})").starts_with("console.mode"));
+    CHECK(refusal(R"("console":{"mode":"File"})").starts_with("console.file: the path of a file"));
+    CHECK(refusal(R"("console":{"mode":"Pty","iommu":true})").starts_with("console.iommu"));
     CHECK(refusal(R"("rng":{"src":"/dev/zero"})").starts_with("rng.src: /dev/urandom"));
     CHECK(refusal(R"("platform":{"sev_snp":true})").starts_with("platform.sev_snp"));
     CHECK(refusal(R"("platform":{"oem_strings":["a"]})").starts_with("platform.oem_strings"));

@@ -84,7 +84,7 @@ TEST_CASE("bash offers commands, options and choices where they fit") {
     CHECK(offers("hako ''", 1) == "run serve ctl doctor bench completion -h --help --version\n");
     CHECK(offers("hako r", 1) == "run\n");
     CHECK(offers("hako run --ke", 2) == "--kernel\n");
-    CHECK(offers("hako run --serial ''", 3) == "tty file= pty off\n");
+    CHECK(offers("hako run --serial ''", 3) == "tty pty file= socket= null off\n");
     CHECK(offers("hako run --rng ''", 3) == "off bandwidth=\n");
     CHECK(offers("hako run --cpus ''", 3) == "\n");
     CHECK(offers("hako run --kernel doctor --no", 4) == "--no-reboot\n");

@@ -195,14 +195,43 @@ TEST_CASE("disks without an id are named by their place") {
     CHECK(disks[2].id == "_disk2");
 }
 
-TEST_CASE("the serial port goes to one of four places") {
+TEST_CASE("the serial port goes to a place, or to a file and a socket") {
     const auto serial = [](const char* text) {
         return run_command({"--kernel", "k", "--serial", text}).machine.serial;
     };
     CHECK(serial("tty").mode == console::Mode::kTty);
     CHECK(serial("pty").mode == console::Mode::kPty);
     CHECK(serial("off").mode == console::Mode::kOff);
-    CHECK(serial("file=out=1,2.log") == console::Config{.mode = console::Mode::kFile, .path = "out=1,2.log"});
+    CHECK(serial("file=out=1,,2.log") ==
+          console::Config{.mode = console::Mode::kFile, .path = "out=1,2.log"});
+    CHECK(serial("null") == console::Config{.mode = console::Mode::kFile, .path = "/dev/null"});
+    CHECK(serial("socket=/s") == console::Config{.mode = console::Mode::kSocket, .path = {}, .socket = "/s"});
+    const console::Config both{.mode = console::Mode::kFile, .path = "log", .socket = "/s"};
+    CHECK(serial("file=log,socket=/s") == both);
+    CHECK(serial("socket=/s,file=log") == both);
+}
+
+TEST_CASE("a virtio console and its named ports are one device") {
+    CHECK(run_command({"--kernel", "k"}).machine.consoles.empty());
+    CHECK(run_command({"--kernel", "k", "--console", "off"}).machine.consoles.empty());
+    const auto machine = run_command({"--kernel", "k", "--console", "pty", "--port", "name=a.0,socket=/s",
+                                      "--port", "name=b,file=f"})
+                             .machine;
+    REQUIRE(machine.consoles.size() == 1);
+    const virtio::console::Config& device = machine.consoles[0];
+    CHECK(device.id == "_console0");
+    CHECK(device.console.mode == console::Mode::kPty);
+    REQUIRE(device.ports.size() == 2);
+    CHECK(device.ports[0].name == "a.0");
+    CHECK(device.ports[0].host.socket == "/s");
+    CHECK(device.ports[1].host.path == "f");
+    const auto ports = run_command({"--kernel", "k", "--port", "null,name=x"}).machine.consoles;
+    REQUIRE(ports.size() == 1);
+    CHECK(ports[0].console.mode == console::Mode::kOff);
+    // With the serial port elsewhere the console may have the terminal.
+    CHECK(run_command({"--kernel", "k", "--serial", "off", "--console", "tty"})
+              .machine.consoles[0]
+              .console.mode == console::Mode::kTty);
 }
 
 TEST_CASE("the guest gets random bytes at the rate that was given") {
@@ -342,9 +371,20 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--rng", "bandwidth=1K/s,bandwidth_burst=0"}, {"bandwidth_burst must be a size above 0"}},
         {{"--rng", "bandwidth=1K/s,speed=1"}, {"no such key: speed"}},
         {{"--rng", "off", "--rng", "off"}, {"--rng is given 2 times"}},
-        {{"--serial", "file"}, {"--serial file", "tty, file=PATH, pty or off"}},
-        {{"--serial", "file="}, {"--serial file="}},
+        {{"--serial", "file"}, {"--serial file", "tty, pty, file=PATH, socket=PATH, null or off"}},
+        {{"--serial", "file="}, {"--serial file=", "must not be empty"}},
         {{"--serial", "TTY"}, {"--serial TTY"}},
+        {{"--serial", "tty,file=a"}, {"--serial tty,file=a", "must be tty"}},
+        {{"--serial", "tcp=1"}, {"no such key: tcp", "file, socket"}},
+        {{"--console", "tty"}, {"one of them has the terminal"}},
+        {{"--console", "radio"}, {"--console radio", "must be tty"}},
+        {{"--port", "socket=/s"}, {"--port socket=/s", "name=NAME is missing"}},
+        {{"--port", "name=a"}, {"must be tty"}},
+        {{"--port", "name=a,off"}, {"a port that is off is none"}},
+        {{"--port", "name=a b,pty"}, {"name must be at most 64 letters"}},
+        {{"--port", "name=a,pty", "--port", "name=a,null"}, {"the name a is taken"}},
+        {{"--port", "name=a,tty"}, {"one of them has the terminal"}},
+        {{"--port", "name=a,socket=/s", "--port", "name=b,socket=/s"}, {"the socket /s is given twice"}},
         {{"--cloud-init", "a,b,c,d"}, {"--cloud-init a,b,c,d", "d is not KEY=VALUE"}},
         {{"--cloud-init", "meta-data=m"}, {"user-data file is missing"}},
         {{"--shutdown-timeout", "1.5"}, {"--shutdown-timeout 1.5", "0 to 86400"}},

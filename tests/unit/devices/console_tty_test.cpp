@@ -9,11 +9,9 @@
 
 #include "devices/console/stdio.h"
 #include "devices/console/terminal.h"
-#include "devices/console/tty.h"
 #include "tests/unit/devices/console_fixture.h"
 
 using namespace hako;
-using console::Tty;
 
 namespace {
 
@@ -88,8 +86,9 @@ bool wait_for(Condition condition) {
 TEST_CASE("the terminal is raw from start to stop") {
     const Terminal terminal;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
-    Tty tty(io, terminal.program.get(), terminal.program.get(), {});
+    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), {});
     CHECK(terminal.cooked());
     tty.start(port);
     CHECK(terminal.raw());
@@ -106,9 +105,10 @@ TEST_CASE("the terminal is raw from start to stop") {
 TEST_CASE("the destructor gives the terminal back") {
     const Terminal terminal;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
     {
-        Tty tty(io, terminal.program.get(), terminal.program.get(), {});
+        test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), {});
         tty.start(port);
         CHECK(terminal.raw());
     }
@@ -119,15 +119,17 @@ TEST_CASE("the destructor gives the terminal back") {
 TEST_CASE("keys reach the guest as typed, output reaches the terminal unchanged, Ctrl-A x quits") {
     const Terminal terminal;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
     bool quit = false;
-    Tty tty(io, terminal.program.get(), terminal.program.get(), [&] { quit = true; });
+    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                            [&] { quit = true; });
     tty.start(port);
     REQUIRE(::write(terminal.user.get(), "ls\r\x03\x1a\x1c\x11", 7) == 7);
-    CHECK(test::run_until(io, [&] { return port.text.size() == 7; }));
-    CHECK(port.text == "ls\r\x03\x1a\x1c\x11");
+    CHECK(test::run_until(io, [&] { return port.text().size() == 7; }));
+    CHECK(port.text() == "ls\r\x03\x1a\x1c\x11");
 
-    CHECK(test::put(tty, "\x1b[1mhako\n\x07"));
+    CHECK(test::put(*tty.link, "\x1b[1mhako\n\x07"));
     std::string seen;
     CHECK(test::run_until(io, [&] { return (seen += test::read_now(terminal.user.get())).size() >= 10; }));
     CHECK(seen == "\x1b[1mhako\n\x07");
@@ -137,16 +139,18 @@ TEST_CASE("keys reach the guest as typed, output reaches the terminal unchanged,
     io.run_for(std::chrono::milliseconds(1));
     REQUIRE(::write(terminal.user.get(), "x", 1) == 1);
     CHECK(test::run_until(io, [&] { return quit; }));
-    CHECK(port.text.size() == 7);
+    CHECK(port.text().size() == 7);
 }
 
 TEST_CASE("Ctrl-A x is heard even if the guest reads nothing") {
     const Terminal terminal;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
-    port.room = 0;
+    port.set_room(0);
     bool quit = false;
-    Tty tty(io, terminal.program.get(), terminal.program.get(), [&] { quit = true; });
+    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                            [&] { quit = true; });
     tty.start(port);
     for (int i = 0; i < 100; ++i) {
         REQUIRE(::write(terminal.user.get(), test::pattern(100).data(), 1) == 1);
@@ -160,25 +164,27 @@ TEST_CASE("a pipe on standard input waits for the guest, loses nothing, and just
     test::Pipe in;
     test::Pipe out;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
-    port.room = 16;
-    Tty tty(io, in.reader.get(), out.writer.get(), [] { FAIL("a pipe has no escape"); });
+    port.set_room(16);
+    test::SerialConsole tty(io, *engine, in.reader.get(), out.writer.get(),
+                            [] { FAIL("a pipe has no escape"); });
     tty.start(port);
     const std::string text = "\x01x" + test::pattern(30'000);
     REQUIRE(::write(in.writer.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
     in.writer.reset();
-    CHECK(test::run_until(io, [&] { return port.text.size() == 16; }));
+    CHECK(test::run_until(io, [&] { return port.text().size() == 16; }));
     io.poll();
     pollfd rest{.fd = in.reader.get(), .events = POLLIN, .revents = 0};
     CHECK(::poll(&rest, 1, 0) == 1);
     CHECK((rest.revents & POLLIN) != 0);  // not read ahead of the guest
     CHECK(test::run_until(io, [&] {
-        port.room = 16;
-        tty.input_wanted();
-        return port.text.size() == text.size();
+        port.set_room(512);
+        tty.link->input_wanted();
+        return port.text().size() == text.size();
     }));
-    CHECK(port.text == text);
-    CHECK(test::put(tty, "still here"));
+    CHECK(port.text() == text);
+    CHECK(test::put(*tty.link, "still here"));
     std::string seen;
     CHECK(test::run_until(io, [&] { return (seen += test::read_now(out.reader.get())).size() >= 10; }));
 
@@ -195,20 +201,21 @@ TEST_CASE("input from a file comes whole; /dev/null and a closed descriptor give
     REQUIRE(::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
     REQUIRE(::lseek(file.get(), 0, SEEK_SET) == 0);
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     {
         test::FakePort port;
-        Tty tty(io, file.get(), null.get(), {});
+        test::SerialConsole tty(io, *engine, file.get(), null.get(), {});
         tty.start(port);
-        CHECK(test::run_until(io, [&] { return port.text == text; }));
-        CHECK(test::put(tty, test::pattern(1000)));
+        CHECK(test::run_until(io, [&] { return port.text() == text; }));
+        CHECK(test::put(*tty.link, test::pattern(1000)));
     }
     for (const int fd : {null.get(), -1}) {
         test::FakePort port;
-        Tty tty(io, fd, fd, {});
+        test::SerialConsole tty(io, *engine, fd, fd, {});
         tty.start(port);
         io.run_for(std::chrono::milliseconds(2));
-        CHECK(port.text.empty());
-        CHECK(test::put(tty, test::pattern(1000)));
+        CHECK(port.text().empty());
+        CHECK(test::put(*tty.link, test::pattern(1000)));
     }
 }
 
@@ -217,42 +224,60 @@ TEST_CASE("a reader that goes away ends the output, not the VM") {
     test::Pipe in;
     test::Pipe out;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
-    Tty tty(io, in.reader.get(), out.writer.get(), {});
+    test::SerialConsole tty(io, *engine, in.reader.get(), out.writer.get(), {});
     tty.start(port);
     out.reader.reset();
-    (void)test::put(tty, test::pattern(70'000));
-    CHECK(test::run_until(io, [&] { return port.writables == 2; }));
-    CHECK(test::put(tty, test::pattern(200'000)));
+    CHECK(test::put(*tty.link, test::pattern(300'000)));
     REQUIRE(::write(in.writer.get(), "x", 1) == 1);
-    CHECK(test::run_until(io, [&] { return port.text == "x"; }));
+    CHECK(test::run_until(io, [&] { return port.text() == "x"; }));
 }
 
 TEST_CASE("output to a reader that is slow comes out whole, the last of it at the stop") {
     test::Pipe in;
     test::Pipe out;
     boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
     test::FakePort port;
-    Tty tty(io, in.reader.get(), out.writer.get(), {});
+    test::SerialConsole tty(io, *engine, in.reader.get(), out.writer.get(), {});
     tty.start(port);
-    const std::string text = test::pattern(200'000);
+    const std::string text = test::pattern(600'000);
     std::string got;
     std::size_t sent = 0;
     CHECK(test::run_until(io, [&] {
-        while (sent < text.size() && tty.put(static_cast<std::uint8_t>(text[sent])))
+        while (sent < text.size() && tty.link->put(static_cast<std::uint8_t>(text[sent])))
             ++sent;
         if (sent < text.size()) got += test::read_now(out.reader.get());
         return sent == text.size();
     }));
     got += test::read_now(out.reader.get());
-    tty.flush_now(std::chrono::milliseconds(10));
+    tty.flush(std::chrono::milliseconds(10));
     while (got.size() < text.size()) {
         const std::size_t before = got.size();
-        got += test::read_now(out.reader.get());
         tty.stop();
+        got += test::read_now(out.reader.get());
         if (got.size() == before) break;
     }
+    CHECK(got.size() == text.size());
     CHECK(got == text);
+}
+
+TEST_CASE("the size of the terminal is known from the start, and when it changes") {
+    const Terminal terminal;
+    winsize size{.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
+    REQUIRE(::ioctl(terminal.user.get(), TIOCSWINSZ, &size) == 0);
+    boost::asio::io_context io;
+    const auto engine = io::Engine::create().value();
+    test::FakePort port;
+    test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(), {});
+    const auto known = [&] { return engine->run_sync([&] { return tty.backend->size(); }); };
+    CHECK(known() == console::Size{.columns = 80, .rows = 24});
+    tty.start(port);
+    size.ws_col = 132;
+    REQUIRE(::ioctl(terminal.user.get(), TIOCSWINSZ, &size) == 0);
+    ::raise(SIGWINCH);  // it is not this process's controlling terminal
+    CHECK(test::run_until(io, [&] { return known() == console::Size{.columns = 132, .rows = 24}; }));
 }
 
 TEST_CASE("the terminal is given back when the process exits or crashes") {
@@ -275,8 +300,10 @@ TEST_CASE("a stopped process leaves the terminal to the shell, and takes it agai
     const Terminal terminal;
     const Child child(terminal, [&] {
         boost::asio::io_context io;
+        const auto engine = io::Engine::create().value();
         test::FakePort port;
-        Tty tty(io, terminal.program.get(), terminal.program.get(), [&] { io.stop(); });
+        test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                                [&] { io.stop(); });
         tty.start(port);
         io.run();
     });
@@ -299,11 +326,13 @@ TEST_CASE("a background job leaves the terminal alone and is not stopped by it")
             ::setpgid(0, 0);
             if (console::in_foreground(terminal.program.get())) ::_exit(1);
             boost::asio::io_context io;
+            const auto engine = io::Engine::create().value();
             test::FakePort port;
-            Tty tty(io, terminal.program.get(), terminal.program.get(), [&] { io.stop(); });
+            test::SerialConsole tty(io, *engine, terminal.program.get(), terminal.program.get(),
+                                    [&] { io.stop(); });
             tty.start(port);
             if (!terminal.cooked()) ::_exit(2);
-            if (!test::put(tty, "out")) ::_exit(3);
+            if (!test::put(*tty.link, "out")) ::_exit(3);
             io.run();  // until it is in the foreground and told to quit
             if (!terminal.raw()) ::_exit(4);
             ::_exit(0);

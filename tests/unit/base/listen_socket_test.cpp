@@ -1,4 +1,4 @@
-#include "api/http/listen_socket.h"
+#include "vmm/base/listen_socket.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -14,7 +14,6 @@
 #include "tests/unit/seed/temporary.h"
 
 using namespace hako;
-using namespace hako::api::http;
 using hako::test::TemporaryDirectory;
 
 namespace {
@@ -40,7 +39,7 @@ Fd foreign_socket(const std::string& path, bool listening) {
 }
 
 std::string refusal(const std::string& path) {
-    const auto socket = ListenSocket::open(path);
+    const auto socket = ListenSocket::open(path, "API socket");
     REQUIRE_FALSE(socket);
     CHECK(socket.error().fault() == Fault::kInput);
     return socket.error().text();
@@ -53,7 +52,7 @@ TEST_CASE("a socket is its owner's alone, and goes away with its object") {
     const std::string path = directory.path() / "api.sock";
     const mode_t before = ::umask(0);
     {
-        const auto socket = ListenSocket::open(path);
+        const auto socket = ListenSocket::open(path, "API socket");
         REQUIRE(socket);
         CHECK(mode(path) == 0600);
         CHECK(mode(path + ".lock") == 0600);
@@ -64,7 +63,7 @@ TEST_CASE("a socket is its owner's alone, and goes away with its object") {
     ::umask(before);
     CHECK_FALSE(exists(path));
     CHECK_FALSE(exists(path + ".lock"));
-    CHECK(ListenSocket::open(path));
+    CHECK(ListenSocket::open(path, "API socket"));
 }
 
 TEST_CASE("the socket of a dead process is replaced, a served one and a plain file are not") {
@@ -72,7 +71,7 @@ TEST_CASE("the socket of a dead process is replaced, a served one and a plain fi
     const std::string path = directory.path() / "api.sock";
     foreign_socket(path, true).reset();
     REQUIRE(exists(path));
-    CHECK(ListenSocket::open(path));
+    CHECK(ListenSocket::open(path, "API socket"));
     {
         const Fd served = foreign_socket(path, true);
         CHECK(refusal(path).find("another process serves it") != std::string::npos);
@@ -95,7 +94,7 @@ TEST_CASE("the socket of a dead process is replaced, a served one and a plain fi
 TEST_CASE("a socket that somebody put in its place is left alone") {
     const TemporaryDirectory directory;
     const std::string path = directory.path() / "api.sock";
-    auto socket = ListenSocket::open(path);
+    auto socket = ListenSocket::open(path, "API socket");
     REQUIRE(socket);
     std::filesystem::rename(path, path + ".old");
     const Fd other = foreign_socket(path, true);
@@ -115,14 +114,14 @@ TEST_CASE("a socket of another process is taken over if it listens, and is not r
     const TemporaryDirectory directory;
     const std::string path = directory.path() / "api.sock";
     {
-        const auto socket = ListenSocket::open(foreign_socket(path, true));
+        const auto socket = ListenSocket::open(foreign_socket(path, true), "API socket");
         REQUIRE(socket);
         CHECK((::fcntl(socket->fd(), F_GETFD) & FD_CLOEXEC) != 0);
     }
     CHECK(exists(path));
     std::filesystem::remove(path);
-    CHECK_FALSE(ListenSocket::open(foreign_socket(path, false)));
-    CHECK_FALSE(ListenSocket::open(Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))));
-    CHECK_FALSE(ListenSocket::open(Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))));
-    CHECK_FALSE(ListenSocket::open(Fd()));
+    CHECK_FALSE(ListenSocket::open(foreign_socket(path, false), "API socket"));
+    CHECK_FALSE(ListenSocket::open(Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), "API socket"));
+    CHECK_FALSE(ListenSocket::open(Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), "API socket"));
+    CHECK_FALSE(ListenSocket::open(Fd(), "API socket"));
 }

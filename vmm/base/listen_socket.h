@@ -1,15 +1,16 @@
-// The unix socket that the API is served on, and who may serve it.
+// A unix socket that others connect to, and who may serve it.
 #pragma once
 
 #include <sys/types.h>
 
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
 
-namespace hako::api::http {
+namespace hako {
 
 /// A path to make a socket at, or a listening socket that another process made.
 using SocketSpec = std::variant<std::string, Fd>;
@@ -20,7 +21,8 @@ class ListenSocket {
   public:
     /// The socket file of a dead process is replaced; one that is served, or is no socket, is a
     /// Fault::kInput.
-    static Result<ListenSocket> open(SocketSpec spec);
+    /// `what` it is, for messages: "API socket".
+    static Result<ListenSocket> open(SocketSpec spec, std::string_view what);
 
     ListenSocket(ListenSocket&& other) noexcept = default;
     ListenSocket& operator=(ListenSocket&&) = delete;
@@ -32,8 +34,8 @@ class ListenSocket {
 
   private:
     ListenSocket() = default;
-    static Result<ListenSocket> make(std::string path);
-    static Result<ListenSocket> adopt(Fd fd);
+    static Result<ListenSocket> make(std::string path, std::string_view what);
+    static Result<ListenSocket> adopt(Fd fd, std::string_view what);
 
     std::string path_;  ///< empty: another process made it
     Fd lock_;
@@ -42,4 +44,4 @@ class ListenSocket {
     ino_t inode_ = 0;
 };
 
-}  // namespace hako::api::http
+}  // namespace hako
