@@ -61,7 +61,7 @@ Result<> Session::listen() {
     api::add_event_routes(router_, io_, events_);
     api::add_metrics_routes(router_, vmm_, request_metrics_);
     api::add_future_routes(router_);
-    api::http::SocketSpec socket;
+    SocketSpec socket;
     if (const int* fd = std::get_if<int>(&*options_.api_socket)) {
         socket = Fd(*fd);
     } else {
