@@ -105,7 +105,7 @@ def test_four_mebibytes_are_not_too_long(api):
     ({"net": [{"mac": "ff:ff:ff:ff:ff:ff"}]}, ["net[0].mac", "ff:ff:ff:ff:ff:ff"]),
     ({"net": [{"num_queues": 3}]}, ["net[0].num_queues", "3"]),
     ({"net": [{"num_fds": 1}]}, ["net[0].num_fds", "1"]),
-    ({"serial": {"mode": "Socket", "socket": "/s"}}, ["serial.mode"]),
+    ({"serial": {"mode": "Socket"}}, ["serial."]),
     ({"serial": {"mode": "tty"}}, ["serial.mode", '"tty"']),
     ({"serial": {"mode": "File"}}, ["serial.file"]),
     ({"serial": {"mode": "File", "file": "/nowhere/log"}}, ["/nowhere/log"]),

@@ -147,6 +147,7 @@ def test_two_hundred_clients_at_once(server):
     with first:
         first.put("vm.create", vm_config())
         assert first.get("vm.info")["state"] == "Created"
+        first.put("vm.delete")
         assert open_files(server) == before
 
 

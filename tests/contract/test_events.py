@@ -98,6 +98,7 @@ def test_streams_that_are_left_leave_nothing(server, api):
     for stream in streams[1::2]:
         assert stream.next()["event"] == "created"
         stream.__exit__()
+    api.put("vm.delete")
     for _ in range(1000):  # the server learns of it by itself
         if len(server.fds()) == before:
             break

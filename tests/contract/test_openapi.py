@@ -50,12 +50,11 @@ def test_operations_have_names_of_their_own():
 def test_each_operation_is_served_and_answers_as_written(api, path, method, operation):
     query = "?follow=false" if path.endswith("/events") else ""
     body = b"{}" if "requestBody" in operation else b""
-    answer = api.ask(method, path + query, body)
-    assert str(answer.status) in operation["responses"], answer
-    other = api.ask("PUT" if method == "GET" else "GET", path)
-    assert other.status == 405
+    assert api.ask("PUT" if method == "GET" else "GET", path).status == 405
     if "requestBody" in operation:
         assert api.ask(method, path, b"nonsense").status == 400
+    answer = api.ask(method, path + query, body)  # last: it may be the end of the process
+    assert str(answer.status) in operation["responses"], answer
 
 
 def test_the_guide_is_made_from_it():
