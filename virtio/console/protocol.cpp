@@ -36,10 +36,8 @@ DeviceMessage DeviceMessage::name(std::uint16_t port, std::string_view name) {
 
 DeviceMessage DeviceMessage::resize(std::uint16_t port, const hako::console::Size& size) {
     DeviceMessage message(port, Event::kResize, 0);
-    // Columns come first in 5.3.6.2. But Linux had this message before there was a text and reads the rows
-    // first (some releases of 2025 did not, which was taken back): by the letter every guest's window is
-    // turned.
-    const std::array<std::uint16_t, 2> fields = {size.rows, size.columns};
+    // As in 5.3.6.2. Linux read the rows first until 2025; its stable kernels follow the text by now.
+    const std::array<std::uint16_t, 2> fields = {size.columns, size.rows};
     std::memcpy(message.bytes_.data() + sizeof(Control), fields.data(), sizeof fields);
     message.length_ += sizeof fields;
     return message;
