@@ -83,7 +83,7 @@ def connect(path: Path) -> socket.socket:
 
 def test_a_file_and_a_socket_get_100_mib(quick, tmp_path):
     log, path = tmp_path / "log", tmp_path / "console"
-    with quick(FLOOD, "--console", f"file={log},socket={path}", timeout=500) as machine:
+    with quick(FLOOD, "--console", f"file={log},socket={path}", timeout=1500) as machine:
         machine.wait_for("EXPECTED")
         client = connect(path)
         reader = Reader(client.fileno())
@@ -95,7 +95,7 @@ def test_a_file_and_a_socket_get_100_mib(quick, tmp_path):
 
 
 def test_a_pty_gets_100_mib(quick):
-    with quick(FLOOD, "--console", "pty", timeout=500) as machine:
+    with quick(FLOOD, "--console", "pty", timeout=1500) as machine:
         machine.wait_for("EXPECTED")
         path = re.search(r"the console is (\S+)", machine.stderr_text()).group(1)
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
@@ -109,9 +109,9 @@ def test_a_pty_gets_100_mib(quick):
 
 def test_standard_output_gets_100_mib(quick, tmp_path):
     log = tmp_path / "serial"
-    with quick(FLOOD, "--console", "tty", timeout=500, serial=f"file={log}") as machine:
+    with quick(FLOOD, "--console", "tty", timeout=1500, serial=f"file={log}") as machine:
         reader = Reader(machine.process.stdout.fileno())
-        length, checksum = reader.result() if reader.join(400) is None else (0, "")
+        length, checksum = reader.result() if reader.join(1400) is None else (0, "")
         code = machine.process.wait()
     console = log.read_text(errors="replace")
     assert code == 0 and "HAKO-TEST-EXIT=0" in console, console[-2000:]
@@ -128,7 +128,7 @@ echo WRITTEN
 read -r go
 exit 0
 """
-    with quick(script, "--console", f"socket={path}", timeout=500) as machine:
+    with quick(script, "--console", f"socket={path}", timeout=1500) as machine:
         machine.wait_for("START")
         with connect(path):
             before = resources(machine.pid)
@@ -182,7 +182,7 @@ until [ "$line" = end ]; do
 done
 exit 0
 """
-    with quick(script, "--port", f"name={AGENT},socket={path}", timeout=500) as machine:
+    with quick(script, "--port", f"name={AGENT},socket={path}", timeout=1500) as machine:
         machine.wait_for("PORT /dev/vport")
         for word in (b"one", b"two"):
             with connect(path) as client:

@@ -36,9 +36,8 @@ DeviceMessage DeviceMessage::name(std::uint16_t port, std::string_view name) {
 
 DeviceMessage DeviceMessage::resize(std::uint16_t port, const hako::console::Size& size) {
     DeviceMessage message(port, Event::kResize, 0);
-    // Columns come first in 5.3.6.2. But Linux, which had this message before there was a text, reads the
-    // rows first, and QEMU writes them so: a device that follows the letter turns every guest's window.
-    const std::array<std::uint16_t, 2> fields = {size.rows, size.columns};
+    // As in 5.3.6.2. Linux read the rows first until 2025; its stable kernels follow the text by now.
+    const std::array<std::uint16_t, 2> fields = {size.columns, size.rows};
     std::memcpy(message.bytes_.data() + sizeof(Control), fields.data(), sizeof fields);
     message.length_ += sizeof fields;
     return message;

@@ -488,8 +488,7 @@ TEST_CASE("the size of a pty is in the configuration, or in a message") {
     fixture.control(0, Event::kPortReady, 1);
     CHECK(fixture.told()->event == Event::kConsolePort);
     CHECK(fixture.told()->event == Event::kPortOpen);
-    // Rows before columns, as Linux reads them.
-    CHECK(fixture.told() == Told{.event = Event::kResize, .port = 0, .value = 0, .rest = {40, 0, 120, 0}});
+    CHECK(fixture.told() == Told{.event = Event::kResize, .port = 0, .value = 0, .rest = {120, 0, 40, 0}});
     fixture.control(1, Event::kPortReady, 1);
     CHECK(fixture.told()->event == Event::kPortName);
     CHECK(fixture.told()->event == Event::kPortOpen);
@@ -499,7 +498,7 @@ TEST_CASE("the size of a pty is in the configuration, or in a message") {
     CHECK(fixture.until([&] {
         // It may hear of the size the pty had when it was opened, too.
         if (const auto next = fixture.told(std::chrono::milliseconds(20))) resized = *next;
-        return resized == Told{.event = Event::kResize, .port = 1, .value = 0, .rest = {40, 0, 99, 0}};
+        return resized == Told{.event = Event::kResize, .port = 1, .value = 0, .rest = {99, 0, 40, 0}};
     }));
     CHECK_FALSE(fixture.transport.config_change.pending());
 }
