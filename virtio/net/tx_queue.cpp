@@ -43,6 +43,9 @@ void TxQueue::serve() {
             setup_.engine.schedule(*this);
             return;
         }
+        // The system call that ends this round writes these packets, and their completions bring us back
+        // here: until then the guest need not stop to tell of more.
+        if (queue_.in_flight() > 0) return;
         if (!queue_.enable_notifications()) return;
         queue_.disable_notifications();
     }
