@@ -205,7 +205,8 @@ Result<std::string> Vmm::choose_id(const std::optional<std::string>& given, std:
 }
 
 template <typename Device>
-Result<MachineConfig> Vmm::config_with(std::vector<Device> MachineConfig::* list, const Device& device) const {
+Result<MachineConfig> Vmm::config_with(std::vector<Device> MachineConfig::* list,
+                                       const Device& device) const {
     MachineConfig config = instance_->config();
     (config.*list).push_back(device);
     HAKO_TRY(check_devices(config));
