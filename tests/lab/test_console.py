@@ -231,6 +231,7 @@ exit 0
 def test_consoles_come_and_go(quick, tmp_path):
     cycles = 5
     script = SET_UP + f"""
+echo READY
 for i in $(seq {cycles}); do
     until console=$(ls /dev/hvc* 2>/dev/null) && [ -c "$console" ]; do sleep 0.05; done
     echo "hello from $i" >$console
@@ -246,6 +247,7 @@ exit 0
 """
     log, path = tmp_path / "log", tmp_path / "port"
     with quick(script, "--api-socket", SOCKET) as machine:
+        machine.wait_for("READY")
         with Api(SOCKET) as api:
             before: dict[str, int] = {}
             for i in range(1, cycles + 1):
