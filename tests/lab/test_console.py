@@ -86,6 +86,7 @@ def test_a_file_and_a_socket_get_100_mib(quick, tmp_path):
     with quick(FLOOD, "--console", f"file={log},socket={path}", timeout=1500) as machine:
         machine.wait_for("EXPECTED")
         client = connect(path)
+        client.settimeout(None)  # with a time limit its descriptor would not wait
         reader = Reader(client.fileno())
         outcome = machine.wait()
     assert_passed(outcome)
