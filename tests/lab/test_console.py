@@ -86,6 +86,7 @@ def test_a_file_and_a_socket_get_100_mib(quick, tmp_path):
     with quick(FLOOD, "--console", f"file={log},socket={path}", timeout=1500) as machine:
         machine.wait_for("EXPECTED")
         client = connect(path)
+        client.settimeout(None)  # with a time limit its descriptor would not wait
         reader = Reader(client.fileno())
         outcome = machine.wait()
     assert_passed(outcome)
@@ -231,6 +232,7 @@ exit 0
 def test_consoles_come_and_go(quick, tmp_path):
     cycles = 5
     script = SET_UP + f"""
+echo READY
 for i in $(seq {cycles}); do
     until console=$(ls /dev/hvc* 2>/dev/null) && [ -c "$console" ]; do sleep 0.05; done
     echo "hello from $i" >$console
@@ -246,6 +248,7 @@ exit 0
 """
     log, path = tmp_path / "log", tmp_path / "port"
     with quick(script, "--api-socket", SOCKET) as machine:
+        machine.wait_for("READY")
         with Api(SOCKET) as api:
             before: dict[str, int] = {}
             for i in range(1, cycles + 1):
