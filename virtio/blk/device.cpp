@@ -7,6 +7,7 @@
 
 #include "virtio/blk/protocol.h"
 #include "virtio/blk/request_queue.h"
+#include "virtio/quiesce.h"
 #include "vmm/base/units.h"
 
 namespace hako::virtio::blk {
@@ -110,7 +111,7 @@ BlockDevice::~BlockDevice() {
 }
 
 Disk BlockDevice::take_disk() {
-    quiesce([](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
+    quiesce(engine_, queues_, [](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
     engine_.run_sync([&] {
         engine_.unregister_file(backend_.buffered);
         engine_.unregister_file(backend_.direct);
@@ -190,26 +191,8 @@ Result<> BlockDevice::activate(const Activation& activation) {
     return {};
 }
 
-/// Calls `action(queue, latch)` for each queue on the io thread and waits for as many counts on the latch.
-template <typename Action>
-void BlockDevice::quiesce(Action action) {
-    std::latch idle(std::ranges::count_if(queues_, [](const auto& queue) { return queue != nullptr; }));
-    engine_.run_sync([&] {
-        for (const auto& queue : queues_) {
-            if (queue) action(*queue, idle);
-        }
-    });
-    idle.wait();
-    // One more round on the io thread: it has let go of the latch and the queues then.
-    engine_.run_sync([&] {
-        for (const auto& queue : queues_) {
-            if (queue) engine_.unschedule(*queue);
-        }
-    });
-}
-
 void BlockDevice::reset() {
-    quiesce([](RequestQueue& queue, std::latch& idle) { queue.stop(idle); });
+    quiesce(engine_, queues_, [](RequestQueue& queue, std::latch& idle) { queue.stop(idle); });
     queues_.clear();
     hooks_ = nullptr;
     backend_.writeback = true;
@@ -217,7 +200,7 @@ void BlockDevice::reset() {
 
 void BlockDevice::pause() {
     paused_ = true;
-    quiesce([](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
+    quiesce(engine_, queues_, [](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
 }
 
 void BlockDevice::resume() {

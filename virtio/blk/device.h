@@ -65,8 +65,6 @@ class BlockDevice final : public Device {
 
   private:
     BlockDevice(const Config& config, Disk disk, io::Engine& engine, const State& state, Clock now);
-    template <typename Action>
-    void quiesce(Action action);
 
     const Config config_;
     Disk disk_;

@@ -8,6 +8,7 @@
 #include "virtio/console/protocol.h"
 #include "virtio/console/rx_queue.h"
 #include "virtio/console/tx_queue.h"
+#include "virtio/quiesce.h"
 
 namespace hako::virtio::console {
 namespace {
@@ -181,24 +182,6 @@ void ConsoleDevice::connect_ports(const Activation& activation) {
     }
 }
 
-/// Calls `action(queue, latch)` for each queue on the io thread and waits for as many counts on the latch.
-template <typename Action>
-void ConsoleDevice::quiesce(Action action) {
-    std::latch idle(std::ranges::count_if(queues_, [](const auto& queue) { return queue != nullptr; }));
-    engine_.run_sync([&] {
-        for (const auto& queue : queues_) {
-            if (queue) action(*queue, idle);
-        }
-    });
-    idle.wait();
-    // One more round on the io thread: it has let go of the latch and the queues then.
-    engine_.run_sync([&] {
-        for (const auto& queue : queues_) {
-            if (queue) engine_.unschedule(*queue);
-        }
-    });
-}
-
 void ConsoleDevice::reset() {
     if (queues_.empty()) return;
     engine_.run_sync([&] {
@@ -209,13 +192,13 @@ void ConsoleDevice::reset() {
         hooks_ = nullptr;
         multiport_ = false;
     });
-    quiesce([](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
+    quiesce(engine_, queues_, [](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
     queues_.clear();
 }
 
 void ConsoleDevice::pause() {
     engine_.run_sync([&] { paused_ = true; });
-    quiesce([](QueueWorker& queue, std::latch& idle) { queue.drain(idle); });
+    quiesce(engine_, queues_, [](QueueWorker& queue, std::latch& idle) { queue.drain(idle); });
 }
 
 void ConsoleDevice::resume() {

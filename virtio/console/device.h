@@ -59,8 +59,6 @@ class ConsoleDevice final : public Device, private ControlSender {
     using Queues = std::vector<std::unique_ptr<QueueWorker>>;
     [[nodiscard]] std::unique_ptr<QueueWorker> make_queue(const QueueSetup& setup, Queue queue);
     void connect_ports(const Activation& activation);
-    template <typename Action>
-    void quiesce(Action action);
 
     // ControlSender, on the io thread.
     void tell(std::uint16_t port, std::uint8_t messages) override;

@@ -9,6 +9,7 @@
 #include "virtio/net/stream_rx_queue.h"
 #include "virtio/net/stream_tx_queue.h"
 #include "virtio/net/tx_queue.h"
+#include "virtio/quiesce.h"
 
 namespace hako::virtio::net {
 namespace {
@@ -260,27 +261,9 @@ std::unique_ptr<QueueWorker> NetDevice::make_queue(const QueueSetup& setup, Queu
     return made;
 }
 
-/// Calls `action(queue, latch)` for each queue on the io thread and waits for as many counts on the latch.
-template <typename Action>
-void NetDevice::quiesce(Action action) {
-    std::latch idle(std::ranges::count_if(queues_, [](const auto& queue) { return queue != nullptr; }));
-    engine_.run_sync([&] {
-        for (const auto& queue : queues_) {
-            if (queue) action(*queue, idle);
-        }
-    });
-    idle.wait();
-    // One more round on the io thread: it has let go of the latch and the queues then.
-    engine_.run_sync([&] {
-        for (const auto& queue : queues_) {
-            if (queue) engine_.unschedule(*queue);
-        }
-    });
-}
-
 void NetDevice::reset() {
     if (queues_.empty()) return;
-    quiesce([](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
+    quiesce(engine_, queues_, [](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
     if (link_) engine_.run_sync([&] { link_->set_users(nullptr, {}); });
     if (vhost_) {
         std::latch idle(1);
@@ -309,7 +292,7 @@ void NetDevice::pause() {
     engine_.run_sync([&] {
         if (vhost_) vhost_->pause();
     });
-    quiesce([](QueueWorker& queue, std::latch& idle) { queue.drain(idle); });
+    quiesce(engine_, queues_, [](QueueWorker& queue, std::latch& idle) { queue.drain(idle); });
     engine_.run_sync([&] {
         if (link_) link_->pause();
     });

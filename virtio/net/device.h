@@ -75,8 +75,6 @@ class NetDevice final : public Device, private ControlActions {
     [[nodiscard]] std::unique_ptr<QueueWorker> make_queue(const QueueSetup& setup, Queue queue,
                                                           RxQueue*& receiver);
     void stop_host_end();
-    template <typename Action>
-    void quiesce(Action action);
     [[nodiscard]] std::size_t control_index(std::uint64_t negotiated) const;
     Result<> try_queue_pairs(std::uint16_t pairs);
     Result<> try_guest_offloads(std::uint64_t offloads);
