@@ -25,6 +25,10 @@ std::string_view reason(MachineEnd::Kind kind) {
     return "";
 }
 
+std::unexpected<Error> no_vm() {
+    return fail_missing("there is no VM: create one first");
+}
+
 template <typename Device>
 void replace(std::vector<Device>& devices, Device device) {
     std::erase_if(devices, [&](const Device& other) { return other.id == device.id; });
@@ -78,29 +82,29 @@ Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
     InstanceEvents heard{.ended =
                              [this](const MachineEnd& end) {
                                  if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
-                                 events_.add("vm", "ended", {{"reason", std::string(reason(end.kind))}});
+                                 tell("ended", {{"reason", std::string(reason(end.kind))}});
                                  callbacks_.ended(end);
                              },
                          .rebooted =
                              [this] {
-                                 events_.add("vm", "rebooting");
-                                 events_.add("vm", "rebooted");
+                                 tell("rebooting");
+                                 tell("rebooted");
                              },
                          .reboot_failed =
                              [this](Error error) {
-                                 events_.add("vm", "shutdown");
+                                 tell("shutdown");
                                  callbacks_.reboot_failed(std::move(error));
                              },
                          .device_removed =
                              [this](const std::string& id) {
                                  forget(id);
-                                 events_.add("vm", "device-removed", {{"id", id}});
+                                 tell("device-removed", {{"id", id}});
                              },
                          .quit_typed = [this] { callbacks_.quit_typed(); }};
-    instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard)));
+    instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard), window_));
     sent_ = std::move(sent);
     fds_ = std::move(fds);
-    events_.add("vm", "created");
+    tell("created");
     return {};
 }
 
@@ -110,12 +114,12 @@ Result<> Vmm::remove() {
     instance_.reset();
     sent_ = {};
     fds_.clear();
-    events_.add("vm", "deleted");
+    tell("deleted");
     return {};
 }
 
 Result<Instance*> Vmm::instance() const {
-    if (!instance_) return fail_missing("there is no VM: create one first");
+    if (!instance_) return no_vm();
     return instance_.get();
 }
 
@@ -126,41 +130,41 @@ Result<Machine*> Vmm::machine() const {
 
 Result<> Vmm::boot() {
     Instance* const instance = HAKO_TRY(this->instance());
-    events_.add("vm", "booting");
+    tell("booting");
     HAKO_TRY(instance->boot());
-    events_.add("vm", "booted");
+    tell("booted");
     return {};
 }
 
 Result<> Vmm::pause() {
     Instance* const instance = HAKO_TRY(this->instance());
     HAKO_TRY(instance->pause());
-    events_.add("vm", "paused");
+    tell("paused");
     return {};
 }
 
 Result<> Vmm::resume() {
     Instance* const instance = HAKO_TRY(this->instance());
     HAKO_TRY(instance->resume());
-    events_.add("vm", "resumed");
+    tell("resumed");
     return {};
 }
 
 Result<> Vmm::shut_down() {
     Instance* const instance = HAKO_TRY(this->instance());
     HAKO_TRY(instance->shut_down());
-    events_.add("vm", "shutdown");
+    tell("shutdown");
     return {};
 }
 
 Result<> Vmm::reboot() {
     Instance* const instance = HAKO_TRY(this->instance());
     const bool booted = instance->machine().has_value();
-    if (booted) events_.add("vm", "rebooting");
+    if (booted) tell("rebooting");
     auto rebooted = instance->reboot();
-    if (!rebooted && booted) events_.add("vm", "shutdown");
+    if (!rebooted && booted) tell("shutdown");
     HAKO_TRY(std::move(rebooted));
-    events_.add("vm", "rebooted");
+    tell("rebooted");
     return {};
 }
 
@@ -177,22 +181,55 @@ Result<> Vmm::inject_nmi() {
 Result<> Vmm::dump_core(const std::string& path) {
     Machine* const machine = HAKO_TRY(this->machine());
     HAKO_TRY(machine->dump_core(path));
-    events_.add("vm", "dumped");
+    tell("dumped");
     return {};
 }
 
-Result<VmInfo> Vmm::info() const {
-    Instance* const instance = HAKO_TRY(this->instance());
-    VmInfo info;
-    info.config = from_machine(instance->config(), sent_);
-    if (info.config.serial.mode == ConsoleMode::kPty) info.config.serial.file = instance->serial_path();
-    if (info.config.console.mode == ConsoleMode::kPty)
-        info.config.console.file = instance->console_path(kFirstConsole);
-    // Cloud Hypervisor forgets, with the machine, that there was one.
-    const VmState state = instance->state();
-    info.state = text(state == VmState::kShutdown ? VmState::kCreated : state);
-    info.memory_actual_size = instance->config().memory.size;
-    return info;
+Result<std::shared_ptr<const VmInfo>> Vmm::info() const {
+    Published published = this->published();
+    if (!published.info) return no_vm();
+    return std::move(published.info);
+}
+
+std::optional<VmState> Vmm::state() const {
+    return published().state;
+}
+
+Vmm::Published Vmm::published() const {
+    const std::lock_guard lock(mutex_);
+    return published_;
+}
+
+Error Vmm::no_machine() const {
+    const std::optional<VmState> state = this->state();
+    if (!state) return no_vm().error();
+    if (*state == VmState::kCreated || *state == VmState::kShutdown)
+        return wrong_state(*state, "booted").error();
+    return fail_state("the VM is about to reboot or to end: try again").error();
+}
+
+void Vmm::publish() {
+    Published now;
+    if (instance_) {
+        now.state = instance_->state();
+        auto info = std::make_shared<VmInfo>();
+        info->config = from_machine(instance_->config(), sent_);
+        if (info->config.serial.mode == ConsoleMode::kPty)
+            info->config.serial.file = instance_->serial_path();
+        if (info->config.console.mode == ConsoleMode::kPty)
+            info->config.console.file = instance_->console_path(kFirstConsole);
+        // Cloud Hypervisor forgets, with the machine, that there was one.
+        info->state = text(now.state == VmState::kShutdown ? VmState::kCreated : *now.state);
+        info->memory_actual_size = instance_->config().memory.size;
+        now.info = std::move(info);
+    }
+    const std::lock_guard lock(mutex_);
+    published_ = std::move(now);
+}
+
+void Vmm::tell(std::string_view event, Event::Properties properties) {
+    publish();
+    events_.add("vm", event, std::move(properties));
 }
 
 Result<std::string> Vmm::choose_id(const std::optional<std::string>& given, std::string_view prefix) const {
@@ -226,7 +263,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
         info = PciDeviceInfo{.id = disk.id, .bdf = address.text()};
     }
     replace(sent_.disks, std::move(config));
-    events_.add("vm", "device-added", {{"id", disk.id}});
+    tell("device-added", {{"id", disk.id}});
     return info;
 }
 
@@ -244,7 +281,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<
     }
     if (!fds.empty()) fds_.insert_or_assign(net.id, std::move(fds));
     replace(sent_.net, std::move(config));
-    events_.add("vm", "device-added", {{"id", net.id}});
+    tell("device-added", {{"id", net.id}});
     return info;
 }
 
@@ -260,7 +297,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_console(VmAddConsole config) {
         const pci::Bdf address = HAKO_TRY(machine->add_console(console));
         info = PciDeviceInfo{.id = console.id, .bdf = address.text()};
     }
-    events_.add("vm", "device-added", {{"id", console.id}});
+    tell("device-added", {{"id", console.id}});
     return info;
 }
 
@@ -276,7 +313,7 @@ Result<> Vmm::remove_device(const VmRemoveDevice& removal) {
         HAKO_TRY(machine->remove_now(id));
     }
     forget(id);
-    events_.add("vm", "device-removed", {{"id", id}});
+    tell("device-removed", {{"id", id}});
     return {};
 }
 
@@ -287,6 +324,7 @@ Result<> Vmm::set_limits(const VmSetLimits& wanted) {
         if (disk.id == wanted.id) disk.rate_limiter_config = wanted.rate_limiter_config;
     for (NetConfig& net : sent_.net)
         if (net.id == wanted.id) net.rate_limiter_config = wanted.rate_limiter_config;
+    publish();
     return {};
 }
 

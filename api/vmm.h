@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,11 +21,12 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/instance.h"
+#include "vmm/machine/machine_window.h"
 
 namespace hako::api {
 
-/// Control thread. Without a VM calls are refused with Fault::kMissing, in the wrong state with
-/// Fault::kState.
+/// Control thread, which is busy as long as a call lasts; what says so is for any thread, and waits for
+/// nothing. Without a VM calls are refused with Fault::kMissing, in the wrong state with Fault::kState.
 class Vmm {
   public:
     /// Called from handlers of the io_context, never from within a call of this class.
@@ -61,8 +63,6 @@ class Vmm {
     /// Of a machine that runs or is paused, into a new file (Machine::dump_core()).
     Result<> dump_core(const std::string& path);
 
-    [[nodiscard]] Result<VmInfo> info() const;
-
     /// At once if there is a machine: then where the device is. Otherwise for the next boot: then nothing.
     Result<std::optional<PciDeviceInfo>> add_disk(DiskConfig config);
     /// `fds` are open taps, one for each queue pair. They stay open until the device or the VM goes, since
@@ -75,7 +75,19 @@ class Vmm {
     /// How fast a device of the machine may go from now on.
     Result<> set_limits(const VmSetLimits& wanted);
 
-    [[nodiscard]] bool exists() const { return instance_ != nullptr; }
+    /// Where calls are made from.
+    [[nodiscard]] boost::asio::io_context& control() { return io_; }
+    /// How the VM was when the last call ended. Any thread.
+    [[nodiscard]] Result<std::shared_ptr<const VmInfo>> info() const;
+    /// The same; nothing without a VM. Any thread.
+    [[nodiscard]] std::optional<VmState> state() const;
+    /// Calls `visit` with the machine, which stays meanwhile. It must not take long. Any thread.
+    template <typename Visit>
+    Result<> look_at_machine(Visit visit) const {
+        if (window_.look(visit)) return {};
+        return std::unexpected(no_machine());
+    }
+
     /// The VM, or a Fault::kMissing.
     [[nodiscard]] Result<Instance*> instance() const;
     /// What runs or is paused.
@@ -93,6 +105,17 @@ class Vmm {
                                                     const Device& device) const;
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
+    /// For info() and state(): what is true now.
+    void publish();
+    /// Publishes, and adds an event of the VM.
+    void tell(std::string_view event, Event::Properties properties = {});
+    [[nodiscard]] Error no_machine() const;
+
+    struct Published {
+        std::shared_ptr<const VmInfo> info;
+        std::optional<VmState> state;
+    };
+    [[nodiscard]] Published published() const;
 
     boost::asio::io_context& io_;
     EventLog& events_;
@@ -100,6 +123,9 @@ class Vmm {
     const Callbacks callbacks_;
     VmConfig sent_;  ///< what clients said, for vm.info
     Fds fds_;        ///< MachineConfig::nets name them by number
+    MachineWindow window_;
+    mutable std::mutex mutex_;  ///< for `published_`
+    Published published_;
     std::unique_ptr<Instance> instance_;
 };
 

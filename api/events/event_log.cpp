@@ -54,6 +54,7 @@ std::string stream_text(const Event& event) {
 EventLog::EventLog(Clock clock) : clock_(std::move(clock)), start_(clock_()) {}
 
 void EventLog::add(std::string_view source, std::string_view name, Event::Properties properties) {
+    const std::lock_guard lock(mutex_);
     events_.push_back({.sequence = ++last_,
                        .time = clock_() - start_,
                        .source = std::string(source),
@@ -64,15 +65,27 @@ void EventLog::add(std::string_view source, std::string_view name, Event::Proper
         listener(events_.back());
 }
 
-const Event* EventLog::after(std::uint64_t sequence) const {
-    if (sequence >= last_) return nullptr;
+std::uint64_t EventLog::last() const {
+    const std::lock_guard lock(mutex_);
+    return last_;
+}
+
+std::optional<Event> EventLog::after(std::uint64_t sequence) const {
+    const std::lock_guard lock(mutex_);
+    if (sequence >= last_) return std::nullopt;
     const std::uint64_t first = events_.front().sequence;
-    return sequence < first ? &events_.front() : &events_[sequence + 1 - first];
+    return sequence < first ? events_.front() : events_[sequence + 1 - first];
 }
 
 unsigned EventLog::subscribe(Listener listener) {
+    const std::lock_guard lock(mutex_);
     listeners_.emplace(next_listener_, std::move(listener));
     return next_listener_++;
+}
+
+void EventLog::unsubscribe(unsigned number) {
+    const std::lock_guard lock(mutex_);
+    listeners_.erase(number);
 }
 
 }  // namespace hako::api

@@ -7,6 +7,8 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,7 +29,7 @@ struct Event {
 /// The same document with its sequence number, on one line.
 [[nodiscard]] std::string stream_text(const Event& event);
 
-/// Keeps the last kKept events for those who come late. Control thread.
+/// Keeps the last kKept events for those who come late. Any thread.
 class EventLog {
   public:
     static constexpr std::size_t kKept = 1024;
@@ -38,15 +40,17 @@ class EventLog {
 
     void add(std::string_view source, std::string_view name, Event::Properties properties = {});
     /// The number of the latest event; 0: there was none.
-    [[nodiscard]] std::uint64_t last() const { return last_; }
-    /// The first event kept whose number is above `sequence`, or null.
-    [[nodiscard]] const Event* after(std::uint64_t sequence) const;
+    [[nodiscard]] std::uint64_t last() const;
+    /// The first event kept whose number is above `sequence`, if there is one.
+    [[nodiscard]] std::optional<Event> after(std::uint64_t sequence) const;
 
-    /// `listener` hears of every event from now on, and adds none. Returns its number for unsubscribe().
+    /// `listener` hears of every event from now on, on the thread that adds it; it must not wait, nor call
+    /// this log. Returns its number for unsubscribe(), after which it hears no more.
     unsigned subscribe(Listener listener);
-    void unsubscribe(unsigned number) { listeners_.erase(number); }
+    void unsubscribe(unsigned number);
 
   private:
+    mutable std::mutex mutex_;
     Clock clock_;
     std::chrono::steady_clock::time_point start_;
     std::deque<Event> events_;

@@ -6,6 +6,7 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -43,6 +44,8 @@ void Connection::close() {
     boost::system::error_code ignored;
     socket_.close(ignored);
     cancel_.emit(asio::cancellation_type::terminal);
+    // co_spawn hands it on by a post of its own, and that needs the signal, even if serve() has ended by then.
+    asio::post(socket_.get_executor(), [self = shared_from_this()] {});
 }
 
 void Connection::set_deadline(std::chrono::milliseconds duration) {

@@ -55,7 +55,8 @@ Result<std::string> set_limits(Vmm& vmm, const VmSetLimits& wanted, http::Reques
 
 template <typename T, typename Function>
 void put(Router& router, Vmm& vmm, std::string_view name, Function function) {
-    router.put(name, Router::Body::kRequired, handler<T>([&vmm, function](T body, http::Request& request) {
+    router.put(name, Router::Body::kRequired,
+               handler<T>(vmm.control(), [&vmm, function](T body, http::Request& request) {
                    return function(vmm, std::move(body), request);
                }));
 }
@@ -70,7 +71,8 @@ void add_device_routes(Router& router, Vmm& vmm) {
     put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
     put<VmSetLink>(router, vmm, "vm.set-link", set_link);
     put<VmSetLimits>(router, vmm, "vm.set-limits", set_limits);
-    router.put("vm.announce", Router::Body::kNone, handler([&vmm](http::Request&) -> Result<std::string> {
+    router.put("vm.announce", Router::Body::kNone,
+               handler(vmm.control(), [&vmm](http::Request&) -> Result<std::string> {
                    Machine* const machine = HAKO_TRY(vmm.machine());
                    machine->announce();
                    return std::string();

@@ -1,5 +1,6 @@
 #include "api/routes/event_routes.h"
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -50,8 +51,13 @@ Result<Wish> parse(std::string_view query) {
 class Reader {
   public:
     Reader(asio::io_context& io, EventLog& events, std::uint64_t since)
-        : events_(events), since_(since), timer_(io) {
-        listener_ = events_.subscribe([this](const Event&) { timer_.cancel(); });
+        : events_(events), since_(since), timer_(std::make_shared<asio::steady_timer>(io)) {
+        // Events come on any thread; the timer is the business of the one that runs `io`.
+        listener_ = events_.subscribe([&io, weak = std::weak_ptr(timer_)](const Event&) {
+            asio::post(io, [weak] {
+                if (const auto timer = weak.lock()) timer->cancel();
+            });
+        });
     }
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
@@ -60,7 +66,7 @@ class Reader {
     /// What has come since the last call; empty: nothing.
     std::string take() {
         std::string text;
-        while (const Event* const event = events_.after(since_)) {
+        while (const auto event = events_.after(since_)) {
             text += stream_text(*event);
             since_ = event->sequence;
         }
@@ -70,9 +76,9 @@ class Reader {
     asio::awaitable<std::string> next() {
         std::string text = take();
         if (text.empty()) {
-            timer_.expires_after(kHeartbeat);
+            timer_->expires_after(kHeartbeat);
             boost::system::error_code ignored;
-            co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+            co_await timer_->async_wait(asio::redirect_error(asio::use_awaitable, ignored));
             text = take();
         }
         if (text.empty()) text = "\n";
@@ -82,7 +88,7 @@ class Reader {
   private:
     EventLog& events_;
     std::uint64_t since_;
-    asio::steady_timer timer_;
+    const std::shared_ptr<asio::steady_timer> timer_;
     unsigned listener_ = 0;
 };
 

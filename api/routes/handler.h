@@ -1,4 +1,4 @@
-// Handlers that answer at once.
+// How routes are answered: at once, or by the control thread.
 #pragma once
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include "api/http/message.h"
 #include "api/http/server.h"
 #include "api/json/codec.h"
+#include "api/routes/on_control.h"
 #include "vmm/base/result.h"
 
 namespace hako::api {
@@ -36,14 +37,26 @@ inline constexpr std::string_view kVmError = "Error from API";
     return at_once([answer = std::move(answer)](http::Request& request) { return respond(answer(request)); });
 }
 
+/// A handler that works on the VM: `answer` is asked on the thread that runs `control`.
+[[nodiscard]] inline http::Handler handler(boost::asio::io_context& control, Answer answer) {
+    return [&control,
+            answer = std::move(answer)](http::Request& request) -> boost::asio::awaitable<http::Response> {
+        std::function<http::Response()> work = [&] { return respond(answer(request)); };
+        co_return co_await on_control(control, std::move(work));
+    };
+}
+
 /// The same for a request whose body is a T; one that is not is refused before `answer` is asked.
 template <json::Described T>
-[[nodiscard]] http::Handler handler(std::function<Result<std::string>(T, http::Request&)> answer) {
-    return at_once([answer = std::move(answer)](http::Request& request) {
+[[nodiscard]] http::Handler handler(boost::asio::io_context& control,
+                                    std::function<Result<std::string>(T, http::Request&)> answer) {
+    return [&control,
+            answer = std::move(answer)](http::Request& request) -> boost::asio::awaitable<http::Response> {
         Result<T> body = json::decode<T>(request.body);
-        if (!body) return http::failure(body.error());
-        return respond(answer(*std::move(body), request));
-    });
+        if (!body) co_return http::failure(body.error());
+        std::function<http::Response()> work = [&] { return respond(answer(*std::move(body), request)); };
+        co_return co_await on_control(control, std::move(work));
+    };
 }
 
 }  // namespace hako::api

@@ -8,10 +8,9 @@ namespace {
 
 void write_state(PrometheusText& text, const Vmm& vmm) {
     text.gauge("hako_vm_state", "1 for the state that the VM is in; no state is 1 without a VM.");
-    const auto instance = vmm.instance();
+    const std::optional<VmState> now = vmm.state();
     for (const VmState state : {VmState::kCreated, VmState::kRunning, VmState::kPaused, VmState::kShutdown})
-        text.sample({{"state", hako::text(state)}},
-                    std::uint64_t{instance && (*instance)->state() == state ? 1U : 0U});
+        text.sample({{"state", hako::text(state)}}, std::uint64_t{now == state ? 1U : 0U});
 }
 
 }  // namespace
@@ -24,7 +23,9 @@ void add_metrics_routes(Router& router, const Vmm& vmm, const RequestMetrics& re
                    write_process(text);
                    write_state(text, vmm);
                    requests.write(text);
-                   if (const auto machine = vmm.machine()) write_machine(text, **machine);
+                   // Without a machine there is nothing to tell of it.
+                   [[maybe_unused]] const auto looked =
+                       vmm.look_at_machine([&](const Machine& machine) { write_machine(text, machine); });
                    http::Response response = http::ok(text.text());
                    response.content_type = PrometheusText::kContentType;
                    return response;

@@ -38,7 +38,8 @@ Result<> boot(Vmm& vmm) {
 
 template <typename T, typename Function>
 void put(Router& router, Vmm& vmm, std::string_view name, Function function) {
-    router.put(name, Router::Body::kRequired, handler<T>([&vmm, function](T body, http::Request& request) {
+    router.put(name, Router::Body::kRequired,
+               handler<T>(vmm.control(), [&vmm, function](T body, http::Request& request) {
                    return function(vmm, std::move(body), request);
                }));
 }
@@ -47,7 +48,7 @@ void put(Router& router, Vmm& vmm, std::string_view name, Function function) {
 template <typename Function>
 void put(Router& router, Vmm& vmm, std::string_view name, std::string_view failed, Function function) {
     router.put(name, Router::Body::kNone,
-               handler([&vmm, failed, function](http::Request&) -> Result<std::string> {
+               handler(vmm.control(), [&vmm, failed, function](http::Request&) -> Result<std::string> {
                    HAKO_TRY_WRAP(function(vmm), "{}", failed);
                    return std::string();
                }));
@@ -57,11 +58,14 @@ void put(Router& router, Vmm& vmm, std::string_view name, std::string_view faile
 
 void add_vm_routes(Router& router, Vmm& vmm) {
     router.get("vm.info", handler([&vmm](http::Request&) -> Result<std::string> {
-                   return json::encode(HAKO_TRY_WRAP(vmm.info(), "The VM info is not available"));
+                   return json::encode(*HAKO_TRY_WRAP(vmm.info(), "The VM info is not available"));
                }));
     router.get("vm.counters", handler([&vmm](http::Request&) -> Result<std::string> {
-                   Machine* const machine = HAKO_TRY_WRAP(vmm.machine(), "The VM counters are not available");
-                   return json::encode(counters(*machine));
+                   Counters now;
+                   HAKO_TRY_WRAP(
+                       vmm.look_at_machine([&](const Machine& machine) { now = counters(machine); }),
+                       "The VM counters are not available");
+                   return json::encode(now);
                }));
     put<VmConfig>(router, vmm, "vm.create", create);
     put<VmCoredumpData>(router, vmm, "vm.coredump", dump_core);

@@ -32,9 +32,11 @@ http::Response shut_down(Vmm& vmm, EventLog& events, const std::function<void()>
 void add_vmm_routes(Router& router, Vmm& vmm, EventLog& events, std::function<void()> on_shutdown) {
     router.get("vmm.ping", handler(ping));
     router.put("vmm.shutdown", Router::Body::kNone,
-               at_once([&vmm, &events, then = std::move(on_shutdown)](http::Request&) {
-                   return shut_down(vmm, events, then);
-               }));
+               [&vmm, &events,
+                then = std::move(on_shutdown)](http::Request&) -> boost::asio::awaitable<http::Response> {
+                   std::function<http::Response()> work = [&] { return shut_down(vmm, events, then); };
+                   co_return co_await on_control(vmm.control(), std::move(work));
+               });
 }
 
 }  // namespace hako::api

@@ -9,7 +9,7 @@
 namespace hako::api {
 
 /// vmm.ping and vmm.shutdown. The latter deletes the VM, and calls `on_shutdown` once the client has its
-/// answer.
+/// answer, on the API's thread.
 void add_vmm_routes(Router& router, Vmm& vmm, EventLog& events, std::function<void()> on_shutdown);
 
 }  // namespace hako::api

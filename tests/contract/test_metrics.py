@@ -41,7 +41,7 @@ def test_the_process_tells_of_itself(server, api):
     assert any(name.startswith("hako_build_info{version=") for name in samples)
     assert samples["process_resident_memory_bytes"] > 1 << 20
     assert samples["process_open_fds"] >= 5
-    assert samples["process_threads"] == 1
+    assert samples["process_threads"] == 2  # control, API
     assert sum(value for name, value in samples.items() if name.startswith("hako_vm_state")) == 0
     api.put("vm.create", vm_config())
     assert scrape(api)['hako_vm_state{state="Created"}'] == 1

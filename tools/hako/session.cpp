@@ -1,5 +1,6 @@
 #include "tools/hako/session.h"
 
+#include <boost/asio/post.hpp>
 #include <csignal>
 #include <utility>
 
@@ -53,12 +54,14 @@ Session::Session(Options options)
 Result<> Session::listen() {
     if (!options_.api_socket) return {};
     api::add_vmm_routes(router_, vmm_, events_, [this] {
-        shut_down_over_api_ = true;
-        finish(ExitCode::kPowerOff, "ended by vmm.shutdown");
+        boost::asio::post(io_, [this] {
+            shut_down_over_api_ = true;
+            finish(ExitCode::kPowerOff, "ended by vmm.shutdown");
+        });
     });
     api::add_vm_routes(router_, vmm_);
     api::add_device_routes(router_, vmm_);
-    api::add_event_routes(router_, io_, events_);
+    api::add_event_routes(router_, api_.io(), events_);
     api::add_metrics_routes(router_, vmm_, request_metrics_);
     api::add_future_routes(router_);
     SocketSpec socket;
@@ -68,11 +71,11 @@ Result<> Session::listen() {
         socket = std::get<std::string>(*options_.api_socket);
     }
     const auto handler = [this](api::http::Request& request) { return answer(request); };
-    server_.emplace(
-        HAKO_TRY_WRAP(api::http::Server::listen(io_, std::move(socket), handler), "--api-socket"));
+    HAKO_TRY_WRAP(api_.start(std::move(socket), handler), "--api-socket");
     return {};
 }
 
+/// On the API's thread.
 boost::asio::awaitable<api::http::Response> Session::answer(api::http::Request& request) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
@@ -87,23 +90,14 @@ Result<Session::Outcome> Session::run() {
     watch_disks();
     io_.run();
     const Outcome outcome = outcome_;
-    const Result<> removed = vmm_.remove();
+    Result<> removed = vmm_.remove();
     if (!shut_down_over_api_) events_.add("vmm", "shutdown");
-    say_goodbye();
+    api_.stop();
+    // What a client may have made since.
+    if (removed) removed = vmm_.remove();
     if (failure_) return std::unexpected(std::move(*failure_));
     HAKO_TRY(removed);
     return outcome;
-}
-
-/// Gives streams their last events, as far as nobody keeps this thread busy.
-void Session::say_goodbye() {
-    constexpr int kLastHandlers = 1000;
-    io_.restart();
-    for (int i = 0; i < kLastHandlers && io_.poll_one() > 0; ++i) {
-    }
-    server_.reset();
-    // What a client may have made since.
-    if (const auto removed = vmm_.remove(); !removed) log_error("{}", removed.error().text());
 }
 
 void Session::ended(const MachineEnd& end) {

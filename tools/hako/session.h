@@ -1,4 +1,5 @@
-// The control thread of a process with a VM: signals, timers, the API, and what the VM's end means.
+// The control thread of a process with a VM: signals, timers, what clients want of the VM, and what its end
+// means.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -9,8 +10,8 @@
 #include <optional>
 #include <string>
 
+#include "api/api_thread.h"
 #include "api/events/event_log.h"
-#include "api/http/server.h"
 #include "api/metrics/request_metrics.h"
 #include "api/router/router.h"
 #include "api/vmm.h"
@@ -53,7 +54,6 @@ class Session {
     void wait_for_signal();
     void shut_down();
     void watch_disks();
-    void say_goodbye();
     void finish(ExitCode code, std::string words);
 
     const Options options_;
@@ -65,7 +65,7 @@ class Session {
     api::Vmm vmm_;
     api::Router router_;
     api::RequestMetrics request_metrics_;
-    std::optional<api::http::Server> server_;
+    api::ApiThread api_{io_};
     bool shutting_down_ = false;
     bool shut_down_over_api_ = false;
     Outcome outcome_;

@@ -35,6 +35,27 @@ Result<> Vm::set_memory_slot(std::uint32_t slot, std::uint64_t guest_address, vo
     return {};
 }
 
+Result<> Vm::dirty_log(std::uint32_t slot, std::span<std::uint64_t> bits) {
+    kvm_dirty_log request{};
+    request.slot = slot;
+    request.dirty_bitmap = bits.data();
+    if (ioctl_retry(fd_.get(), KVM_GET_DIRTY_LOG, &request) < 0)
+        return fail_errno(errno, "KVM_GET_DIRTY_LOG slot {}", slot);
+    return {};
+}
+
+Result<> Vm::clear_dirty_log(std::uint32_t slot, std::uint64_t first_page, std::uint64_t pages,
+                             std::span<const std::uint64_t> bits) {
+    kvm_clear_dirty_log request{};
+    request.slot = slot;
+    request.first_page = first_page;
+    request.num_pages = static_cast<std::uint32_t>(pages);
+    request.dirty_bitmap = const_cast<std::uint64_t*>(bits.data());  // the kernel only reads it
+    if (ioctl_retry(fd_.get(), KVM_CLEAR_DIRTY_LOG, &request) < 0)
+        return fail_errno(errno, "KVM_CLEAR_DIRTY_LOG slot {}, {} pages from {}", slot, pages, first_page);
+    return {};
+}
+
 Result<> Vm::set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map) {
     if (ioctl_retry(fd_.get(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
         return fail_errno(errno, "KVM_SET_IDENTITY_MAP_ADDR");

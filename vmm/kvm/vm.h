@@ -34,6 +34,12 @@ class Vm {
     /// KVM_SET_USER_MEMORY_REGION. Size 0 removes the slot.
     Result<> set_memory_slot(std::uint32_t slot, std::uint64_t guest_address, void* host, std::uint64_t size,
                              std::uint32_t flags);
+    /// KVM_GET_DIRTY_LOG: one bit a page, 64 in a word; `bits` has room for all of the slot's.
+    Result<> dirty_log(std::uint32_t slot, std::span<std::uint64_t> bits);
+    /// KVM_CLEAR_DIRTY_LOG: pages of which the bit is set are clean and protected again. `first_page` is a
+    /// multiple of 64, and so is `pages`, unless they end the slot.
+    Result<> clear_dirty_log(std::uint32_t slot, std::uint64_t first_page, std::uint64_t pages,
+                             std::span<const std::uint64_t> bits);
     /// KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR: pages that Intel hosts without "unrestricted guest"
     /// need.
     Result<> set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map);

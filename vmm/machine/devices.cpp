@@ -37,6 +37,7 @@ Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> de
     auto transport = HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services_));
     if (paused_) transport->pause();
     const pci::Bdf address = HAKO_TRY(bridge_.add(*transport));
+    const std::lock_guard lock(mutex_);
     slots_.push_back({id, std::move(transport), plugged, address});
     return address;
 }
@@ -76,14 +77,20 @@ void Devices::pause() {
 void Devices::remove(std::uint8_t slot) {
     const auto found = std::ranges::find(slots_, slot, [](const Slot& each) { return each.address.device; });
     if (found == slots_.end()) return;
-    unplug(*found);
-    give_back_image(found->device);
-    slots_.erase(found);
+    Slot leaving;
+    {
+        const std::lock_guard lock(mutex_);
+        leaving = std::move(*found);
+        slots_.erase(found);
+    }
+    unplug(leaving);
+    give_back_image(leaving.device);
 }
 
 void Devices::disown(std::string_view disk_id) {
     const auto found = std::ranges::find(slots_, disk_id, &Slot::id);
     if (found == slots_.end()) return;
+    const std::lock_guard lock(mutex_);
     give_back_image(found->device);
     found->device = Disowned{};
     found->id.clear();
@@ -96,7 +103,12 @@ void Devices::give_back_image(const Any& device) {
 }
 
 void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
-    for (Slot& slot : slots_) {
+    std::vector<Slot> leaving;
+    {
+        const std::lock_guard lock(mutex_);
+        leaving.swap(slots_);
+    }
+    for (Slot& slot : leaving) {
         unplug(slot);
         if (auto* const* block = std::get_if<virtio::blk::BlockDevice*>(&slot.device)) {
             if (slot.id == seed_id) {
@@ -108,7 +120,6 @@ void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
             resources.nets.push_back((*net)->take_host_end());
         }
     }
-    slots_.clear();
 }
 
 }  // namespace hako

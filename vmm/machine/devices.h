@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -22,7 +23,7 @@
 
 namespace hako {
 
-/// Control thread. Devices may be added while vCPUs run; to take one out they are parked.
+/// Control thread, but for for_each(). Devices may be added while vCPUs run; to take one out they are parked.
 class Devices {
   public:
     /// All of it outlives the devices.
@@ -51,9 +52,11 @@ class Devices {
         Device* const* const device = slot == nullptr ? nullptr : std::get_if<Device*>(&slot->device);
         return device == nullptr ? nullptr : *device;
     }
-    /// Calls `visit` with each device of that type, in the order in which they were added.
+    /// Any thread. Calls `visit` with each device of that type, in the order in which they were added; they
+    /// stay meanwhile.
     template <typename Device, typename Visit>
     void for_each(Visit visit) const {
+        const std::lock_guard lock(mutex_);
         for (const Slot& slot : slots_) {
             if (Device* const* const device = std::get_if<Device*>(&slot.device)) visit(**device);
         }
@@ -92,7 +95,8 @@ class Devices {
     const virtio::PciServices services_;
     pci::HostBridge& bridge_;
     io::Engine& engine_;
-    std::vector<Slot> slots_;  ///< in the order in which they were added
+    mutable std::mutex mutex_;  ///< held by who changes `slots_`, and by who reads it on another thread
+    std::vector<Slot> slots_;   ///< in the order in which they were added
     bool paused_ = false;
 };
 

@@ -32,9 +32,15 @@ std::string_view text(VmState state) {
     return "";
 }
 
+std::unexpected<Error> wrong_state(VmState state, std::string_view wanted) {
+    return fail_state("the VM is {}, it must be {} for this", text(state), wanted);
+}
+
 Result<std::unique_ptr<Instance>> Instance::create(boost::asio::io_context& io, MachineConfig config,
-                                                   const Options& options, InstanceEvents events) {
-    std::unique_ptr<Instance> instance(new Instance(io, std::move(config), options, std::move(events)));
+                                                   const Options& options, InstanceEvents events,
+                                                   MachineWindow& window) {
+    std::unique_ptr<Instance> instance(
+        new Instance(io, std::move(config), options, std::move(events), window));
     instance->engine_ = HAKO_TRY(io::Engine::create());
     instance->consoles_ =
         std::make_unique<Consoles>(io, *instance->engine_, [quit = instance->events_.quit_typed] { quit(); });
@@ -49,7 +55,7 @@ Instance::~Instance() {
 }
 
 Result<> Instance::boot() {
-    if (machine_) return wrong_state("not booted");
+    if (machine_) return wrong_state(state_, "not booted");
     HostResources resources = HAKO_TRY(HostResources::open(config_));
     return start(std::move(resources));
 }
@@ -60,6 +66,7 @@ Result<> Instance::start(HostResources resources) {
         Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this);
     if (!machine) return std::unexpected(std::move(machine).error());
     machine_ = *std::move(machine);
+    window_.open(*machine_);
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
     log_start();
     machine_->resume();
@@ -72,6 +79,7 @@ Result<> Instance::start(HostResources resources) {
 HostResources Instance::end_life() {
     HostResources resources;
     if (machine_) {
+        window_.close();
         Machine::Legacy legacy = machine_->stop();
         config_ = std::move(legacy.config);
         resources = std::move(legacy.resources);
@@ -90,45 +98,41 @@ void Instance::remove_from_next(std::string_view id) {
 }
 
 Result<> Instance::pause() {
-    if (state_ != VmState::kRunning) return wrong_state("running");
+    if (state_ != VmState::kRunning) return wrong_state(state_, "running");
     machine_->pause();
     state_ = VmState::kPaused;
     return {};
 }
 
 Result<> Instance::resume() {
-    if (state_ != VmState::kPaused) return wrong_state("paused");
+    if (state_ != VmState::kPaused) return wrong_state(state_, "paused");
     machine_->resume();
     state_ = VmState::kRunning;
     return {};
 }
 
 Result<> Instance::shut_down() {
-    if (!machine_) return wrong_state("booted");
+    if (!machine_) return wrong_state(state_, "booted");
     end_life();
     return {};
 }
 
 Result<> Instance::reboot() {
-    if (!machine_) return wrong_state("booted");
+    if (!machine_) return wrong_state(state_, "booted");
     log_info("the machine reboots");
     // Images stay locked and taps open, so that nobody takes them in between.
     return start(end_life());
 }
 
 Result<> Instance::press_power_button() {
-    if (state_ != VmState::kRunning) return wrong_state("running");
+    if (state_ != VmState::kRunning) return wrong_state(state_, "running");
     machine_->press_power_button();
     return {};
 }
 
 Result<Machine*> Instance::machine() const {
-    if (!machine_) return wrong_state("booted");
+    if (!machine_) return wrong_state(state_, "booted");
     return machine_.get();
-}
-
-std::unexpected<Error> Instance::wrong_state(std::string_view wanted) const {
-    return fail_state("the VM is {}, it must be {} for this", text(state_), wanted);
 }
 
 /// From a vCPU's thread to the control thread, where `action` runs if this life still lasts by then.

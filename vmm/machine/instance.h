@@ -11,6 +11,7 @@
 #include "vmm/machine/config.h"
 #include "vmm/machine/consoles.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/machine_window.h"
 
 namespace hako {
 
@@ -36,16 +37,18 @@ struct InstanceEvents {
     std::function<void()> quit_typed;
 };
 
-/// Belongs to the control thread, which runs `io`. `io` outlives it.
+/// Belongs to the control thread, which runs `io`. `io` and `window` outlive it.
 class Instance final : private MachineListener {
   public:
     struct Options {
         bool reboot = true;  ///< carry out the guest's wish to reboot; otherwise InstanceEvents::ended
     };
 
-    /// Starts the io thread and opens the host ends of the consoles; all else waits for boot().
+    /// Starts the io thread and opens the host ends of the consoles; all else waits for boot(). `window`:
+    /// where other threads are to see the machine.
     static Result<std::unique_ptr<Instance>> create(boost::asio::io_context& io, MachineConfig config,
-                                                    const Options& options, InstanceEvents events);
+                                                    const Options& options, InstanceEvents events,
+                                                    MachineWindow& window);
     ~Instance() override;
 
     /// Opens images and taps, builds the machine and starts it. From kCreated and kShutdown.
@@ -77,8 +80,13 @@ class Instance final : private MachineListener {
     [[nodiscard]] std::string console_path(std::string_view id) const { return consoles_->path(id); }
 
   private:
-    Instance(boost::asio::io_context& io, MachineConfig config, const Options& options, InstanceEvents events)
-        : io_(io), options_(options), events_(std::move(events)), config_(std::move(config)) {}
+    Instance(boost::asio::io_context& io, MachineConfig config, const Options& options, InstanceEvents events,
+             MachineWindow& window)
+        : io_(io),
+          options_(options),
+          events_(std::move(events)),
+          window_(window),
+          config_(std::move(config)) {}
 
     // MachineListener, on vCPU threads.
     void machine_ended(const MachineEnd& end) override;
@@ -90,11 +98,11 @@ class Instance final : private MachineListener {
     void handle_ejection(std::uint8_t slot);
     Result<> start(HostResources resources);
     HostResources end_life();
-    [[nodiscard]] std::unexpected<Error> wrong_state(std::string_view wanted) const;
 
     boost::asio::io_context& io_;
     const Options options_;
     const InstanceEvents events_;
+    MachineWindow& window_;
     MachineConfig config_;                ///< while there is no machine
     std::unique_ptr<io::Engine> engine_;  ///< of all lives
     std::unique_ptr<Consoles> consoles_;  ///< outlives the machine, which writes into it
@@ -107,5 +115,7 @@ class Instance final : private MachineListener {
 };
 
 [[nodiscard]] std::string_view text(VmState state);
+/// `wanted`: what the VM must be instead.
+[[nodiscard]] std::unexpected<Error> wrong_state(VmState state, std::string_view wanted);
 
 }  // namespace hako

@@ -34,23 +34,39 @@ Result<Fd> make_memfd(const MemoryConfig& config) {
     return fd;
 }
 
-}  // namespace
-
-Result<GuestMemory> GuestMemory::create(const MemoryConfig& config) {
+Result<> check_size(const MemoryConfig& config) {
     if (config.size < kMinMemory || config.size > kMaxMemory)
         return fail_input("memory size {}: give between {} and {}", format_size(config.size),
                           format_size(kMinMemory), format_size(kMaxMemory));
     if (!is_aligned(config.size, MiB))
         return fail_input("memory size {}: give a multiple of 1 MiB", format_size(config.size));
+    return {};
+}
 
+}  // namespace
+
+Result<GuestMemory> GuestMemory::create(const MemoryConfig& config) {
+    HAKO_TRY(check_size(config));
+    return create(config, HAKO_TRY(make_memfd(config)), false);
+}
+
+Result<GuestMemory> GuestMemory::map(const MemoryConfig& config, Fd file) {
+    HAKO_TRY(check_size(config));
+    if (config.hugepages) return fail_input("memory that is mapped from a file cannot have huge pages");
+    return create(config, std::move(file), true);
+}
+
+Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, bool is_private) {
     GuestMemory memory;
     memory.size_ = config.size;
-    memory.fd_ = HAKO_TRY(make_memfd(config));
+    memory.fd_ = std::move(file);
+    memory.private_ = is_private;
 
     const std::uint64_t low = std::min(config.size, layout::kRamHole);
     const auto add_region = [&](std::uint64_t base, std::uint64_t size, std::uint64_t offset) -> Result<> {
-        void* host = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                            memory.fd_.get(), static_cast<off_t>(offset));
+        void* host = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                            (is_private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, memory.fd_.get(),
+                            static_cast<off_t>(offset));
         if (host == MAP_FAILED)
             return fail_errno(errno, "cannot map {} of guest memory{}", format_size(size),
                               config.hugepages ? " (reserve huge pages: sysctl vm.nr_hugepages)" : "");
@@ -65,6 +81,7 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config) {
     HAKO_TRY(add_region(0, low, 0));
     if (config.size > low) HAKO_TRY(add_region(layout::kHighRam, config.size - low, low));
     memory.dirty_.resize(memory.regions_.size());
+    memory.tracking_ = std::make_unique<std::atomic<bool>>(false);
     return memory;
 }
 
@@ -102,8 +119,8 @@ std::optional<std::span<std::byte>> GuestMemory::writable_later(GuestAddress add
 }
 
 void GuestMemory::mark_dirty(GuestAddress address, std::uint64_t length) {
+    if (!tracking()) return;
     for (std::size_t i = 0; i < regions_.size(); ++i) {
-        if (!dirty_[i]) continue;
         const MemoryRegion& region = regions_[i];
         if (address < region.base || address.value - region.base.value >= region.size) continue;
         const std::uint64_t offset = address.value - region.base.value;
@@ -112,9 +129,10 @@ void GuestMemory::mark_dirty(GuestAddress address, std::uint64_t length) {
 }
 
 bool GuestMemory::write(GuestAddress address, std::span<const std::byte> data) {
-    const auto bytes = writable(address, data.size());
+    const auto bytes = writable_later(address, data.size());
     if (!bytes) return false;
     std::ranges::copy(data, bytes->begin());
+    mark_dirty(address, data.size());
     return true;
 }
 
@@ -126,17 +144,21 @@ bool GuestMemory::read(GuestAddress address, std::span<std::byte> data) const {
 }
 
 void GuestMemory::start_dirty_tracking() {
-    for (std::size_t i = 0; i < regions_.size(); ++i)
-        dirty_[i] = std::make_unique<DirtyBitmap>(regions_[i].size);
+    for (std::size_t i = 0; i < regions_.size(); ++i) {
+        if (!dirty_[i]) dirty_[i] = std::make_unique<DirtyBitmap>(regions_[i].size);
+        for (std::size_t word = 0; word < dirty_[i]->words(); ++word)
+            dirty_[i]->take(word);
+    }
+    tracking_->store(true, std::memory_order_release);
 }
 
 void GuestMemory::stop_dirty_tracking() {
-    for (auto& bitmap : dirty_)
-        bitmap.reset();
+    // The bitmaps stay: somebody may be in the middle of marking.
+    tracking_->store(false, std::memory_order_release);
 }
 
 DirtyBitmap* GuestMemory::dirty_bitmap(std::size_t index) {
-    return dirty_.at(index).get();
+    return tracking() ? dirty_.at(index).get() : nullptr;
 }
 
 }  // namespace hako

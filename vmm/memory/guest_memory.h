@@ -1,4 +1,4 @@
-// The guest's RAM: memfd regions mapped into hako, and the only way to reach them.
+// The guest's RAM: regions of a file, mostly a memfd, mapped into hako, and the only way to reach them.
 #pragma once
 
 #include <atomic>
@@ -37,7 +37,7 @@ struct MemoryRegion {
     std::uint64_t file_offset = 0;  ///< where it starts in the memfd
 };
 
-/// Guest RAM in one memfd, mapped shared. Regions: [0, 3 GiB) and from 4 GiB up (vmm/memory/layout.h).
+/// Guest RAM in one file. Regions: [0, 3 GiB) and from 4 GiB up (vmm/memory/layout.h).
 ///
 /// The guest changes this memory at any time: copy a value out once, then check the copy.
 /// Addresses come from the guest: each accessor checks that the range lies inside one region and gives
@@ -45,6 +45,10 @@ struct MemoryRegion {
 class GuestMemory {
   public:
     static Result<GuestMemory> create(const MemoryConfig& config);
+    /// Private memory that begins as the content of `file`, a regular file of config.size bytes: a page is
+    /// read when it is first touched, and many VMs share those that they only read. Nobody may change or cut
+    /// the file meanwhile: who touches a page that is gone gets SIGBUS. Has no memfd; no huge pages.
+    static Result<GuestMemory> map(const MemoryConfig& config, Fd file);
     GuestMemory(GuestMemory&&) noexcept = default;
     GuestMemory& operator=(GuestMemory&&) = delete;
     ~GuestMemory();
@@ -53,13 +57,14 @@ class GuestMemory {
     [[nodiscard]] std::uint64_t size() const { return size_; }
     /// One past the highest guest-physical RAM address.
     [[nodiscard]] GuestAddress end() const { return regions_.back().base + regions_.back().size; }
-    [[nodiscard]] int fd() const { return fd_.get(); }
+    /// The memory file; -1 for memory that is private.
+    [[nodiscard]] int fd() const { return private_ ? -1 : fd_.get(); }
 
     /// `length` bytes at `address`, if they all lie in one region. Length 0 is fine inside or at the end of
     /// one.
     [[nodiscard]] std::optional<std::span<const std::byte>> readable(GuestAddress address,
                                                                      std::uint64_t length) const;
-    /// The same, to be written at once; the pages are marked dirty.
+    /// The same, to be written at once, while nobody reads what is dirty: the pages are marked already.
     [[nodiscard]] std::optional<std::span<std::byte>> writable(GuestAddress address, std::uint64_t length);
     /// Memory that the kernel will write later (io_uring reads): check and translate now, mark_dirty() when
     /// done.
@@ -87,7 +92,7 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
-    /// From now on hako's own writes are tracked. No device may be running.
+    /// From now on hako's own writes are tracked: those that end after it, whenever they began.
     void start_dirty_tracking();
     void stop_dirty_tracking();
     /// The bitmap of region `index`, or null while tracking is off.
@@ -95,12 +100,16 @@ class GuestMemory {
 
   private:
     GuestMemory() = default;
+    static Result<GuestMemory> create(const MemoryConfig& config, Fd file, bool is_private);
     [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
+    [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }
 
     Fd fd_;
+    bool private_ = false;
     std::uint64_t size_ = 0;
     std::vector<MemoryRegion> regions_;
-    std::vector<std::unique_ptr<DirtyBitmap>> dirty_;
+    std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed
+    std::unique_ptr<std::atomic<bool>> tracking_;
 };
 
 }  // namespace hako

@@ -32,7 +32,7 @@ struct Rig {
     }
     std::vector<std::string> heard() const {
         std::vector<std::string> names;
-        for (const Event* event = events.after(0); event != nullptr; event = events.after(event->sequence))
+        for (auto event = events.after(0); event; event = events.after(event->sequence))
             names.push_back(event->name);
         return names;
     }
@@ -73,15 +73,15 @@ TEST_CASE("without a VM everything but a deletion is missing") {
 TEST_CASE("a VM that has not booted takes only what needs no machine") {
     Rig rig;
     REQUIRE(rig.create());
-    CHECK(rig.vmm.info()->state == "Created");
-    CHECK(rig.vmm.info()->memory_actual_size == 512 * MiB);
+    CHECK(rig.vmm.info().value()->state == "Created");
+    CHECK(rig.vmm.info().value()->memory_actual_size == 512 * MiB);
     CHECK(fault(rig.create()) == Fault::kState);
     for (const auto action : {&Vmm::pause, &Vmm::resume, &Vmm::shut_down, &Vmm::reboot,
                               &Vmm::press_power_button, &Vmm::inject_nmi})
         CHECK(fault((rig.vmm.*action)()) == Fault::kState);
     CHECK(fault(rig.vmm.set_limits({.id = "x"})) == Fault::kState);
     CHECK(fault(rig.vmm.boot()) == Fault::kInput);  // there is no such kernel
-    CHECK(rig.vmm.info()->state == "Created");
+    CHECK(rig.vmm.info().value()->state == "Created");
     CHECK(rig.vmm.remove());
     CHECK(fault(rig.vmm.info()) == Fault::kMissing);
     CHECK(rig.create());
@@ -96,7 +96,7 @@ TEST_CASE("devices can be added to the next boot and taken from it") {
     CHECK_FALSE(*added);  // it has no place yet
     REQUIRE(rig.vmm.add_disk({.path = "/c", .id = "mine"}));
     REQUIRE(rig.vmm.add_net({.tap = "tap0", .mask = "255.0.0.0"}));
-    VmConfig config = rig.vmm.info()->config;
+    VmConfig config = rig.vmm.info().value()->config;
     REQUIRE(config.disks.size() == 3);
     CHECK(config.disks[0].id == "_disk0");
     CHECK(config.disks[1].id == "_disk1");
@@ -115,12 +115,12 @@ TEST_CASE("devices can be added to the next boot and taken from it") {
     CHECK(fault(rig.vmm.remove_device({.id = "nobody"})) == Fault::kMissing);
     CHECK(rig.vmm.remove_device({.id = "_disk0"}));
     CHECK(rig.vmm.remove_device({.id = "_net0"}));
-    config = rig.vmm.info()->config;
+    config = rig.vmm.info().value()->config;
     CHECK(config.disks.size() == 2);
     CHECK(config.net.empty());
     REQUIRE(rig.vmm.add_disk({.path = "/e"}));
-    CHECK(rig.vmm.info()->config.disks.back().id == "_disk0");
-    CHECK(rig.vmm.info()->config.disks.back().path == "/e");
+    CHECK(rig.vmm.info().value()->config.disks.back().id == "_disk0");
+    CHECK(rig.vmm.info().value()->config.disks.back().path == "/e");
 }
 
 TEST_CASE("there is room for so many devices") {

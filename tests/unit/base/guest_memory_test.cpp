@@ -1,6 +1,9 @@
 #include "vmm/memory/guest_memory.h"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cstdio>
 
 #include "vmm/memory/layout.h"
 
@@ -63,4 +66,26 @@ TEST_CASE("what hako writes is dirty, what it reads is not") {
     CHECK(dirty.take(0) == std::uint64_t{1} << 63);
     CHECK(dirty.take(1) == ~std::uint64_t{0});
     CHECK(dirty.take(2) == 1);
+}
+
+TEST_CASE("private memory begins as a file and leaves it alone") {
+    std::FILE* const file = std::tmpfile();
+    REQUIRE(file != nullptr);
+    const Fd fd(::dup(::fileno(file)));
+    REQUIRE(::ftruncate(fd.get(), 2 * MiB) == 0);
+    const std::uint32_t saved = 0x1234;
+    REQUIRE(::pwrite(fd.get(), &saved, sizeof saved, MiB) == sizeof saved);
+    {
+        auto memory = GuestMemory::map({.size = 2 * MiB}, Fd(::dup(fd.get())));
+        REQUIRE(memory);
+        CHECK(memory->fd() == -1);
+        CHECK(memory->load<std::uint32_t>(GuestAddress{MiB}) == saved);
+        CHECK(memory->store(GuestAddress{MiB}, std::uint32_t{1}));
+        CHECK(memory->load<std::uint32_t>(GuestAddress{MiB}) == 1);
+    }
+    std::uint32_t now = 0;
+    REQUIRE(::pread(fd.get(), &now, sizeof now, MiB) == sizeof now);
+    CHECK(now == saved);
+    CHECK_FALSE(GuestMemory::map({.size = 2 * MiB, .hugepages = true}, Fd(::dup(fd.get()))));
+    std::fclose(file);
 }
