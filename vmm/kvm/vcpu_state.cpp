@@ -105,6 +105,7 @@ Result<> restore_xsave(const Vm& vm, Vcpu& vcpu, const VcpuState& state) {
 }
 
 Result<> restore_xcrs(Vcpu& vcpu, const VcpuState& state) {
+    if (state.xcrs.empty()) return {};  // a CPU without XSAVE
     kvm_xcrs xcrs{};
     xcrs.nr_xcrs = static_cast<std::uint32_t>(std::min<std::size_t>(state.xcrs.size(), KVM_MAX_XCRS));
     std::copy_n(state.xcrs.begin(), xcrs.nr_xcrs, xcrs.xcrs);

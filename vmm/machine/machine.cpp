@@ -168,7 +168,9 @@ Result<> Machine::go_on(const kvm::System& system, const MachineState& state, kv
     std::vector<kvm::Vcpu> vcpus = HAKO_TRY(Cpus::create_vcpus(system, vm_, config_.cpus));
     HAKO_TRY(kvm::restore_irqchip(vm_, state.irqchip));
     const kvm::ClockState now = HAKO_TRY(kvm::restore_clock(vm_, state.clock, downtime));
+    interrupts_.hold_routes();
     HAKO_TRY(build_devices(std::move(resources), &state));
+    HAKO_TRY(interrupts_.apply_routes());
     cpus_ = HAKO_TRY(Cpus::restore(system, vm_, std::move(vcpus), state.cpus, state.clock, now, pio_, mmio_,
                                    [this](const VcpuStop& stop) { cpu_stopped(stop); }));
     leaving_ = state.facts.leaving;
