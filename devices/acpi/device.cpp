@@ -57,6 +57,10 @@ void Device::raise(std::uint8_t event) {
     ged_.pulse();
 }
 
+void Device::repeat_edge() const {
+    if (state().events != 0) ged_.pulse();
+}
+
 State Device::state() const {
     const std::lock_guard lock(mutex_);
     return state_;

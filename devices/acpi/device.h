@@ -42,6 +42,8 @@ class Device final : public BusDevice {
     void press_power_button() { raise(kEventPowerButton); }
     /// Sets an event's bit and pulses the generic event device's line.
     void raise(std::uint8_t event);
+    /// Pulses the line again if an event waits: the edge of before a restore may have been lost.
+    void repeat_edge() const;
 
     [[nodiscard]] State state() const;
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "vmm/state/fields.h"
+
 namespace hako::acpi_pm {
 
 struct State {
@@ -22,3 +24,20 @@ struct PciHotplugState {
 };
 
 }  // namespace hako::acpi_pm
+
+namespace hako::state {
+
+template <>
+struct Fields<acpi_pm::State> {
+    using T = acpi_pm::State;
+    static constexpr auto list = std::tuple(hex("sleep_status", &T::sleep_status), hex("events", &T::events));
+};
+
+template <>
+struct Fields<acpi_pm::PciHotplugState> {
+    using T = acpi_pm::PciHotplugState;
+    static constexpr auto list =
+        std::tuple(hex("inserted", &T::inserted), hex("leaving", &T::leaving), hex("asked", &T::asked));
+};
+
+}  // namespace hako::state

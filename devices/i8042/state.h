@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "vmm/state/fields.h"
+
 namespace hako::i8042 {
 
 struct State {
@@ -16,3 +18,16 @@ struct State {
 };
 
 }  // namespace hako::i8042
+
+namespace hako::state {
+
+template <>
+struct Fields<i8042::State> {
+    using T = i8042::State;
+    static constexpr auto list =
+        std::tuple(hex("command_byte", &T::command_byte), hex("output", &T::output),
+                   field("output_full", &T::output_full), hex("pending_command", &T::pending_command),
+                   field("last_was_command", &T::last_was_command));
+};
+
+}  // namespace hako::state

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "vmm/base/result.h"
+#include "vmm/state/fields.h"
 
 namespace hako::pci {
 
@@ -120,3 +121,12 @@ class ConfigSpace {
 };
 
 }  // namespace hako::pci
+
+namespace hako::state {
+
+template <>
+struct Fields<pci::ConfigSpace::State> {
+    static constexpr auto list = std::tuple(field("bytes", &pci::ConfigSpace::State::bytes));
+};
+
+}  // namespace hako::state

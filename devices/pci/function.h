@@ -14,6 +14,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/result.h"
 #include "vmm/bus/bus.h"
+#include "vmm/state/fields.h"
 
 namespace hako::pci {
 
@@ -102,3 +103,13 @@ class Function {
 };
 
 }  // namespace hako::pci
+
+namespace hako::state {
+
+template <>
+struct Fields<pci::Function::State> {
+    using T = pci::Function::State;
+    static constexpr auto list = std::tuple(field("config", &T::config), hex("bar_homes", &T::bar_homes));
+};
+
+}  // namespace hako::state

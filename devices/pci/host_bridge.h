@@ -14,6 +14,7 @@
 #include "devices/pci/function.h"
 #include "vmm/base/result.h"
 #include "vmm/bus/bus.h"
+#include "vmm/state/fields.h"
 
 namespace hako::pci {
 
@@ -92,3 +93,14 @@ class HostBridge {
 };
 
 }  // namespace hako::pci
+
+namespace hako::state {
+
+template <>
+struct Fields<pci::HostBridge::State> {
+    using T = pci::HostBridge::State;
+    static constexpr auto list =
+        std::tuple(hex("config_address", &T::config_address), field("function", &T::function));
+};
+
+}  // namespace hako::state

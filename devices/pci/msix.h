@@ -11,6 +11,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/result.h"
 #include "vmm/bus/interrupts.h"
+#include "vmm/state/fields.h"
 
 namespace hako::pci {
 
@@ -82,3 +83,22 @@ class Msix {
 };
 
 }  // namespace hako::pci
+
+namespace hako::state {
+
+template <>
+struct Fields<pci::Msix::Entry> {
+    using T = pci::Msix::Entry;
+    static constexpr auto list =
+        std::tuple(hex("address", &T::address), hex("data", &T::data), hex("control", &T::control));
+};
+
+template <>
+struct Fields<pci::Msix::State> {
+    using T = pci::Msix::State;
+    static constexpr auto list =
+        std::tuple(upto(pci::Msix::kMaxVectors, "entries", &T::entries),
+                   upto(pci::Msix::kMaxVectors / 64, "pending", &T::pending).in_hex());
+};
+
+}  // namespace hako::state

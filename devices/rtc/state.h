@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "vmm/state/fields.h"
+
 namespace hako::rtc {
 
 inline constexpr std::size_t kRamSize = 128;
@@ -19,3 +21,14 @@ struct State {
 };
 
 }  // namespace hako::rtc
+
+namespace hako::state {
+
+template <>
+struct Fields<rtc::State> {
+    using T = rtc::State;
+    static constexpr auto list = std::tuple(field("index", &T::index), field("ram", &T::ram),
+                                            field("offset_seconds", &T::offset_seconds));
+};
+
+}  // namespace hako::state

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "vmm/state/fields.h"
+
 namespace hako::serial {
 
 /// Registers by their names in the PC16550D data sheet, after reset.
@@ -25,3 +27,17 @@ struct State {
 };
 
 }  // namespace hako::serial
+
+namespace hako::state {
+
+template <>
+struct Fields<serial::State> {
+    using T = serial::State;
+    static constexpr auto list = std::tuple(
+        hex("ier", &T::ier), hex("fcr", &T::fcr), hex("lcr", &T::lcr), hex("mcr", &T::mcr),
+        hex("lsr_errors", &T::lsr_errors), hex("msr_deltas", &T::msr_deltas), hex("scr", &T::scr),
+        hex("dll", &T::dll), hex("dlm", &T::dlm), field("thr_empty_pending", &T::thr_empty_pending),
+        upto(16, "rx", &T::rx), upto(16, "tx", &T::tx));
+};
+
+}  // namespace hako::state

@@ -18,6 +18,7 @@ void test_kvm_error();
 void test_wait();
 void test_deaf();
 void test_reboot_once();
+void test_restore();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -33,6 +34,7 @@ inline constexpr Test kTests[] = {
     {"wait", test_wait},
     {"deaf", test_deaf},
     {"reboot-once", test_reboot_once},
+    {"restore", test_restore},
 };
 
 }  // namespace guest

@@ -33,8 +33,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     ctl = root.add_subcommand("ctl", "drive a VM over its REST API");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     bench = root.add_subcommand("bench", "measure the disk or the network of guests, side by side with QEMU");
+    state = root.add_subcommand("state", "show what is in a saved state of a VM");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, serve, ctl, doctor, bench, completion}) {
+    for (CLI::App* command : {run, serve, ctl, doctor, bench, state, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -130,11 +131,15 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
         ->group(kConduct)
         ->disable_flag_override();
 
+    state->add_option("action", state_words, "print the state in a file as JSON")
+        ->type_name("show FILE")
+        ->group(kOther);
+
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, serve, ctl, doctor, bench, completion})
+    for (CLI::App* command : {run, serve, ctl, doctor, bench, state, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, serve, ctl, doctor, bench, completion})
+    for (CLI::App* command : {&root, run, serve, ctl, doctor, bench, state, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

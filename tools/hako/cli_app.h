@@ -22,6 +22,7 @@ struct App {
     CLI::App* ctl = nullptr;
     CLI::App* doctor = nullptr;
     CLI::App* bench = nullptr;
+    CLI::App* state = nullptr;
     CLI::App* completion = nullptr;
 
     bool help = false;
@@ -40,6 +41,7 @@ struct App {
 
     Values shell;
     Values ctl_words;
+    Values state_words;
 };
 
 /// One option as help and completion show it.

@@ -66,13 +66,18 @@ struct DoctorCommand {
     bool json = false;
 };
 
+/// `hako state`.
+struct StateCommand {
+    std::string path;  ///< of the file to show
+};
+
 /// Help, version, a completion script: a text for stdout, then exit code 0.
 struct PrintCommand {
     std::string text;
 };
 
-using Command =
-    std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, bench::Command, PrintCommand>;
+using Command = std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, StateCommand,
+                             bench::Command, PrintCommand>;
 
 /// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
 /// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.

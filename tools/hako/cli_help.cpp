@@ -135,6 +135,7 @@ std::string help_text(const App& app, const CLI::App& command) {
                         : &command == app.ctl        ? "--api-socket PATH VERB [ARGUMENT...] "
                         : &command == app.serve      ? "--api-socket PATH "
                         : &command == app.bench      ? "blk|net --kernel PATH "
+                        : &command == app.state      ? "show FILE "
                         : &command == app.completion ? "bash|zsh|fish "
                                                      : "";
     out = fmt::format("hako {}: {}\n\nUsage: hako {} {}[OPTIONS]\n", command.get_name(),
@@ -156,6 +157,8 @@ std::string help_text(const App& app, const CLI::App& command) {
             "\"fail\"\n";
     } else if (&command == app.bench) {
         out += kBenchExamples;
+    } else if (&command == app.state) {
+        out += "\nExit codes:\n  0  shown\n  2  the file is no state, or a damaged one\n";
     } else {
         out += kCompletionExamples;
     }

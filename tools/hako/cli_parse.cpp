@@ -177,6 +177,13 @@ Result<Command> ctl_command(const App& app) {
     return command;
 }
 
+Result<Command> state_command(const App& app) {
+    if (app.state_words.empty() || app.state_words.front() != "show")
+        return fail_input("state: what shall be done? show FILE");
+    if (app.state_words.size() != 2) return fail_input("state show: give one file");
+    return StateCommand{.path = app.state_words.back()};
+}
+
 Result<Command> completion_command(const App& app) {
     const std::string* shell = HAKO_TRY(single("completion", app.shell));
     if (shell == nullptr) return fail_input("completion: which shell? bash, zsh or fish");
@@ -275,7 +282,7 @@ Result<Command> parse(int argc, const char* const* argv) {
     }
     if (command == &app.root)
         return fail_input(
-            "no command is given: run, serve, ctl, doctor, bench or completion; see `hako --help`");
+            "no command is given: run, serve, ctl, doctor, bench, state or completion; see `hako --help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 
@@ -284,6 +291,7 @@ Result<Command> parse(int argc, const char* const* argv) {
     if (command == app.serve) return serve_command(app, persona);
     if (command == app.doctor) return DoctorCommand{.json = app.json};
     if (command == app.bench) return bench_command(app);
+    if (command == app.state) return state_command(app);
     return completion_command(app);
 }
 

@@ -13,6 +13,7 @@
 #include "tools/hako/exit_code.h"
 #include "tools/hako/run.h"
 #include "tools/hako/serve.h"
+#include "tools/hako/state_show.h"
 
 namespace {
 
@@ -34,6 +35,9 @@ ExitCode run(const cli::DoctorCommand& command) {
 }
 ExitCode run(const bench::Command& command) {
     return bench::run_bench(command);
+}
+ExitCode run(const cli::StateCommand& command) {
+    return show_state(command);
 }
 ExitCode run(const cli::PrintCommand& command) {
     fmt::print("{}", command.text);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -113,6 +114,15 @@ Result<Disk> Disk::adopt(Fd file, std::string name) {
     disk.name_ = std::move(name);
     disk.buffered_ = std::move(file);
     HAKO_TRY(disk.check_size());
+    return disk;
+}
+
+Result<Disk> Disk::absent(bool readonly) {
+    Fd file(::memfd_create("hako-absent", MFD_CLOEXEC));
+    if (!file.valid() || ::ftruncate(file.get(), kSectorSize) != 0)
+        return fail_errno(errno, "cannot make a stand-in for an image");
+    Disk disk = HAKO_TRY(adopt(std::move(file), "an image that is gone"));
+    disk.readonly_ = readonly;
     return disk;
 }
 

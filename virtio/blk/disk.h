@@ -28,6 +28,9 @@ class Disk {
     /// `name` stands for it in messages.
     static Result<Disk> adopt(Fd file, std::string name);
 
+    /// In the place of an image that is gone: for a restored device whose requests all fail.
+    static Result<Disk> absent(bool readonly);
+
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] bool readonly() const { return readonly_; }
     /// Goes through the page cache.

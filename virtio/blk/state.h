@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "vmm/state/fields.h"
+
 namespace hako::virtio::blk {
 
 /// Block sizes as the configuration space tells them, bytes.
@@ -25,3 +27,23 @@ struct State {
 };
 
 }  // namespace hako::virtio::blk
+
+namespace hako::state {
+
+template <>
+struct Fields<virtio::blk::Topology> {
+    using T = virtio::blk::Topology;
+    static constexpr auto list =
+        std::tuple(field("logical_block", &T::logical_block), field("physical_block", &T::physical_block),
+                   field("minimum_io", &T::minimum_io), field("optimal_io", &T::optimal_io));
+};
+
+template <>
+struct Fields<virtio::blk::State> {
+    using T = virtio::blk::State;
+    static constexpr auto list =
+        std::tuple(hex("features", &T::features), field("capacity", &T::capacity),
+                   field("topology", &T::topology), field("writeback", &T::writeback));
+};
+
+}  // namespace hako::state

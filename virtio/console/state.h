@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "virtio/console/config.h"
+#include "vmm/state/fields.h"
+
 namespace hako::virtio::console {
 
 /// Control messages that a port is still to send to the driver (virtio 1.3, 5.3.6.2), in the order in which
@@ -35,3 +38,22 @@ struct State {
 };
 
 }  // namespace hako::virtio::console
+
+namespace hako::state {
+
+template <>
+struct Fields<virtio::console::PortState> {
+    using T = virtio::console::PortState;
+    static constexpr auto list =
+        std::tuple(field("added", &T::added), field("ready", &T::ready), field("guest_open", &T::guest_open),
+                   hex("pending", &T::pending), field("tx_taken", &T::tx_taken));
+};
+
+template <>
+struct Fields<virtio::console::State> {
+    using T = virtio::console::State;
+    static constexpr auto list =
+        std::tuple(hex("features", &T::features), upto(virtio::console::kMaxPorts, "ports", &T::ports));
+};
+
+}  // namespace hako::state

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "virtio/net/mac.h"
+#include "vmm/state/fields.h"
 
 namespace hako::virtio::net {
 
@@ -23,3 +24,17 @@ struct State {
 };
 
 }  // namespace hako::virtio::net
+
+namespace hako::state {
+
+template <>
+struct Fields<virtio::net::State> {
+    using T = virtio::net::State;
+    static constexpr auto list = std::tuple(
+        hex("features", &T::features), field("mac", &T::mac), field("mtu", &T::mtu),
+        field("link_up", &T::link_up), field("announce", &T::announce), field("queue_pairs", &T::queue_pairs),
+        field("used_mac", &T::used_mac), field("promiscuous", &T::promiscuous),
+        field("all_multicast", &T::all_multicast), hex("guest_offloads", &T::guest_offloads));
+};
+
+}  // namespace hako::state

@@ -19,6 +19,7 @@
 #include "vmm/bus/interrupts.h"
 #include "vmm/bus/kick.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/state/fields.h"
 
 namespace hako::virtio {
 
@@ -172,3 +173,28 @@ class PciTransport final : public pci::Function, private TransportHooks {
 };
 
 }  // namespace hako::virtio
+
+namespace hako::state {
+
+template <>
+struct Fields<virtio::PciTransport::QueueState> {
+    using T = virtio::PciTransport::QueueState;
+    static constexpr auto list =
+        std::tuple(field("size", &T::size), field("enabled", &T::enabled), field("vector", &T::vector),
+                   hex("descriptors", &T::descriptors), hex("driver", &T::driver), hex("device", &T::device),
+                   field("next_avail", &T::next_avail), field("next_used", &T::next_used));
+};
+
+template <>
+struct Fields<virtio::PciTransport::State> {
+    using T = virtio::PciTransport::State;
+    static constexpr auto list = std::tuple(
+        field("function", &T::function), field("msix", &T::msix), hex("status", &T::status),
+        hex("driver_features", &T::driver_features),
+        field("device_feature_select", &T::device_feature_select),
+        field("driver_feature_select", &T::driver_feature_select), field("queue_select", &T::queue_select),
+        field("config_vector", &T::config_vector), field("generation", &T::generation), field("isr", &T::isr),
+        upto(virtio::PciTransport::kMaxQueues, "queues", &T::queues));
+};
+
+}  // namespace hako::state

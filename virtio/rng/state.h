@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "vmm/state/fields.h"
+
 namespace hako::virtio::rng {
 
 struct State {
@@ -12,3 +14,12 @@ struct State {
 };
 
 }  // namespace hako::virtio::rng
+
+namespace hako::state {
+
+template <>
+struct Fields<virtio::rng::State> {
+    static constexpr auto list = std::tuple(hex("features", &virtio::rng::State::features));
+};
+
+}  // namespace hako::state

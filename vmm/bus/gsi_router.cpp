@@ -31,6 +31,7 @@ void GsiRouter::free_gsi(std::uint32_t gsi) {
 Result<> GsiRouter::set_route(std::uint32_t gsi, const MsiMessage& message) {
     const std::lock_guard lock(mutex_);
     const MsiMessage old = std::exchange(routes_[gsi], message);
+    if (held_) return {};
     auto done = apply();
     // KVM refuses the whole table for one bad message: do not let it stand in the way of the other routes.
     if (!done) routes_[gsi] = old;
@@ -42,6 +43,17 @@ Result<> GsiRouter::connect(std::uint32_t gsi, int eventfd) {
 }
 Result<> GsiRouter::disconnect(std::uint32_t gsi, int eventfd) {
     return vm_.deassign_irqfd(eventfd, gsi);
+}
+
+void GsiRouter::hold_routes() {
+    const std::lock_guard lock(mutex_);
+    held_ = true;
+}
+
+Result<> GsiRouter::apply_routes() {
+    const std::lock_guard lock(mutex_);
+    held_ = false;
+    return apply();
 }
 
 Result<> GsiRouter::apply() {

@@ -22,12 +22,18 @@ class GsiRouter final : public InterruptController {
     Result<> connect(std::uint32_t gsi, int eventfd) override;
     Result<> disconnect(std::uint32_t gsi, int eventfd) override;
 
+    /// From here on routes are only noted, until apply_routes() hands KVM all of them at once: each change of
+    /// the table makes KVM wait for all CPUs, and a restore sets many. No vCPU and no device runs meanwhile.
+    void hold_routes();
+    Result<> apply_routes();
+
   private:
     Result<> apply();
 
     kvm::Vm& vm_;
     std::mutex mutex_;
     std::uint32_t limit_;
+    bool held_ = false;
     std::map<std::uint32_t, MsiMessage> routes_;
 };
 

@@ -45,6 +45,14 @@ Result<std::vector<std::uint32_t>> System::msr_indices() const {
     return std::vector(list->indices, list->indices + list->nmsrs);
 }
 
+std::optional<std::uint64_t> System::feature_msr(std::uint32_t index) const {
+    const auto request = make_flexible<kvm_msrs, kvm_msr_entry>(1);
+    request->nmsrs = 1;
+    request->entries[0].index = index;
+    if (ioctl_retry(fd_.get(), KVM_GET_MSRS, request.get()) != 1) return std::nullopt;
+    return request->entries[0].data;
+}
+
 Result<Vm> System::create_vm() const {
     Fd fd(ioctl_retry(fd_.get(), KVM_CREATE_VM, 0));
     if (!fd.valid()) return fail_errno(errno, "KVM_CREATE_VM");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "vmm/base/fd.h"
@@ -23,6 +24,8 @@ class System {
     [[nodiscard]] Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
     /// KVM_GET_MSR_INDEX_LIST: the MSRs that make up guest state on this host.
     [[nodiscard]] Result<std::vector<std::uint32_t>> msr_indices() const;
+    /// The host's value of an MSR that tells features (KVM_GET_MSRS on the system), or nothing.
+    [[nodiscard]] std::optional<std::uint64_t> feature_msr(std::uint32_t index) const;
     [[nodiscard]] Result<Vm> create_vm() const;
     /// Bytes of a vCPU's kvm_run mapping.
     [[nodiscard]] std::size_t vcpu_mmap_size() const { return vcpu_mmap_size_; }

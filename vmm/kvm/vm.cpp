@@ -68,6 +68,34 @@ Result<> Vm::create_irqchip() {
     return {};
 }
 
+Result<kvm_irqchip> Vm::irqchip(std::uint32_t chip) const {
+    kvm_irqchip state{};
+    state.chip_id = chip;
+    if (ioctl_retry(fd_.get(), KVM_GET_IRQCHIP, &state) < 0)
+        return fail_errno(errno, "KVM_GET_IRQCHIP {}", chip);
+    return state;
+}
+Result<> Vm::set_irqchip(const kvm_irqchip& chip) {
+    if (ioctl_retry(fd_.get(), KVM_SET_IRQCHIP, &chip) < 0)
+        return fail_errno(errno, "KVM_SET_IRQCHIP {}", chip.chip_id);
+    return {};
+}
+
+Result<kvm_clock_data> Vm::clock() const {
+    kvm_clock_data clock{};
+    if (ioctl_retry(fd_.get(), KVM_GET_CLOCK, &clock) < 0) return fail_errno(errno, "KVM_GET_CLOCK");
+    return clock;
+}
+Result<> Vm::set_clock(const kvm_clock_data& clock) {
+    if (ioctl_retry(fd_.get(), KVM_SET_CLOCK, &clock) < 0) return fail_errno(errno, "KVM_SET_CLOCK");
+    return {};
+}
+
+std::size_t Vm::xsave_size() const {
+    const int size = extension(KVM_CAP_XSAVE2);
+    return size > static_cast<int>(sizeof(kvm_xsave)) ? static_cast<std::size_t>(size) : sizeof(kvm_xsave);
+}
+
 Result<> Vm::set_gsi_routing(std::span<const kvm_irq_routing_entry> entries) {
     const auto table = make_flexible<kvm_irq_routing, kvm_irq_routing_entry>(entries.size());
     table->nr = static_cast<std::uint32_t>(entries.size());

@@ -1,6 +1,7 @@
 // One KVM VM: memory slots, the in-kernel interrupt controllers, ioeventfds and irqfds, vCPUs. No policy.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -45,6 +46,15 @@ class Vm {
     Result<> set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map);
     /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and a local APIC per vCPU in the kernel.
     Result<> create_irqchip();
+
+    /// KVM_GET_IRQCHIP and KVM_SET_IRQCHIP of one of KVM_IRQCHIP_PIC_MASTER, PIC_SLAVE and IOAPIC.
+    [[nodiscard]] Result<kvm_irqchip> irqchip(std::uint32_t chip) const;
+    Result<> set_irqchip(const kvm_irqchip& chip);
+    /// KVM_GET_CLOCK and KVM_SET_CLOCK: the guest's kvmclock, nanoseconds.
+    [[nodiscard]] Result<kvm_clock_data> clock() const;
+    Result<> set_clock(const kvm_clock_data& clock);
+    /// Bytes of a vCPU's XSAVE area (KVM_CAP_XSAVE2), 4096 at least.
+    [[nodiscard]] std::size_t xsave_size() const;
 
     /// KVM_SET_GSI_ROUTING: replaces the whole table.
     Result<> set_gsi_routing(std::span<const kvm_irq_routing_entry> entries);

@@ -6,6 +6,7 @@
 #include "vmm/boot/cpuid.h"
 #include "vmm/boot/msrs.h"
 #include "vmm/boot/vcpu_setup.h"
+#include "vmm/kvm/msr_list.h"
 
 namespace hako {
 namespace {
@@ -22,14 +23,26 @@ Result<kvm::Vcpu> create_vcpu(kvm::Vm& vm, std::uint32_t id, std::span<const kvm
     return vcpu;
 }
 
+Result<> check_count(const kvm::System& system, std::uint32_t count) {
+    const auto limit = static_cast<std::uint32_t>(std::max(system.extension(KVM_CAP_MAX_VCPUS), 1));
+    if (count > limit) return fail_input("{} vCPUs: this host's KVM allows {}", count, limit);
+    return {};
+}
+
+/// One line for all vCPUs: they tend to fare alike.
+void log_losses(const kvm::VcpuRestored& outcome) {
+    for (const kvm::Msr& msr : outcome.refused)
+        log_warn("this host's KVM refuses MSR {:#x}: the guest had {:#x} there", msr.index, msr.value);
+    if (outcome.tsc_error)
+        log_warn("this host does not set the TSC: the guest's is off by {} ticks", *outcome.tsc_error);
+}
+
 }  // namespace
 
 Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory,
                           const CpuConfig& config, const boot::BootState& boot, Bus& pio, Bus& mmio,
                           const std::function<void(const VcpuStop&)>& on_stop) {
-    const auto limit = static_cast<std::uint32_t>(std::max(system.extension(KVM_CAP_MAX_VCPUS), 1));
-    if (config.count > limit) return fail_input("{} vCPUs: this host's KVM allows {}", config.count, limit);
-
+    HAKO_TRY(check_count(system, config.count));
     const std::vector<kvm_cpuid_entry2> supported = HAKO_TRY(system.supported_cpuid());
     const boot::CpuidConfig cpuid_config{
         .vcpus = config.count,
@@ -38,12 +51,47 @@ Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& m
     };
 
     Cpus cpus;
+    cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
     for (std::uint32_t id = 0; id < config.count; ++id) {
         kvm::Vcpu vcpu = HAKO_TRY_WRAP(create_vcpu(vm, id, supported, cpuid_config), "vCPU {}", id);
         if (id == 0) HAKO_TRY(boot::start_boot_vcpu(vcpu, memory, boot));
         cpus.threads_.push_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop));
     }
     return cpus;
+}
+
+Result<std::vector<kvm::Vcpu>> Cpus::create_vcpus(const kvm::System& system, kvm::Vm& vm,
+                                                  const CpuConfig& config) {
+    HAKO_TRY(check_count(system, config.count));
+    std::vector<kvm::Vcpu> vcpus;
+    vcpus.reserve(config.count);
+    for (std::uint32_t id = 0; id < config.count; ++id)
+        vcpus.push_back(HAKO_TRY(vm.create_vcpu(id)));
+    return vcpus;
+}
+
+Result<Cpus> Cpus::restore(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
+                           std::span<const kvm::VcpuState> states, const kvm::ClockState& saved_at,
+                           const kvm::ClockState& now, Bus& pio, Bus& mmio,
+                           const std::function<void(const VcpuStop&)>& on_stop) {
+    if (vcpus.size() != states.size())
+        return fail_input("{} vCPUs were saved, the machine has {}", states.size(), vcpus.size());
+    Cpus cpus;
+    cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
+    for (std::size_t i = 0; i < vcpus.size(); ++i) {
+        const kvm::VcpuRestored outcome =
+            HAKO_TRY_WRAP(kvm::restore_vcpu(vm, vcpus[i], states[i], saved_at, now), "vCPU {}", i);
+        if (i == 0) log_losses(outcome);
+    }
+    // Threads last: an error above leaves none behind.
+    for (kvm::Vcpu& vcpu : vcpus)
+        cpus.threads_.push_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop));
+    return cpus;
+}
+
+void Cpus::note_stopped() {
+    for (const auto& thread : threads_)
+        thread->vcpu().note_stopped();
 }
 
 void Cpus::resume() {
@@ -65,6 +113,13 @@ Result<std::vector<CpuRegisters>> Cpus::registers() const {
         const kvm_sregs special = HAKO_TRY(thread->vcpu().sregs());
         all.push_back({.general = general, .special = special});
     }
+    return all;
+}
+
+Result<std::vector<kvm::VcpuState>> Cpus::save(const kvm::Vm& vm) const {
+    std::vector<kvm::VcpuState> all;
+    for (const auto& thread : threads_)
+        all.push_back(HAKO_TRY_WRAP(kvm::save_vcpu(vm, thread->vcpu(), msrs_), "vCPU {}", all.size()));
     return all;
 }
 

@@ -3,11 +3,14 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "vmm/boot/boot_state.h"
 #include "vmm/bus/bus.h"
+#include "vmm/kvm/clock.h"
 #include "vmm/kvm/system.h"
+#include "vmm/kvm/vcpu_state.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/vcpu_thread.h"
@@ -28,11 +31,25 @@ class Cpus {
                                const CpuConfig& config, const boot::BootState& boot, Bus& pio, Bus& mmio,
                                const std::function<void(const VcpuStop&)>& on_stop);
 
+    /// New vCPUs in KVM's reset state, for restore(): the VM's clock can be set once they are there.
+    static Result<std::vector<kvm::Vcpu>> create_vcpus(const kvm::System& system, kvm::Vm& vm,
+                                                       const CpuConfig& config);
+    /// As create(), with vCPUs that go on from `states`; what this host does not give them is logged. The
+    /// VM's interrupt controllers are restored, and its clock (see kvm::restore_clock() for the two moments).
+    static Result<Cpus> restore(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
+                                std::span<const kvm::VcpuState> states, const kvm::ClockState& saved_at,
+                                const kvm::ClockState& now, Bus& pio, Bus& mmio,
+                                const std::function<void(const VcpuStop&)>& on_stop);
+
     void resume();
+    /// Tells each guest CPU, before resume(), that time has passed which it did not see.
+    void note_stopped();
     /// Returns once every vCPU is parked.
     void pause();
     /// Of each vCPU, all of them parked.
     [[nodiscard]] Result<std::vector<CpuRegisters>> registers() const;
+    /// All of each vCPU. They are parked, and the devices paused.
+    [[nodiscard]] Result<std::vector<kvm::VcpuState>> save(const kvm::Vm& vm) const;
     /// Of each vCPU. Any thread.
     [[nodiscard]] std::vector<VcpuMetrics> metrics() const;
     /// Exits to hako so far, over all vCPUs.
@@ -41,6 +58,7 @@ class Cpus {
   private:
     Cpus() = default;
     std::vector<std::unique_ptr<VcpuThread>> threads_;
+    std::vector<std::uint32_t> msrs_;  ///< that are state
 };
 
 }  // namespace hako

@@ -3,43 +3,106 @@
 #include <algorithm>
 #include <ranges>
 
+#include "virtio/blk/protocol.h"
+#include "virtio/queue.h"
 #include "vmm/base/log.h"
 
 namespace hako {
+namespace {
+
+template <typename Own>
+std::optional<Own> own_state(const DeviceState<Own>* restored) {
+    return restored == nullptr ? std::nullopt : std::optional(restored->device);
+}
+
+}  // namespace
 
 Devices::~Devices() {
     for (Slot& slot : slots_)
         unplug(slot);
 }
 
-Result<pci::Bdf> Devices::add(const virtio::blk::Config& config, virtio::blk::Disk disk) {
-    return plug(config.id, HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), engine_)));
+Result<pci::Bdf> Devices::add(const virtio::blk::Config& config, virtio::blk::Disk disk,
+                              const DeviceState<virtio::blk::State>* restored) {
+    auto device =
+        HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), engine_, own_state(restored)));
+    return plug(config.id, std::move(device), restored);
 }
 
-Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::HostEnd end) {
-    return plug(config.id, HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), engine_)));
+Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::HostEnd end,
+                              const DeviceState<virtio::net::State>* restored) {
+    auto device =
+        HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), engine_, own_state(restored)));
+    return plug(config.id, std::move(device), restored);
 }
 
-Result<pci::Bdf> Devices::add(const virtio::rng::Config& config) {
-    return plug(config.id, HAKO_TRY(virtio::rng::EntropyDevice::create(config, engine_)));
+Result<pci::Bdf> Devices::add(const virtio::rng::Config& config,
+                              const DeviceState<virtio::rng::State>* restored) {
+    auto device = HAKO_TRY(virtio::rng::EntropyDevice::create(config, engine_, own_state(restored)));
+    return plug(config.id, std::move(device), restored);
 }
 
-Result<pci::Bdf> Devices::add(const virtio::console::Config& config,
-                              std::vector<console::Backend*> backends) {
-    return plug(config.id,
-                HAKO_TRY(virtio::console::ConsoleDevice::create(config, std::move(backends), engine_)));
+Result<pci::Bdf> Devices::add(const virtio::console::Config& config, std::vector<console::Backend*> backends,
+                              const DeviceState<virtio::console::State>* restored) {
+    auto device = HAKO_TRY(
+        virtio::console::ConsoleDevice::create(config, std::move(backends), engine_, own_state(restored)));
+    return plug(config.id, std::move(device), restored);
 }
 
-template <typename Device>
-Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> device) {
+Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
+    // What is left of its configuration is what the guest may still look at.
+    virtio::blk::Config config;
+    config.id = fmt::format("gone-{}", saved.slot);
+    config.queues = static_cast<std::uint16_t>(saved.transport.queues.size());
+    config.queue_size = virtio::kMaxQueueSize;
+    config.readonly = (saved.device.features & virtio::blk::feature::kReadOnly) != 0;
+    virtio::blk::Disk disk = HAKO_TRY(virtio::blk::Disk::absent(config.readonly));
+    HAKO_TRY(add(config, std::move(disk), &saved));
+    disown(config.id);
+    return {};
+}
+
+template <typename Device, typename Own>
+Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> device,
+                               const DeviceState<Own>* restored) {
     if (has(id)) return fail_conflict("the id {} is taken: choose another", id);
     Device* const plugged = device.get();
-    auto transport = HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services_));
+    std::optional<virtio::PciTransport::State> state;
+    std::optional<std::uint8_t> slot;
+    if (restored != nullptr) {
+        state = restored->transport;
+        slot = restored->slot;
+    }
+    auto transport =
+        HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services_, std::move(state)));
     if (paused_) transport->pause();
-    const pci::Bdf address = HAKO_TRY(bridge_.add(*transport));
+    const pci::Bdf address = HAKO_TRY(bridge_.add(*transport, slot));
     const std::lock_guard lock(mutex_);
     slots_.push_back({id, std::move(transport), plugged, address});
     return address;
+}
+
+void Devices::save(MachineState& state) const {
+    for (const Slot& slot : slots_) {
+        const auto saved = [&slot](const auto& device) {
+            return DeviceState{.id = slot.id,
+                               .slot = slot.address.device,
+                               .transport = slot.transport->state(),
+                               .device = device.state()};
+        };
+        if (auto* const* const disk = std::get_if<virtio::blk::BlockDevice*>(&slot.device)) {
+            state.disks.push_back(saved(**disk));
+        } else if (auto* const* const net = std::get_if<virtio::net::NetDevice*>(&slot.device)) {
+            state.nets.push_back(saved(**net));
+        } else if (auto* const* const rng = std::get_if<virtio::rng::EntropyDevice*>(&slot.device)) {
+            state.rngs.push_back(saved(**rng));
+        } else if (auto* const* const port = std::get_if<virtio::console::ConsoleDevice*>(&slot.device)) {
+            state.consoles.push_back(saved(**port));
+        } else if (const auto* const gone = std::get_if<Disowned>(&slot.device)) {
+            state.gone_disks.push_back(saved(*gone->device));
+            state.gone_disks.back().id = std::to_string(slot.address.device);
+        }
+    }
 }
 
 void Devices::unplug(Slot& slot) {
@@ -92,7 +155,7 @@ void Devices::disown(std::string_view disk_id) {
     if (found == slots_.end()) return;
     const std::lock_guard lock(mutex_);
     give_back_image(found->device);
-    found->device = Disowned{};
+    found->device = Disowned{.device = std::get<virtio::blk::BlockDevice*>(found->device)};
     found->id.clear();
 }
 

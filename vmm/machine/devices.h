@@ -20,6 +20,7 @@
 #include "vmm/base/result.h"
 #include "vmm/io/engine.h"
 #include "vmm/machine/host_resources.h"
+#include "vmm/machine/state.h"
 
 namespace hako {
 
@@ -33,12 +34,21 @@ class Devices {
     Devices& operator=(const Devices&) = delete;
     ~Devices();
 
-    /// Each id is used once. The device is there for the guest when these return.
-    Result<pci::Bdf> add(const virtio::blk::Config& config, virtio::blk::Disk disk);
-    Result<pci::Bdf> add(const virtio::net::Config& config, virtio::net::HostEnd end);
-    Result<pci::Bdf> add(const virtio::rng::Config& config);
+    /// Each id is used once. The device is there for the guest when these return. `restored`, if not null:
+    /// the device goes on from there, in its slot, at the next resume().
+    Result<pci::Bdf> add(const virtio::blk::Config& config, virtio::blk::Disk disk,
+                         const DeviceState<virtio::blk::State>* restored = nullptr);
+    Result<pci::Bdf> add(const virtio::net::Config& config, virtio::net::HostEnd end,
+                         const DeviceState<virtio::net::State>* restored = nullptr);
+    Result<pci::Bdf> add(const virtio::rng::Config& config,
+                         const DeviceState<virtio::rng::State>* restored = nullptr);
     /// `backends`: see ConsoleDevice::create().
-    Result<pci::Bdf> add(const virtio::console::Config& config, std::vector<console::Backend*> backends);
+    Result<pci::Bdf> add(const virtio::console::Config& config, std::vector<console::Backend*> backends,
+                         const DeviceState<virtio::console::State>* restored = nullptr);
+    /// A disk that was disowned.
+    Result<> restore_gone(const DeviceState<virtio::blk::State>& saved);
+    /// Puts all of them into `state`. They are paused, and no vCPU runs.
+    void save(MachineState& state) const;
 
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
     /// Where the device is, or a Fault::kMissing that names the id.
@@ -76,7 +86,9 @@ class Devices {
     void take_apart(HostResources& resources, std::string_view seed_id);
 
   private:
-    struct Disowned {};
+    struct Disowned {
+        virtio::blk::BlockDevice* device;
+    };
     using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
                              virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*>;
     struct Slot {
@@ -87,8 +99,9 @@ class Devices {
     };
 
     [[nodiscard]] const Slot* slot_of(std::string_view id) const;
-    template <typename Device>
-    Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device);
+    template <typename Device, typename Own>
+    Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device,
+                          const DeviceState<Own>* restored);
     void unplug(Slot& slot);
     static void give_back_image(const Any& device);
 

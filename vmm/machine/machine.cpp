@@ -1,12 +1,14 @@
 #include "vmm/machine/machine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "vmm/base/log.h"
 #include "vmm/boot/acpi/tables.h"
 #include "vmm/boot/loader.h"
 #include "vmm/boot/reset_vector.h"
 #include "vmm/machine/core_dump.h"
+#include "vmm/machine/cpu_compat.h"
 #include "vmm/memory/layout.h"
 
 namespace hako {
@@ -31,16 +33,88 @@ Result<> require_extensions(const kvm::System& system) {
     return {};
 }
 
+/// A state is for the machine that it was taken of.
+Result<> check_shape(const MachineConfig& config, const MachineState& state, const GuestMemory& memory) {
+    if (state.facts.vcpus != config.cpus.count || state.cpus.size() != config.cpus.count)
+        return fail_input("{} vCPUs were saved, the machine has {}", state.facts.vcpus, config.cpus.count);
+    if (state.facts.memory != config.memory.size || memory.size() != config.memory.size)
+        return fail_input("{} of memory were saved, the machine has {}", format_size(state.facts.memory),
+                          format_size(config.memory.size));
+    return {};
+}
+
+/// Refuses a guest that has seen what this host's CPU does not have.
+Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineState& state) {
+    constexpr std::size_t kTold = 3;
+    HostCpu host = HAKO_TRY(HostCpu::read(system));
+    host.tsc_khz = vm.tsc_khz();
+    for (std::size_t i = 0; i < state.cpus.size(); ++i) {
+        const std::vector<std::string> missing = cpu_differences(state.cpus[i], host);
+        if (missing.empty()) continue;
+        std::string told = missing.front();
+        for (std::size_t j = 1; j < std::min(missing.size(), kTold); ++j)
+            told += "; " + missing[j];
+        if (missing.size() > kTold) told += fmt::format("; and {} more", missing.size() - kTold);
+        return fail_input("vCPU {}: the guest relies on what this host's CPU has not: {}", i, told);
+    }
+    return {};
+}
+
+/// The devices of a state, by id: each is for one of the configuration, and the other way round.
+class SavedDevices {
+  public:
+    /// `state`: null when nothing is restored.
+    explicit SavedDevices(const MachineState* state) : state_(state) {}
+
+    /// The state of a device of the configuration; null when nothing is restored.
+    template <typename Own>
+    Result<const DeviceState<Own>*> find(std::vector<DeviceState<Own>> MachineState::* devices,
+                                         std::string_view what, std::string_view id) {
+        if (state_ == nullptr) return nullptr;
+        const auto found = std::ranges::find(state_->*devices, id, &DeviceState<Own>::id);
+        if (found == (state_->*devices).end()) return fail_input("the state has no {} {}", what, id);
+        used_.push_back(&*found);
+        return &*found;
+    }
+    [[nodiscard]] Result<> finish() const {
+        if (state_ == nullptr) return {};
+        HAKO_TRY(check_used(state_->disks, "disk"));
+        HAKO_TRY(check_used(state_->nets, "network interface"));
+        HAKO_TRY(check_used(state_->rngs, "entropy device"));
+        HAKO_TRY(check_used(state_->consoles, "console"));
+        return {};
+    }
+
+  private:
+    template <typename Own>
+    [[nodiscard]] Result<> check_used(const std::vector<DeviceState<Own>>& devices,
+                                      std::string_view what) const {
+        for (const DeviceState<Own>& device : devices)
+            if (std::ranges::find(used_, static_cast<const void*>(&device)) == used_.end())
+                return fail_input("the state has a {} {}, the machine's configuration has not", what,
+                                  device.id);
+        return {};
+    }
+
+    const MachineState* state_;
+    std::vector<const void*> used_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResources resources,
-                                                 const MachineHost& host, MachineListener& listener) {
-    // The kernel first: what is wrong with the input is said before KVM is touched.
-    GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
-    const boot::BootState boot = HAKO_TRY(boot::load(memory, config.payload));
+                                                 const MachineHost& host, MachineListener& listener,
+                                                 std::optional<Restored> restored) {
+    // What is wrong with the input is said before KVM is touched.
+    if (restored) HAKO_TRY(check_shape(config, restored->state, restored->memory));
+    GuestMemory memory =
+        restored ? std::move(restored->memory) : HAKO_TRY(GuestMemory::create(config.memory));
+    boot::BootState start;
+    if (!restored) start = HAKO_TRY(boot::load(memory, config.payload));
     const kvm::System system = HAKO_TRY(kvm::System::open());
     HAKO_TRY(require_extensions(system));
     kvm::Vm vm = HAKO_TRY(system.create_vm());
+    if (restored) HAKO_TRY(check_cpus(system, vm, restored->state));
     HAKO_TRY(vm.set_tss_and_identity_map(layout::kTss, layout::kIdentityMap));
     HAKO_TRY(vm.create_irqchip());
     for (std::uint32_t slot = 0; const MemoryRegion& region : memory.regions())
@@ -48,7 +122,11 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
 
     std::unique_ptr<Machine> machine(
         new Machine(std::move(config), std::move(vm), std::move(memory), host, listener));
-    HAKO_TRY(machine->build(system, boot, std::move(resources)));
+    if (restored) {
+        HAKO_TRY(machine->go_on(system, restored->state, restored->downtime, std::move(resources)));
+    } else {
+        HAKO_TRY(machine->boot(system, start, std::move(resources)));
+    }
     return machine;
 }
 
@@ -72,49 +150,113 @@ Machine::~Machine() {
     stop();
 }
 
-Result<> Machine::build(const kvm::System& system, const boot::BootState& boot, HostResources resources) {
-    console::Sink* const serial = host_.consoles.serial();
-    platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, serial));
-    bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_));
+Result<> Machine::boot(const kvm::System& system, const boot::BootState& boot, HostResources resources) {
+    HAKO_TRY(build_devices(std::move(resources), nullptr));
+    const acpi::AcpiConfig acpi{
+        .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = host_.consoles.serial() != nullptr};
+    HAKO_TRY(acpi::write_tables(memory_, acpi));
+    HAKO_TRY(boot::write_reset_vector(memory_));
+    cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config_.cpus, boot, pio_, mmio_,
+                                  [this](const VcpuStop& stop) { cpu_stopped(stop); }));
+    return {};
+}
+
+/// Interrupt controllers, clock, devices, vCPUs: each finds what it builds on. A clock that is set after
+/// vCPUs have run once makes some guests wait for it to catch up.
+Result<> Machine::go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
+                        HostResources resources) {
+    std::vector<kvm::Vcpu> vcpus = HAKO_TRY(Cpus::create_vcpus(system, vm_, config_.cpus));
+    HAKO_TRY(kvm::restore_irqchip(vm_, state.irqchip));
+    const kvm::ClockState now = HAKO_TRY(kvm::restore_clock(vm_, state.clock, downtime));
+    interrupts_.hold_routes();
+    HAKO_TRY(build_devices(std::move(resources), &state));
+    HAKO_TRY(interrupts_.apply_routes());
+    cpus_ = HAKO_TRY(Cpus::restore(system, vm_, std::move(vcpus), state.cpus, state.clock, now, pio_, mmio_,
+                                   [this](const VcpuStop& stop) { cpu_stopped(stop); }));
+    leaving_ = state.facts.leaving;
+    was_paused_ = true;
+    just_restored_ = true;
+    return {};
+}
+
+void Machine::cpu_stopped(const VcpuStop& stop) {
+    end(stop.kind == VcpuStop::Kind::kTripleFault ? MachineEnd::Kind::kTripleFault
+                                                  : MachineEnd::Kind::kKvmError,
+        stop.detail);
+}
+
+Result<> Machine::build_devices(HostResources resources, const MachineState* restored) {
+    const PlatformState* const platform = restored == nullptr ? nullptr : &restored->platform;
+    std::optional<pci::HostBridge::State> bridge;
+    if (restored != nullptr) bridge = restored->bridge;
+    platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), platform));
+    bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, std::move(bridge)));
     devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
                                          *bridge_, host_.engine);
+    SavedDevices saved(restored);
 
-    for (std::size_t i = 0; i < config_.disks.size(); ++i)
-        HAKO_TRY_WRAP(devices_->add(config_.disks[i], std::move(resources.disks[i])), "disk {}",
+    for (std::size_t i = 0; i < config_.disks.size(); ++i) {
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::disks, "disk", config_.disks[i].id));
+        HAKO_TRY_WRAP(devices_->add(config_.disks[i], std::move(resources.disks[i]), state), "disk {}",
                       config_.disks[i].id);
+    }
     if (resources.seed) {
         virtio::blk::Config seed;
         seed.id = kSeedId;
         seed.serial = "cidata";
         seed.readonly = true;
-        HAKO_TRY_WRAP(devices_->add(seed, std::move(*resources.seed)), "cloud-init seed");
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::disks, "disk", seed.id));
+        HAKO_TRY_WRAP(devices_->add(seed, std::move(*resources.seed), state), "cloud-init seed");
     }
-    for (std::size_t i = 0; i < config_.nets.size(); ++i)
-        HAKO_TRY_WRAP(devices_->add(config_.nets[i], std::move(resources.nets[i])), "network interface {}",
-                      config_.nets[i].id);
+    for (std::size_t i = 0; i < config_.nets.size(); ++i) {
+        const auto* const state =
+            HAKO_TRY(saved.find(&MachineState::nets, "network interface", config_.nets[i].id));
+        HAKO_TRY_WRAP(devices_->add(config_.nets[i], std::move(resources.nets[i]), state),
+                      "network interface {}", config_.nets[i].id);
+    }
     // After the others, so that they keep their PCI addresses with and without it.
-    if (config_.rng) HAKO_TRY_WRAP(devices_->add(*config_.rng), "entropy device (--rng off leaves it out)");
-    for (const virtio::console::Config& console : config_.consoles) {
-        auto backends = HAKO_TRY_WRAP(host_.consoles.open(console), "console {}", console.id);
-        HAKO_TRY_WRAP(devices_->add(console, std::move(backends)), "console {}", console.id);
+    if (config_.rng) {
+        const auto* const state =
+            HAKO_TRY(saved.find(&MachineState::rngs, "entropy device", config_.rng->id));
+        HAKO_TRY_WRAP(devices_->add(*config_.rng, state), "entropy device (--rng off leaves it out)");
     }
-
-    const acpi::AcpiConfig acpi{
-        .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = serial != nullptr};
-    HAKO_TRY(acpi::write_tables(memory_, acpi));
-    HAKO_TRY(boot::write_reset_vector(memory_));
-
-    const auto on_stop = [this](const VcpuStop& stop) {
-        end(stop.kind == VcpuStop::Kind::kTripleFault ? MachineEnd::Kind::kTripleFault
-                                                      : MachineEnd::Kind::kKvmError,
-            stop.detail);
-    };
-    cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config_.cpus, boot, pio_, mmio_, on_stop));
+    for (const virtio::console::Config& console : config_.consoles) {
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::consoles, "console", console.id));
+        auto backends = HAKO_TRY_WRAP(host_.consoles.open(console), "console {}", console.id);
+        HAKO_TRY_WRAP(devices_->add(console, std::move(backends), state), "console {}", console.id);
+    }
+    HAKO_TRY(saved.finish());
+    if (restored != nullptr) {
+        for (const auto& gone : restored->gone_disks)
+            HAKO_TRY_WRAP(devices_->restore_gone(gone), "the disk that is gone from slot {}", gone.slot);
+    }
     return {};
+}
+
+Result<MachineState> Machine::save() const {
+    if (running_) return fail_state("the machine runs: pause it first");
+    MachineState state;
+    state.facts = {
+        .hako = HAKO_VERSION, .vcpus = config_.cpus.count, .memory = memory_.size(), .leaving = leaving_};
+    state.clock = HAKO_TRY(kvm::read_clock(vm_));
+    state.platform = platform_->state();
+    state.bridge = bridge_->state();
+    devices_->save(state);
+    state.cpus = HAKO_TRY(cpus_->save(vm_));
+    state.irqchip = HAKO_TRY(kvm::save_irqchip(vm_));
+    return state;
 }
 
 void Machine::resume() {
     devices_->resume();
+    if (std::exchange(just_restored_, false)) {
+        platform_->repeat_edges();
+        // What the guest has ejected before the state was taken, and nobody has taken out yet.
+        const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;
+        for (std::uint8_t slot = 0; slot < pci::kSlots; ++slot)
+            if ((ejected >> slot & 1) != 0) listener_.slot_ejected(slot);
+    }
+    if (std::exchange(was_paused_, false)) cpus_->note_stopped();
     cpus_->resume();
     running_ = true;
 }
@@ -122,6 +264,7 @@ void Machine::resume() {
 void Machine::pause() {
     cpus_->pause();
     devices_->pause();
+    was_paused_ = true;
     running_ = false;
 }
 

@@ -14,6 +14,7 @@
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
+#include "vmm/kvm/clock.h"
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
@@ -22,6 +23,7 @@
 #include "vmm/machine/devices.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/machine/platform.h"
+#include "vmm/machine/state.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace hako {
@@ -66,9 +68,21 @@ class Machine final : private PlatformEvents {
         HostResources resources;
     };
 
-    /// Builds everything and loads the kernel; the vCPUs are parked. The listener outlives the machine.
+    /// What a machine goes on from, instead of booting.
+    struct Restored {
+        const MachineState& state;
+        /// As it was when the state was taken: filled, or mapped in such a way that it fills itself. Nothing
+        /// in it is read or written before resume().
+        GuestMemory memory;
+        kvm::Downtime downtime = kvm::Downtime::kCounts;
+    };
+
+    /// Builds everything and loads the kernel, or takes it from `restored`; the vCPUs are parked. The
+    /// listener outlives the machine. A state that does not fit the configuration or this host's CPU is a
+    /// Fault::kInput.
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, HostResources resources,
-                                                   const MachineHost& host, MachineListener& listener);
+                                                   const MachineHost& host, MachineListener& listener,
+                                                   std::optional<Restored> restored = std::nullopt);
     ~Machine() override;
 
     /// Lets the devices and then the vCPUs go on; also the first start.
@@ -76,6 +90,9 @@ class Machine final : private PlatformEvents {
     /// Parks the vCPUs, then drains the devices: nothing in the guest changes when it returns.
     void pause();
     [[nodiscard]] bool running() const { return running_; }
+    /// Everything but memory, which save() leaves as it is. Not while it runs.
+    [[nodiscard]] Result<MachineState> save() const;
+    [[nodiscard]] GuestMemory& memory() { return memory_; }
     /// Ends the machine's life and gives back what outlives it. Nothing else may be called afterwards.
     Legacy stop();
 
@@ -119,7 +136,11 @@ class Machine final : private PlatformEvents {
   private:
     Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
             MachineListener& listener);
-    Result<> build(const kvm::System& system, const boot::BootState& boot, HostResources resources);
+    Result<> boot(const kvm::System& system, const boot::BootState& boot, HostResources resources);
+    Result<> go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
+                   HostResources resources);
+    Result<> build_devices(HostResources resources, const MachineState* restored);
+    void cpu_stopped(const VcpuStop& stop);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
     void take_out(std::uint8_t slot);
     void forget(const std::string& id);
@@ -152,7 +173,9 @@ class Machine final : private PlatformEvents {
     std::unique_ptr<Devices> devices_;
     std::optional<Cpus> cpus_;
     bool running_ = false;
-    std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested in this life
+    bool was_paused_ = false;  ///< its vCPUs have missed some time
+    bool just_restored_ = false;
+    std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested, and not finished
 };
 
 }  // namespace hako

@@ -1,13 +1,32 @@
 #include "vmm/machine/platform.h"
 
+#include "vmm/machine/state.h"
 #include "vmm/memory/layout.h"
 
 namespace hako {
+namespace {
+
+template <typename State>
+std::optional<State> member(const PlatformState* state, State PlatformState::* which) {
+    return state == nullptr ? std::nullopt : std::optional(state->*which);
+}
+
+}  // namespace
+
+Platform::Platform(PlatformEvents& events, IrqLine ged, const PlatformState* restored)
+    : power_(std::move(ged), events, member(restored, &PlatformState::power)),
+      hotplug_(power_, events, member(restored, &PlatformState::hotplug)),
+      i8042_(events, member(restored, &PlatformState::i8042)),
+      pvpanic_(events),
+      rtc_({}, member(restored, &PlatformState::rtc)) {}
 
 Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController& interrupts,
-                                                   PlatformEvents& events, console::Sink* serial) {
+                                                   PlatformEvents& events, console::Sink* serial,
+                                                   const PlatformState* restored) {
+    if (restored != nullptr && restored->serial.has_value() != (serial != nullptr))
+        return fail_input("the machine was saved {} a serial port", restored->serial ? "with" : "without");
     IrqLine ged = HAKO_TRY(IrqLine::create(interrupts, layout::kIrqGed));
-    std::unique_ptr<Platform> platform(new Platform(events, std::move(ged)));
+    std::unique_ptr<Platform> platform(new Platform(events, std::move(ged), restored));
     HAKO_TRY(pio.insert(layout::kPortPm, acpi_pm::kPorts, platform->power_, "ACPI power management"));
     HAKO_TRY(pio.insert(layout::kPortPciHotplug, acpi_pm::kHotplugPorts, platform->hotplug_, "PCI hotplug"));
     HAKO_TRY(pio.insert(layout::kPortI8042, i8042::kPorts, platform->i8042_, "i8042"));
@@ -15,10 +34,26 @@ Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController
     HAKO_TRY(pio.insert(layout::kPortRtc, rtc::kPorts, platform->rtc_, "RTC"));
     if (serial != nullptr) {
         IrqLine line = HAKO_TRY(IrqLine::create(interrupts, layout::kIrqSerial));
-        platform->serial_.emplace(std::move(line), *serial);
+        platform->serial_.emplace(std::move(line), *serial,
+                                  restored != nullptr ? restored->serial : std::nullopt);
         HAKO_TRY(pio.insert(layout::kPortSerial, serial::kPorts, *platform->serial_, "serial port"));
     }
     return platform;
+}
+
+PlatformState Platform::state() const {
+    PlatformState state{.power = power_.state(),
+                        .hotplug = hotplug_.state(),
+                        .i8042 = i8042_.state(),
+                        .rtc = rtc_.state(),
+                        .serial = std::nullopt};
+    if (serial_) state.serial = serial_->state();
+    return state;
+}
+
+void Platform::repeat_edges() {
+    power_.repeat_edge();
+    if (serial_) serial_->writable();
 }
 
 }  // namespace hako

@@ -16,21 +16,28 @@
 
 namespace hako {
 
+struct PlatformState;
+
 class Platform {
   public:
     /// Puts the devices on the port bus. `serial`: where the serial port's bytes go, or null for no serial
-    /// port. All arguments outlive the platform; no vCPU runs when it is destroyed.
+    /// port. `restored`, if not null: what state() gave. The others outlive the platform; no vCPU runs when
+    /// it is destroyed.
     static Result<std::unique_ptr<Platform>> create(Bus& pio, InterruptController& interrupts,
-                                                    PlatformEvents& events, console::Sink* serial);
+                                                    PlatformEvents& events, console::Sink* serial,
+                                                    const PlatformState* restored = nullptr);
 
     [[nodiscard]] acpi_pm::Device& power() { return power_; }
     [[nodiscard]] acpi_pm::PciHotplug& hotplug() { return hotplug_; }
     /// Null when there is no serial port.
     [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
 
+    [[nodiscard]] PlatformState state() const;
+    /// Interrupts once more for what waits: edges of before a restore may have been lost.
+    void repeat_edges();
+
   private:
-    Platform(PlatformEvents& events, IrqLine ged)
-        : power_(std::move(ged), events), hotplug_(power_, events), i8042_(events), pvpanic_(events) {}
+    Platform(PlatformEvents& events, IrqLine ged, const PlatformState* restored);
 
     acpi_pm::Device power_;
     acpi_pm::PciHotplug hotplug_;

@@ -1,0 +1,300 @@
+// Machines saved and built again in one process, around the bare-metal guest of this folder. Needs KVM.
+//
+// restore-host GUEST [doctest options]
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "tests/guest/mailbox.h"
+#include "tests/unit/virtio/temp_image.h"
+#include "vmm/base/log.h"
+#include "vmm/machine/machine.h"
+#include "vmm/state/difference.h"
+
+using namespace hako;
+
+namespace {
+
+std::string guest_path;
+
+constexpr std::uint64_t kSectors = 64;
+constexpr auto kLimit = std::chrono::seconds(60);
+
+class Listener final : public MachineListener {
+  public:
+    void machine_ended(const MachineEnd& end) override { promise_.set_value(end); }
+    void slot_ejected(std::uint8_t) override {}
+
+    std::optional<MachineEnd> wait() {
+        auto future = promise_.get_future();
+        if (future.wait_for(kLimit) != std::future_status::ready) return std::nullopt;
+        return future.get();
+    }
+
+  private:
+    std::promise<MachineEnd> promise_;
+};
+
+template <typename T>
+T value_of(Result<T> result) {
+    if (!result) MESSAGE(result.error().text());
+    REQUIRE(result);
+    return *std::move(result);
+}
+
+/// One VM over all its machines.
+class Vm {
+  public:
+    explicit Vm(std::uint32_t cpus = 2) {
+        std::string sectors(kSectors * 512, '\0');
+        for (std::uint64_t sector = 0; sector < kSectors; ++sector)
+            sectors[sector * 512] = static_cast<char>(guest::sector_mark(sector));
+        std::ofstream(image_.path(), std::ios::binary) << sectors;
+
+        config_.payload = {.kernel = guest_path, .initrd = {}, .command_line = "test=restore"};
+        config_.cpus.count = cpus;
+        config_.memory.size = 64 * MiB;
+        virtio::blk::Config disk;
+        disk.id = "disk0";
+        disk.path = image_.path();
+        config_.disks = {disk};
+        config_.serial = {.mode = console::Mode::kFile, .path = output_.path()};
+        virtio::console::Config console;
+        console.id = "console0";
+        console.console = {.mode = console::Mode::kFile, .path = "/dev/null"};
+        config_.consoles = {console};
+        REQUIRE(consoles_.open_serial(config_.serial));
+    }
+    ~Vm() { end(); }
+
+    void boot() { start(Machine::create(config_, value_of(HostResources::open(config_)), host(), listener_)); }
+    /// A machine that goes on from `state` and `memory`.
+    void restore(const MachineState& state, GuestMemory memory, HostResources resources) {
+        start(Machine::create(config_, std::move(resources), host(), listener_,
+                              Machine::Restored{.state = state, .memory = std::move(memory)}));
+    }
+    HostResources end() {
+        HostResources resources;
+        if (machine_) resources = machine_->stop().resources;
+        if (consoles_.serial() != nullptr) consoles_.serial()->stop();
+        machine_.reset();
+        return resources;
+    }
+
+    [[nodiscard]] Machine& machine() { return *machine_; }
+    [[nodiscard]] const MachineConfig& config() const { return config_; }
+    [[nodiscard]] MachineHost host() { return {.engine = *engine_, .consoles = consoles_}; }
+    [[nodiscard]] Listener& listener() { return listener_; }
+
+    [[nodiscard]] guest::Mailbox mail() {
+        return machine_->memory().load<guest::Mailbox>(GuestAddress{guest::kMailbox}).value();
+    }
+    /// Waits until the guest has done `count` more rounds.
+    void wait_for_rounds(std::uint64_t count) {
+        const std::uint64_t wanted = mail().rounds + count;
+        const auto deadline = std::chrono::steady_clock::now() + kLimit;
+        while (mail().rounds < wanted) {
+            if (std::chrono::steady_clock::now() > deadline) FAIL("the guest does not get on: " << output());
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    }
+    void stop_guest() {
+        guest::Mailbox mail = this->mail();
+        mail.stop = 1;
+        REQUIRE(machine_->memory().store(GuestAddress{guest::kMailbox}, mail));
+    }
+    [[nodiscard]] std::string output() {
+        std::ostringstream text;
+        text << std::ifstream(output_.path()).rdbuf();
+        return text.str();
+    }
+
+  private:
+    void start(Result<std::unique_ptr<Machine>> made) {
+        machine_ = value_of(std::move(made));
+        consoles_.serial()->start(*machine_->serial());
+    }
+
+    test::TempImage image_{kSectors * 512};
+    test::TempImage output_{0};
+    MachineConfig config_;
+    boost::asio::io_context io_;
+    std::unique_ptr<io::Engine> engine_ = io::Engine::create().value();
+    Consoles consoles_{io_, *engine_, [] {}};
+    Listener listener_;
+    std::unique_ptr<Machine> machine_;
+};
+
+GuestMemory copy_of(const GuestMemory& memory) {
+    GuestMemory copy = value_of(GuestMemory::create({.size = memory.size()}));
+    for (std::size_t i = 0; i < memory.regions().size(); ++i)
+        std::memcpy(copy.regions()[i].host, memory.regions()[i].host, memory.regions()[i].size);
+    return copy;
+}
+
+bool same_memory(const GuestMemory& a, const GuestMemory& b) {
+    for (std::size_t i = 0; i < a.regions().size(); ++i)
+        if (std::memcmp(a.regions()[i].host, b.regions()[i].host, a.regions()[i].size) != 0) return false;
+    return true;
+}
+
+/// Through the bytes that a file or a peer would get.
+MachineState recoded(const MachineState& state) {
+    const std::vector<std::byte> bytes = value_of(encode(state));
+    MachineState back = value_of(decode(bytes));
+    CHECK(value_of(encode(back)) == bytes);
+    return back;
+}
+
+/// What a restored machine that has not run yet must have in common with the one it comes from.
+void check_same(const MachineState& saved, const MachineState& restored) {
+    CHECK(saved.facts == restored.facts);
+    CHECK(saved.platform == restored.platform);
+    CHECK(saved.bridge == restored.bridge);
+    CHECK(saved.disks == restored.disks);
+    CHECK(saved.rngs == restored.rngs);
+    CHECK(saved.consoles == restored.consoles);
+    CHECK(state::differences(saved.irqchip, restored.irqchip) == std::vector<std::string>{});
+    CHECK(restored.clock.guest >= saved.clock.guest);
+    REQUIRE(saved.cpus.size() == restored.cpus.size());
+    for (std::size_t i = 0; i < saved.cpus.size(); ++i) {
+        // What counts time is not at rest.
+        kvm::VcpuState before = saved.cpus[i];
+        kvm::VcpuState after = restored.cpus[i];
+        constexpr std::size_t kTimerCount = 0x390;
+        std::memset(before.lapic.data() + kTimerCount, 0, 4);
+        std::memset(after.lapic.data() + kTimerCount, 0, 4);
+        before.tsc_offset = after.tsc_offset = std::nullopt;
+        const auto is_time = [](const kvm::Msr& msr) { return msr.index == 0x10 || msr.index == 0x6e0; };
+        std::erase_if(before.msrs, is_time);
+        std::erase_if(after.msrs, is_time);
+        CHECK(state::differences(before, after) == std::vector<std::string>{});
+    }
+}
+
+std::string refusal(Vm& vm, const MachineConfig& config, const MachineState& state) {
+    auto memory = GuestMemory::create(config.memory);
+    const auto made = Machine::create(config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
+                                      Machine::Restored{.state = state, .memory = value_of(std::move(memory))});
+    REQUIRE_FALSE(made);
+    CHECK(made.error().fault() == Fault::kInput);
+    return made.error().text();
+}
+
+bool contains(std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos;
+}
+
+}  // namespace
+
+TEST_CASE("a machine goes on in a new one, over generations") {
+    Vm vm;
+    vm.boot();
+    vm.machine().resume();
+    CHECK_FALSE(vm.machine().save());  // it runs
+    for (int generation = 0; generation < 5; ++generation) {
+        vm.wait_for_rounds(3);
+        vm.machine().pause();
+        const MachineState saved = recoded(value_of(vm.machine().save()));
+        GuestMemory memory = copy_of(vm.machine().memory());
+        const std::uint64_t rounds = vm.mail().rounds;
+        vm.restore(saved, std::move(memory), vm.end());
+        CHECK(vm.mail().rounds == rounds);
+        check_same(saved, value_of(vm.machine().save()));
+        vm.machine().resume();
+    }
+    vm.wait_for_rounds(3);
+    CHECK(vm.mail().timers > 0);
+    vm.stop_guest();
+    const auto end = vm.listener().wait();
+    vm.end();
+    INFO(vm.output());
+    REQUIRE(end);
+    CHECK(end->kind == MachineEnd::Kind::kPowerOff);
+    CHECK(contains(vm.output(), "PASS: restore\n"));
+}
+
+TEST_CASE("memory is not touched until the machine goes on") {
+    Vm vm(1);
+    vm.boot();
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    vm.machine().pause();
+    const MachineState saved = value_of(vm.machine().save());
+    const GuestMemory before = copy_of(vm.machine().memory());
+    vm.restore(saved, copy_of(before), vm.end());
+    CHECK(same_memory(before, vm.machine().memory()));
+    vm.machine().resume();
+    vm.stop_guest();
+    CHECK(vm.listener().wait().has_value());
+}
+
+TEST_CASE("a machine that never ran, and one that was never resumed, can be saved") {
+    Vm vm(1);
+    vm.boot();
+    const MachineState first = recoded(value_of(vm.machine().save()));
+    GuestMemory once = copy_of(vm.machine().memory());
+    vm.restore(first, std::move(once), vm.end());
+    const MachineState second = recoded(value_of(vm.machine().save()));
+    check_same(first, second);
+    GuestMemory twice = copy_of(vm.machine().memory());
+    vm.restore(second, std::move(twice), vm.end());
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    vm.stop_guest();
+    CHECK(vm.listener().wait().has_value());
+}
+
+TEST_CASE("a state for another machine, or another CPU, is refused with the reason") {
+    Vm vm(1);
+    vm.boot();
+    const MachineState good = value_of(vm.machine().save());
+    vm.end();
+    const MachineConfig config = vm.config();
+
+    MachineConfig other = config;
+    other.memory.size = 128 * MiB;
+    CHECK(contains(refusal(vm, other, good), "64 MiB of memory were saved, the machine has 128 MiB"));
+    other = config;
+    other.cpus.count = 2;
+    CHECK(contains(refusal(vm, other, good), "1 vCPUs were saved, the machine has 2"));
+    other = config;
+    other.disks[0].id = "disk1";
+    CHECK(contains(refusal(vm, other, good), "the state has no disk disk1"));
+    other = config;
+    other.consoles.clear();
+    CHECK(contains(refusal(vm, other, good), "the state has a console console0"));
+
+    MachineState bad = good;
+    for (kvm_cpuid_entry2& entry : bad.cpus[0].cpuid)
+        if (entry.function == 7 && entry.index == 0) entry.edx |= 1U << 1;  // a bit that means nothing
+    CHECK(contains(refusal(vm, config, bad), "CPUID leaf 0x7, EDX bit 1"));
+    bad = good;
+    bad.disks[0].slot = bad.rngs[0].slot;
+    CHECK(contains(refusal(vm, config, bad), "slot"));
+    bad = good;
+    bad.cpus[0].mp_state = 77;
+    // KVM says so, and it is no fault of the user's.
+    const auto made = Machine::create(config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
+                                      Machine::Restored{.state = bad,
+                                                        .memory = value_of(GuestMemory::create(config.memory))});
+    REQUIRE_FALSE(made);
+    CHECK(contains(made.error().text(), "KVM_SET_MP_STATE"));
+}
+
+int main(int argc, char** argv) {
+    if (argc < 2) return 2;
+    guest_path = argv[1];
+    set_log_level(LogLevel::kInfo);
+    doctest::Context context(argc - 1, argv + 1);
+    return context.run();
+}

@@ -1,0 +1,183 @@
+#include "vmm/machine/cpu_compat.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "vmm/kvm/msr_list.h"
+
+namespace hako {
+namespace {
+
+using Entry = kvm_cpuid_entry2;
+
+constexpr std::uint32_t bit(unsigned number) {
+    return std::uint32_t{1} << number;
+}
+
+struct Register {
+    const char* name;
+    std::uint32_t Entry::* member;
+};
+constexpr Register kEax{"EAX", &Entry::eax};
+constexpr Register kEbx{"EBX", &Entry::ebx};
+constexpr Register kEcx{"ECX", &Entry::ecx};
+constexpr Register kEdx{"EDX", &Entry::edx};
+
+constexpr std::uint32_t kTscDeadline = bit(24);
+/// Leaf 1, ECX: x2APIC and HYPERVISOR are KVM's on every host, OSXSAVE follows CR4.
+constexpr std::uint32_t kNotHosts1Ecx = bit(21) | bit(27) | bit(31);
+constexpr std::uint32_t kHtt = bit(28);               // leaf 1, EDX: the VM's shape
+constexpr std::uint32_t kOspke = bit(4);              // leaf 7, ECX: follows CR4
+constexpr std::uint32_t kArchCapabilities = bit(29);  // leaf 7, EDX
+
+/// Words in which each bit is something that a guest may use once it has seen it.
+struct Word {
+    std::uint32_t function;
+    std::uint32_t index;
+    Register reg;
+    std::uint32_t ignored;
+};
+constexpr Word kWords[] = {
+    {0x1, 0, kEcx, kNotHosts1Ecx},
+    {0x1, 0, kEdx, kHtt},
+    {0x6, 0, kEax, 0},
+    {0x7, 0, kEbx, 0},
+    {0x7, 0, kEcx, kOspke},
+    {0x7, 0, kEdx, 0},
+    {0x7, 1, kEax, 0},
+    {0x7, 1, kEdx, 0},
+    {0x7, 2, kEdx, 0},
+    {0xd, 0, kEax, 0},
+    {0xd, 0, kEdx, 0},
+    {0xd, 1, kEax, 0},
+    {0x40000001, 0, kEax, 0},
+    {0x80000001, 0, kEcx, 0},
+    {0x80000001, 0, kEdx, 0},
+    {0x80000007, 0, kEdx, 0},
+    {0x80000008, 0, kEbx, 0},
+    {0x80000021, 0, kEax, 0},
+};
+
+/// Bits of IA32_ARCH_CAPABILITIES that say "not vulnerable", or how to stay so.
+constexpr std::array<unsigned, 16> kImmunities = {0, 1, 3, 4, 5, 6, 7, 8, 13, 14, 15, 17, 20, 24, 26, 27};
+
+const Entry* find(std::span<const Entry> entries, std::uint32_t function, std::uint32_t index) {
+    const auto found = std::ranges::find_if(
+        entries, [&](const Entry& entry) { return entry.function == function && entry.index == index; });
+    return found == entries.end() ? nullptr : &*found;
+}
+
+std::string leaf(std::uint32_t function, std::uint32_t index) {
+    if (index == 0) return fmt::format("CPUID leaf {:#x}", function);
+    return fmt::format("CPUID leaf {:#x}, subleaf {}", function, index);
+}
+
+class Comparison {
+  public:
+    Comparison(const kvm::VcpuState& guest, const HostCpu& host) : guest_(guest), host_(host) {}
+
+    std::vector<std::string> all() && {
+        compare_vendor();
+        for (const Word& word : kWords)
+            compare_word(word);
+        compare_xsave();
+        compare_address_width();
+        compare_msrs();
+        if (!host_.tsc_scaling && !kvm::same_rate(guest_.tsc_khz, host_.tsc_khz))
+            add("the TSC ticks at {} kHz, here at {} kHz, and this host cannot scale it", guest_.tsc_khz,
+                host_.tsc_khz);
+        return std::move(found_);
+    }
+
+  private:
+    template <typename... Args>
+    void add(fmt::format_string<Args...> format, Args&&... args) {
+        found_.push_back(fmt::format(format, std::forward<Args>(args)...));
+    }
+
+    void compare_vendor() {
+        const Entry* const guest = find(guest_.cpuid, 0, 0);
+        const Entry* const host = find(host_.cpuid, 0, 0);
+        if (guest == nullptr || host == nullptr) return;
+        for (const Register& reg : {kEbx, kEcx, kEdx}) {
+            if (guest->*reg.member == host->*reg.member) continue;
+            add("CPUID leaf 0x0, {}: the CPU is another maker's", reg.name);
+            return;
+        }
+    }
+
+    void compare_word(const Word& word) {
+        const Entry* const guest = find(guest_.cpuid, word.function, word.index);
+        if (guest == nullptr) return;
+        const Entry* const host = find(host_.cpuid, word.function, word.index);
+        std::uint32_t ignored = word.ignored;
+        if (word.function == 1 && word.reg.member == &Entry::ecx && host_.tsc_deadline)
+            ignored |= kTscDeadline;
+        const std::uint32_t offered = host == nullptr ? 0 : host->*word.reg.member;
+        const std::uint32_t missing = guest->*word.reg.member & ~offered & ~ignored;
+        for (unsigned number = 0; number < 32; ++number)
+            if ((missing & bit(number)) != 0)
+                add("{}, {} bit {}", leaf(word.function, word.index), word.reg.name, number);
+    }
+
+    /// Where each component of the XSAVE area lies is the CPU's choice, and the guest's own areas follow it.
+    void compare_xsave() {
+        for (const Entry& guest : guest_.cpuid) {
+            if (guest.function != 0xd || guest.index < 2) continue;
+            const Entry* const host = find(host_.cpuid, guest.function, guest.index);
+            if (host == nullptr) continue;  // its bit in leaf 0xd is missing, too
+            for (const Register& reg : {kEax, kEbx})
+                if (guest.*reg.member != host->*reg.member)
+                    add("{}, {}: {}, here {}", leaf(guest.function, guest.index), reg.name, guest.*reg.member,
+                        host->*reg.member);
+        }
+    }
+
+    void compare_address_width() {
+        const Entry* const guest = find(guest_.cpuid, 0x80000008, 0);
+        const Entry* const host = find(host_.cpuid, 0x80000008, 0);
+        if (guest == nullptr || host == nullptr) return;
+        if ((guest->eax & 0xff) > (host->eax & 0xff))
+            add("CPUID leaf 0x80000008, EAX: physical addresses of {} bits, here {}", guest->eax & 0xff,
+                host->eax & 0xff);
+    }
+
+    void compare_msrs() {
+        for (const kvm::Msr& msr : guest_.msrs) {
+            if (msr.value == 0 || !kvm::is_essential(msr.index)) continue;
+            if (std::ranges::find(host_.msrs, msr.index) == host_.msrs.end())
+                add("MSR {:#x}, which this host's KVM does not keep", msr.index);
+        }
+        const Entry* const features = find(guest_.cpuid, 7, 0);
+        if (features == nullptr || (features->edx & kArchCapabilities) == 0) return;
+        const std::uint64_t seen = find_msr(guest_, kvm::msr::kArchCapabilities).value_or(0);
+        const std::uint64_t here = host_.arch_capabilities.value_or(0);
+        for (const unsigned number : kImmunities)
+            if ((seen >> number & 1) != 0 && (here >> number & 1) == 0)
+                add("MSR {:#x} (IA32_ARCH_CAPABILITIES) bit {}", kvm::msr::kArchCapabilities, number);
+    }
+
+    const kvm::VcpuState& guest_;
+    const HostCpu& host_;
+    std::vector<std::string> found_;
+};
+
+}  // namespace
+
+Result<HostCpu> HostCpu::read(const kvm::System& system) {
+    return HostCpu{
+        .cpuid = HAKO_TRY(system.supported_cpuid()),
+        .msrs = HAKO_TRY(kvm::state_msrs(system)),
+        .tsc_deadline = system.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
+        .tsc_scaling = system.extension(KVM_CAP_TSC_CONTROL) != 0,
+        .tsc_khz = 0,
+        .arch_capabilities = system.feature_msr(kvm::msr::kArchCapabilities),
+    };
+}
+
+std::vector<std::string> cpu_differences(const kvm::VcpuState& guest, const HostCpu& host) {
+    return Comparison(guest, host).all();
+}
+
+}  // namespace hako

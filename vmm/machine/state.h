@@ -1,0 +1,104 @@
+// Everything of a machine but its memory, its images and its configuration.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "devices/acpi/state.h"
+#include "devices/i8042/state.h"
+#include "devices/pci/host_bridge.h"
+#include "devices/rtc/state.h"
+#include "devices/serial/state.h"
+#include "virtio/blk/state.h"
+#include "virtio/console/state.h"
+#include "virtio/net/state.h"
+#include "virtio/pci/transport.h"
+#include "virtio/rng/state.h"
+#include "vmm/base/result.h"
+#include "vmm/kvm/clock.h"
+#include "vmm/kvm/irqchip_state.h"
+#include "vmm/kvm/vcpu_state.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/state/sections.h"
+
+namespace hako {
+
+/// What must be as it was for the rest to make sense; and who wrote it.
+struct MachineFacts {
+    std::string hako;  ///< version of the program
+    std::uint32_t vcpus = 0;
+    std::uint64_t memory = 0;  ///< bytes
+    std::uint32_t leaving =
+        0;  ///< PCI slots whose device is asked to go, or has gone and is still to be taken out
+
+    bool operator==(const MachineFacts&) const = default;
+};
+
+/// The devices at fixed ports.
+struct PlatformState {
+    acpi_pm::State power;
+    acpi_pm::PciHotplugState hotplug;
+    i8042::State i8042;
+    rtc::State rtc;
+    std::optional<serial::State> serial;
+
+    bool operator==(const PlatformState&) const = default;
+};
+
+/// A virtio device in its PCI slot.
+template <typename Own>
+struct DeviceState {
+    std::string id;
+    std::uint8_t slot = 0;
+    virtio::PciTransport::State transport;
+    Own device;
+
+    bool operator==(const DeviceState&) const = default;
+};
+
+struct MachineState {
+    MachineFacts facts;
+    kvm::ClockState clock;
+    kvm::IrqchipState irqchip;
+    std::vector<kvm::VcpuState> cpus;  ///< by number
+    PlatformState platform;
+    pci::HostBridge::State bridge;
+    std::vector<DeviceState<virtio::blk::State>> disks;
+    std::vector<DeviceState<virtio::net::State>> nets;
+    std::vector<DeviceState<virtio::rng::State>> rngs;
+    std::vector<DeviceState<virtio::console::State>> consoles;
+    /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
+    std::vector<DeviceState<virtio::blk::State>> gone_disks;
+};
+
+/// As a state of sections (vmm/state/sections.h).
+[[nodiscard]] Result<std::vector<std::byte>> encode(const MachineState& state);
+/// From bytes that anybody may have written. A Fault::kInput says what is wrong with them.
+[[nodiscard]] Result<MachineState> decode(std::span<const std::byte> bytes);
+/// Such bytes as JSON text for people; sections that nobody knows as hexadecimal digits.
+[[nodiscard]] Result<std::string> describe(std::span<const std::byte> bytes);
+
+}  // namespace hako
+
+namespace hako::state {
+
+template <>
+struct Fields<MachineFacts> {
+    using T = MachineFacts;
+    static constexpr auto list = std::tuple(upto(64, "hako", &T::hako), field("vcpus", &T::vcpus),
+                                            field("memory", &T::memory), hex("leaving", &T::leaving));
+};
+
+template <typename Own>
+struct Fields<DeviceState<Own>> {
+    using T = DeviceState<Own>;
+    /// Its id is the section's instance.
+    static constexpr auto list =
+        std::tuple(field("slot", &T::slot), field("transport", &T::transport), field("device", &T::device));
+};
+
+}  // namespace hako::state
