@@ -21,6 +21,7 @@ SenderPool::~SenderPool() {
         quit_ = true;
     }
     changed_.notify_all();
+    stop_.raise({Event::kCancelled, Error(Fault::kState, "the migration is over")});
     shut_down();
     for (std::thread& thread : threads_)
         thread.join();
