@@ -1,0 +1,23 @@
+#include "migration/memory/page_bits.h"
+
+namespace hako::migration {
+
+PageBits make_bits(const MemoryLayout& layout, bool set) {
+    PageBits bits;
+    for (const Region& region : layout.regions) {
+        RegionBits& words = bits.emplace_back((region.pages() + 63) / 64, set ? ~std::uint64_t{0} : 0);
+        if (set && region.pages() % 64 != 0) words.back() >>= 64 - region.pages() % 64;
+    }
+    return bits;
+}
+
+std::uint64_t count_bits(const PageBits& bits) {
+    std::uint64_t count = 0;
+    for (const RegionBits& region : bits) {
+        for (const std::uint64_t word : region)
+            count += static_cast<std::uint64_t>(std::popcount(word));
+    }
+    return count;
+}
+
+}  // namespace hako::migration

@@ -1,0 +1,46 @@
+#include "migration/progress.h"
+
+#include <chrono>
+
+namespace hako::migration {
+
+std::string_view phase_name(Phase phase) {
+    switch (phase) {
+        case Phase::kStarting:
+            return "starting";
+        case Phase::kPrecopy:
+            return "memory (precopy)";
+        case Phase::kCompleting:
+            return "completing";
+        case Phase::kOver:
+            return "over";
+    }
+    return "";
+}
+
+std::string_view status_name(Status status) {
+    switch (status) {
+        case Status::kOngoing:
+            return "ongoing";
+        case Status::kFinished:
+            return "finished";
+        case Status::kFailed:
+            return "failed";
+        case Status::kCancelled:
+            return "cancelled";
+        case Status::kUnconfirmed:
+            return "handed-over-unconfirmed";
+        case Status::kStranded:
+            return "failed-needs-operator";
+        case Status::kLost:
+            return "lost-to-destination";
+    }
+    return "";
+}
+
+Stamp now_stamp() {
+    return static_cast<Stamp>(
+        std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+}
+
+}  // namespace hako::migration

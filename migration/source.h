@@ -1,0 +1,140 @@
+// The source of a live migration: docs/migration.md, "Source", as code.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "migration/convergence.h"
+#include "migration/memory/bandwidth.h"
+#include "migration/memory/counters.h"
+#include "migration/memory/sender_pool.h"
+#include "migration/progress.h"
+#include "migration/source_machine.h"
+#include "migration/timeouts.h"
+#include "migration/transport/stream.h"
+
+namespace hako::migration {
+
+/// The rows of the table, in order. The last ones are final.
+enum class SourceState : unsigned char {
+    kConnecting,
+    kNegotiating,
+    kJoining,
+    kPrecopy,
+    kPausing,
+    kLastRound,
+    kAwaitReady,
+    kReleasing,
+    kAwaitLocked,
+    kCommitting,
+    kAwaitRunning,
+    kHandedOver,
+    kKept,
+    kUnconfirmed,
+    kStranded,
+    kLost,
+};
+[[nodiscard]] std::string_view state_name(SourceState state);
+
+struct SourceConfig {
+    ConvergenceConfig convergence;
+    unsigned connections = 1;     ///< data connections, 1 to kMaxConnections
+    bool local = false;           ///< hand descriptors over instead of memory; one unix connection
+    std::uint64_t bandwidth = 0;  ///< bytes a second; 0: no limit
+    std::string transport;        ///< for the progress
+    Timeouts timeouts;
+};
+
+/// One attempt. run() is called once, on a thread of its own; the others on any.
+class Source {
+  public:
+    /// Called by run()'s thread at each step and at the end of each round.
+    using Observer = std::function<void(const Progress&)>;
+
+    /// All three outlive it.
+    static Result<std::unique_ptr<Source>> create(const SourceConfig& config, Connector& connector,
+                                                  SourceMachine& machine, Observer observer = {});
+
+    /// Migrates. Whatever happens, the progress then says where the guest is.
+    Status run();
+    /// Asks for an end; false: it is too late, the commit point is passed.
+    bool cancel();
+    void set_bandwidth(std::uint64_t bytes_per_second);
+    [[nodiscard]] Progress progress() const;
+    /// After kUnconfirmed or kStranded: the rule by which the guest may go on here.
+    Status reclaim();
+
+  private:
+    Source(const SourceConfig& config, Connector& connector, SourceMachine& machine, Observer observer,
+           std::unique_ptr<Stop> stop);
+
+    // One for each row: its action, and the state that follows.
+    Outcome<SourceState> step(SourceState at);
+    Outcome<SourceState> connect();
+    Outcome<SourceState> negotiate();
+    Outcome<SourceState> join();
+    Outcome<SourceState> precopy();
+    Outcome<SourceState> pause();
+    Outcome<SourceState> last_round();
+    Outcome<SourceState> await_ready();
+    Outcome<SourceState> release();
+    Outcome<SourceState> await_locked();
+    Outcome<SourceState> commit();
+    Outcome<SourceState> await_running();
+    // The columns of failures.
+    SourceState fail(SourceState at, Failure why);
+    SourceState keep_running();
+    SourceState resume_with_locks();
+    SourceState reclaim_locks();
+    SourceState reclaim_by_record();
+    SourceState strand(Error why);
+
+    Outcome<> send_fds();
+    Outcome<MemoryTotals> send_round(bool last);
+    Outcome<> acknowledge_round(const MemoryTotals& sent);
+    Decision decide(const MemoryTotals& sent, Clock::time_point round_start);
+    Result<> get_locks_back();
+    void end_precopy();
+    void say_goodbye();
+
+    [[nodiscard]] Wait within(milliseconds time) const { return Wait::within(time, stop_.get()); }
+    [[nodiscard]] Outcome<> check_stop() const;
+    void enter(SourceState state);
+    void publish(const std::function<void(Progress&)>& change);
+    Status end(SourceState state);
+
+    const SourceConfig config_;
+    Connector& connector_;
+    SourceMachine& machine_;
+    const Observer observer_;
+    const std::unique_ptr<Stop> stop_;
+    BandwidthLimit limit_;
+    MemoryCounters counters_;
+    Convergence convergence_;
+
+    const Clock::time_point begin_ = Clock::now();
+    Description description_;
+    Accept accept_;
+    std::unique_ptr<Stream> control_;
+    std::unique_ptr<SenderPool> pool_;
+    PageBits bits_;  ///< of the round under way
+    std::uint32_t round_ = 0;
+    bool tracking_ = false;
+    bool paused_ = false;
+    Blob state_;
+    Stamp released_ = 0;  ///< LOCKS_RELEASED was sent
+    std::uint64_t clock_ahead_ = 0;
+    std::chrono::nanoseconds round_trip_{0};
+    bool committed_ = false;  ///< a byte of GO may be under way
+    SourceState at_ = SourceState::kConnecting;
+    std::optional<Failure> failure_;
+    SourceState failed_in_ = SourceState::kConnecting;
+
+    mutable std::mutex progress_mutex_;
+    Progress progress_;
+    MemoryTotals round_begin_;       ///< counters when the round began
+    std::uint64_t round_pages_ = 0;  ///< to be sent in the round
+};
+
+}  // namespace hako::migration

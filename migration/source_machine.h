@@ -1,0 +1,67 @@
+// What a migration asks of the VM that leaves.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "migration/epoch_record.h"
+#include "migration/memory/memory_view.h"
+#include "migration/memory/page_bits.h"
+#include "migration/memory/page_sender.h"
+#include "migration/protocol/messages.h"
+#include "vmm/base/result.h"
+
+namespace hako::migration {
+
+/// What the destination learns before it agrees.
+struct Description {
+    Uuid uuid{};
+    std::uint64_t epoch = 0;  ///< a new one for each attempt, higher than any before
+    Blob config;
+    Blob cpu;
+    std::uint64_t state_bytes = 0;  ///< about what save_state() will give
+};
+
+/// A descriptor that a local migration hands over; the VM keeps it too.
+struct NamedFd {
+    std::string name;
+    int fd = -1;
+};
+
+/// The VM at the source. Called by the migration's own thread, clear_dirty() by the connections' too. What
+/// fails leaves the VM as it was.
+class SourceMachine : public DirtyLogClearer {
+  public:
+    virtual Result<Description> describe() = 0;
+    /// Stays as it is until the migration is over.
+    virtual const MemoryView& memory() = 0;
+    /// Local: what is handed over, memory first.
+    virtual std::vector<NamedFd> fds() = 0;
+
+    /// From now on writes are logged, those of devices too.
+    virtual Result<> start_dirty_tracking() = 0;
+    virtual void stop_dirty_tracking() = 0;
+    /// Sets the bits of pages written since they were last fetched (or cleared, where the log has to be).
+    virtual Result<> fetch_dirty(PageBits& bits) = 0;
+    /// vCPUs lose this share of their time; 0: none.
+    virtual void throttle(unsigned percent) = 0;
+
+    /// No guest instruction and no request is under way when it returns, and images are flushed. Says when
+    /// the last instruction was.
+    virtual Result<Stamp> pause() = 0;
+    /// As it was before pause(): a VM that its user had paused stays so.
+    virtual Result<> resume() = 0;
+    /// Of a paused VM. May write guest memory; that is logged.
+    virtual Result<Blob> save_state() = 0;
+
+    /// Gives up OWNER of every image.
+    virtual Result<> release_locks() = 0;
+    /// Takes OWNER of every image, or of none: one attempt. Nothing to do where they are held.
+    virtual Result<> acquire_locks() = 0;
+    /// An error: there is no place for a record, or it cannot be read.
+    virtual Result<std::optional<EpochRecord>> read_epoch_record() = 0;
+    virtual Result<> write_epoch_record(const EpochRecord& record) = 0;
+};
+
+}  // namespace hako::migration

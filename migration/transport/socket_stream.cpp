@@ -1,0 +1,140 @@
+#include "migration/transport/socket_stream.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <cstring>
+
+namespace hako::migration {
+namespace {
+
+/// One comes with one FD frame; more is a peer that wants to use up descriptors.
+constexpr std::size_t kMaxWaitingFds = 4;
+
+}  // namespace
+
+Failure socket_failure(int error, std::string_view what) {
+    if (error == ETIMEDOUT)
+        return {Event::kTimeout, Error(Fault::kHost, fmt::format("{}: the peer no longer answers", what))};
+    return {Event::kLost, Error(Fault::kHost, errno_text(error)).wrap(std::string(what))};
+}
+
+void consume(std::span<iovec>& parts, std::size_t count) {
+    while (!parts.empty()) {
+        iovec& part = parts.front();
+        if (count < part.iov_len) {
+            part.iov_base = static_cast<std::byte*>(part.iov_base) + count;
+            part.iov_len -= count;
+            return;
+        }
+        count -= part.iov_len;
+        parts = parts.subspan(1);
+    }
+}
+
+Outcome<> Stream::send_fd(std::span<const std::byte> /*data*/, int /*fd*/, const Wait& /*wait*/) {
+    return fail_as(Event::kLocal, "descriptors go over a unix socket only: migrate to unix:PATH");
+}
+
+SocketStream::SocketStream(Fd socket) : socket_(std::move(socket)) {
+    const int flags = ::fcntl(socket_.get(), F_GETFL);
+    ::fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK);
+}
+
+Outcome<std::size_t> SocketStream::send_some(std::span<iovec> parts, int fd, const Wait& wait) {
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = std::min<std::size_t>(parts.size(), IOV_MAX);
+    if (fd >= 0) {
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        cmsghdr* const header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    }
+    for (;;) {
+        const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0) {
+            handed_ += static_cast<std::uint64_t>(sent);
+            return static_cast<std::size_t>(sent);
+        }
+        if (errno == EINTR) continue;
+        if (errno != EAGAIN && errno != ENOBUFS) return std::unexpected(socket_failure(errno, "cannot send"));
+        HAKO_TRY(wait_ready(socket_.get(), POLLOUT, wait));
+    }
+}
+
+Outcome<> SocketStream::send(std::span<iovec> parts, const Wait& wait) {
+    consume(parts, 0);
+    while (!parts.empty()) {
+        if (wait.stop != nullptr) {
+            // A peer that is fast enough never makes us wait: look here too.
+            if (auto reason = wait.stop->reason()) return std::unexpected(std::move(*reason));
+        }
+        consume(parts, HAKO_TRY(send_some(parts, -1, wait)));
+    }
+    return {};
+}
+
+Outcome<> SocketStream::send_fd(std::span<const std::byte> data, int fd, const Wait& wait) {
+    iovec part{.iov_base = const_cast<std::byte*>(data.data()), .iov_len = data.size()};
+    std::span<iovec> parts(&part, 1);
+    consume(parts, HAKO_TRY(send_some(parts, fd, wait)));
+    return send(parts, wait);
+}
+
+Outcome<> SocketStream::receive(std::span<iovec> parts, const Wait& wait) {
+    consume(parts, 0);
+    while (!parts.empty()) {
+        alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxWaitingFds * sizeof(int))> control{};
+        msghdr message{};
+        message.msg_iov = parts.data();
+        message.msg_iovlen = std::min<std::size_t>(parts.size(), IOV_MAX);
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (received < 0) {
+            if (errno == EINTR) continue;
+            if (errno != EAGAIN) return std::unexpected(socket_failure(errno, "cannot receive"));
+            HAKO_TRY(wait_ready(socket_.get(), POLLIN, wait));
+            continue;
+        }
+        for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+             header = CMSG_NXTHDR(&message, header)) {
+            if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+            const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            for (std::size_t index = 0; index < count; ++index) {
+                int fd = -1;
+                std::memcpy(&fd, CMSG_DATA(header) + index * sizeof fd, sizeof fd);
+                fds_.emplace_back(fd);
+            }
+        }
+        if (fds_.size() > kMaxWaitingFds || (message.msg_flags & MSG_CTRUNC) != 0) {
+            fds_.clear();
+            return fail_as(Event::kGarbage, "the peer sent descriptors that nobody asked for");
+        }
+        if (received == 0) return fail_as(Event::kLost, "the peer closed the connection");
+        consume(parts, static_cast<std::size_t>(received));
+    }
+    return {};
+}
+
+std::optional<Fd> SocketStream::take_fd() {
+    if (fds_.empty()) return std::nullopt;
+    Fd oldest = std::move(fds_.front());
+    fds_.erase(fds_.begin());
+    return oldest;
+}
+
+void SocketStream::shut_down() {
+    ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+}  // namespace hako::migration
