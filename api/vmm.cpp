@@ -108,8 +108,36 @@ Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
     return {};
 }
 
+Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, Machine::Restored saved) {
+    HAKO_TRY(create(std::move(config), std::move(fds)));
+    Result<> restored = instance_->restore(std::move(saved));
+    if (!restored) {
+        HAKO_TRY(remove());
+        return restored;
+    }
+    tell("restored");
+    return {};
+}
+
+Result<> Vmm::start_job(std::string what, std::function<void()> work, std::function<void()> cancel,
+                        std::function<void()> ended) {
+    Instance* const instance = HAKO_TRY(this->instance());
+    instance->hold([this] { job_.cancel(); });
+    job_.start(std::move(what), std::move(work), std::move(cancel), [this, ended = std::move(ended)] {
+        ended();
+        if (instance_) instance_->let_go();
+    });
+    return {};
+}
+
+Result<VmConfig> Vmm::config() const {
+    Instance* const instance = HAKO_TRY(this->instance());
+    return from_machine(instance->config(), sent_);
+}
+
 Result<> Vmm::remove() {
     if (!instance_) return {};
+    HAKO_TRY(instance());
     if (instance_->machine()) HAKO_TRY(shut_down());
     instance_.reset();
     sent_ = {};
@@ -120,6 +148,7 @@ Result<> Vmm::remove() {
 
 Result<Instance*> Vmm::instance() const {
     if (!instance_) return no_vm();
+    if (job_.active()) return fail_conflict("{}: wait for its end", job_.what());
     return instance_.get();
 }
 

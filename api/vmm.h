@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "api/events/event_log.h"
+#include "api/job.h"
 #include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
@@ -41,7 +42,7 @@ class Vmm {
 
     /// `io` and `events` outlive this.
     Vmm(boost::asio::io_context& io, EventLog& events, const Instance::Options& options, Callbacks callbacks)
-        : io_(io), events_(events), options_(options), callbacks_(std::move(callbacks)) {}
+        : io_(io), events_(events), options_(options), callbacks_(std::move(callbacks)), job_(io) {}
     Vmm(const Vmm&) = delete;
     Vmm& operator=(const Vmm&) = delete;
 
@@ -50,6 +51,8 @@ class Vmm {
     Result<> create(VmConfig config, std::vector<Fd> fds = {});
     /// From a command line.
     Result<> create(MachineConfig config);
+    /// A VM that is paused, in a machine that goes on from what was saved. An error leaves no VM.
+    Result<> restore(VmConfig config, std::vector<Fd> fds, Machine::Restored saved);
     /// Ends the machine, if there is one, without asking the guest. Fine without a VM.
     Result<> remove();
 
@@ -88,6 +91,18 @@ class Vmm {
         return std::unexpected(no_machine());
     }
 
+    /// Long work on the VM. While there is any, all else that works on the VM is refused with a
+    /// Fault::kConflict that says what goes on.
+    [[nodiscard]] Job& job() { return job_; }
+    /// Starts it: the machine stands as it is for `work` until `ended`, which runs on the control thread. A
+    /// guest that ends cancels it.
+    Result<> start_job(std::string what, std::function<void()> work, std::function<void()> cancel,
+                       std::function<void()> ended);
+    /// From which create() makes the same VM.
+    [[nodiscard]] Result<VmConfig> config() const;
+    /// Adds an event of the VM, with what has changed published before.
+    void tell(std::string_view event, Event::Properties properties = {});
+
     /// The VM, or a Fault::kMissing.
     [[nodiscard]] Result<Instance*> instance() const;
     /// What runs or is paused.
@@ -107,8 +122,6 @@ class Vmm {
     void forget(std::string_view id);
     /// For info() and state(): what is true now.
     void publish();
-    /// Publishes, and adds an event of the VM.
-    void tell(std::string_view event, Event::Properties properties = {});
     [[nodiscard]] Error no_machine() const;
 
     struct Published {
@@ -124,6 +137,7 @@ class Vmm {
     VmConfig sent_;  ///< what clients said, for vm.info
     Fds fds_;        ///< MachineConfig::nets name them by number
     MachineWindow window_;
+    Job job_;
     mutable std::mutex mutex_;  ///< for `published_`
     Published published_;
     std::unique_ptr<Instance> instance_;

@@ -242,7 +242,7 @@ Outcome<SourceState> Source::join() {
 Outcome<SourceState> Source::precopy() {
     HAKO_TRY(machine_.start_dirty_tracking());
     tracking_ = true;
-    bits_ = make_bits(machine_.memory().layout, true);
+    bits_ = HAKO_TRY(machine_.touched());
     for (unsigned throttled = 0;;) {
         const Clock::time_point round_start = Clock::now();
         const MemoryTotals sent = HAKO_TRY(send_round(false));

@@ -42,6 +42,8 @@ class SourceMachine : public DirtyLogClearer {
     /// From now on writes are logged, those of devices too.
     virtual Result<> start_dirty_tracking() = 0;
     virtual void stop_dirty_tracking() = 0;
+    /// Once writes are logged: pages that may be other than zeros.
+    virtual Result<PageBits> touched() { return make_bits(memory().layout, true); }
     /// Sets the bits of pages written since they were last fetched (or cleared, where the log has to be).
     virtual Result<> fetch_dirty(PageBits& bits) = 0;
     /// vCPUs lose this share of their time; 0: none.

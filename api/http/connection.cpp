@@ -44,7 +44,8 @@ void Connection::close() {
     boost::system::error_code ignored;
     socket_.close(ignored);
     cancel_.emit(asio::cancellation_type::terminal);
-    // co_spawn hands it on by a post of its own, and that needs the signal, even if serve() has ended by then.
+    // co_spawn hands it on by a post of its own, and that needs the signal, even if serve() has ended by
+    // then.
     asio::post(socket_.get_executor(), [self = shared_from_this()] {});
 }
 

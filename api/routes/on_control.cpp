@@ -6,35 +6,60 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <memory>
 #include <utility>
 
 namespace hako::api {
+namespace {
 
 namespace asio = boost::asio;
 
-asio::awaitable<http::Response> on_control(asio::io_context& control, std::function<http::Response()> work) {
+/// Who waits for the answer, on the API's thread.
+template <typename Handler>
+class Waiter {
+  public:
+    explicit Waiter(Handler handler)
+        : handler_(std::move(handler)),
+          work_(asio::make_work_guard(asio::get_associated_executor(handler_))) {}
+
+    /// From the control thread.
+    void answer(std::exception_ptr thrown, http::Response response) {
+        asio::post(work_.get_executor(), [handler = std::move(handler_), thrown = std::move(thrown),
+                                          response = std::move(response)]() mutable {
+            std::move(handler)(std::move(thrown), std::move(response));
+        });
+        work_.reset();
+    }
+
+  private:
+    Handler handler_;
+    /// Keeps the io_context of the API's thread at work until the answer is there.
+    decltype(asio::make_work_guard(asio::get_associated_executor(std::declval<Handler&>()))) work_;
+};
+
+}  // namespace
+
+asio::awaitable<http::Response> on_control(asio::io_context& control, std::function<void(Done)> start) {
     // A cancellation has no effect: Asio's cancellation signals are for one thread.
-    const auto start = [&control](auto handler, std::function<http::Response()> call) {
-        // Keeps the io_context of the API's thread at work until the answer is there.
-        auto waiting = asio::make_work_guard(asio::get_associated_executor(handler));
-        asio::post(control, [handler = std::move(handler), call = std::move(call),
-                             waiting = std::move(waiting)]() mutable {
-            http::Response response;
-            std::exception_ptr thrown;
+    const auto begin = [&control](auto handler, std::function<void(Done)> call) {
+        // Shared, since a std::function can be copied and the handler cannot.
+        auto waiter = std::make_shared<Waiter<decltype(handler)>>(std::move(handler));
+        asio::post(control, [waiter, call = std::move(call)] {
             try {
-                response = call();
+                call([waiter](http::Response response) { waiter->answer(nullptr, std::move(response)); });
             } catch (...) {
-                thrown = std::current_exception();
+                waiter->answer(std::current_exception(), {});
             }
-            asio::post(waiting.get_executor(), [handler = std::move(handler), thrown = std::move(thrown),
-                                                response = std::move(response)]() mutable {
-                std::move(handler)(thrown, std::move(response));
-            });
         });
     };
     co_return co_await asio::async_initiate<decltype(asio::use_awaitable),
                                             void(std::exception_ptr, http::Response)>(
-        start, asio::use_awaitable, std::move(work));
+        begin, asio::use_awaitable, std::move(start));
+}
+
+asio::awaitable<http::Response> on_control(asio::io_context& control, std::function<http::Response()> work) {
+    return on_control(
+        control, std::function<void(Done)>([work = std::move(work)](const Done& done) { done(work()); }));
 }
 
 }  // namespace hako::api

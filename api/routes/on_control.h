@@ -9,8 +9,16 @@
 
 namespace hako::api {
 
-/// Runs `work` on the thread that runs `control`, while this one serves others. What `work` uses stays
-/// untouched by the caller meanwhile. It is done, and waited for, even when the client has gone.
+/// Says what the answer is, on the control thread, once.
+using Done = std::function<void(http::Response)>;
+
+/// Calls `start` on the thread that runs `control`, while this one serves others, and waits for the answer:
+/// that may come later. What `start` uses stays untouched by the caller meanwhile. It is carried out and
+/// waited for even when the client has gone.
+boost::asio::awaitable<http::Response> on_control(boost::asio::io_context& control,
+                                                  std::function<void(Done)> start);
+
+/// The same for work that has its answer when it returns.
 boost::asio::awaitable<http::Response> on_control(boost::asio::io_context& control,
                                                   std::function<http::Response()> work);
 

@@ -34,8 +34,10 @@ void add_vmm_routes(Router& router, Vmm& vmm, EventLog& events, std::function<vo
     router.put("vmm.shutdown", Router::Body::kNone,
                [&vmm, &events,
                 then = std::move(on_shutdown)](http::Request&) -> boost::asio::awaitable<http::Response> {
-                   std::function<http::Response()> work = [&] { return shut_down(vmm, events, then); };
-                   co_return co_await on_control(vmm.control(), std::move(work));
+                   std::function<void(Done)> start = [&](const Done& done) {
+                       vmm.job().cancel_then([&, done] { done(shut_down(vmm, events, then)); });
+                   };
+                   co_return co_await on_control(vmm.control(), std::move(start));
                });
 }
 

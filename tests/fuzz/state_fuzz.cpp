@@ -1,7 +1,7 @@
 // libFuzzer target: a saved state that anybody may have written.
 //
-// The first byte says how the rest is read: as it is, or with its checksums and its last section made right, so
-// that what lies behind them is reached.
+// The first byte says how the rest is read: as it is, or with its checksums and its last section made right,
+// so that what lies behind them is reached.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

@@ -19,6 +19,7 @@ void test_wait();
 void test_deaf();
 void test_reboot_once();
 void test_restore();
+void test_dirty();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -35,6 +36,7 @@ inline constexpr Test kTests[] = {
     {"deaf", test_deaf},
     {"reboot-once", test_reboot_once},
     {"restore", test_restore},
+    {"dirty", test_dirty},
 };
 
 }  // namespace guest

@@ -8,6 +8,7 @@
 #include "api/routes/event_routes.h"
 #include "api/routes/future_routes.h"
 #include "api/routes/metrics_routes.h"
+#include "api/routes/snapshot_routes.h"
 #include "api/routes/vm_routes.h"
 #include "api/routes/vmm_routes.h"
 #include "vmm/base/log.h"
@@ -61,6 +62,7 @@ Result<> Session::listen() {
     });
     api::add_vm_routes(router_, vmm_);
     api::add_device_routes(router_, vmm_);
+    api::add_snapshot_routes(router_, vmm_, snapshots_);
     api::add_event_routes(router_, api_.io(), events_);
     api::add_metrics_routes(router_, vmm_, request_metrics_);
     api::add_future_routes(router_);
@@ -90,10 +92,12 @@ Result<Session::Outcome> Session::run() {
     watch_disks();
     io_.run();
     const Outcome outcome = outcome_;
+    vmm_.job().wait();
     Result<> removed = vmm_.remove();
     if (!shut_down_over_api_) events_.add("vmm", "shutdown");
     api_.stop();
     // What a client may have made since.
+    vmm_.job().wait();
     if (removed) removed = vmm_.remove();
     if (failure_) return std::unexpected(std::move(*failure_));
     HAKO_TRY(removed);

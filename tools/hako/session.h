@@ -14,6 +14,7 @@
 #include "api/events/event_log.h"
 #include "api/metrics/request_metrics.h"
 #include "api/router/router.h"
+#include "api/snapshots.h"
 #include "api/vmm.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/exit_code.h"
@@ -63,6 +64,7 @@ class Session {
     boost::asio::steady_timer deadline_;
     boost::asio::steady_timer disk_timer_;
     api::Vmm vmm_;
+    api::Snapshots snapshots_{vmm_};
     api::Router router_;
     api::RequestMetrics request_metrics_;
     api::ApiThread api_{io_};

@@ -9,11 +9,15 @@
 #include <span>
 #include <vector>
 
+#include "migration/snapshot/folder.h"
 #include "vmm/base/fd.h"
 #include "vmm/machine/state.h"
 
 namespace hako {
 namespace {
+
+/// A state, or one written as text.
+constexpr std::size_t kMaxText = 2 * state::kMaxFile + MiB;
 
 Result<std::vector<std::byte>> read_file(const std::string& path) {
     const auto refuse = [](int error) {
@@ -29,14 +33,18 @@ Result<std::vector<std::byte>> read_file(const std::string& path) {
         if (got < 0) return refuse(errno);
         if (got == 0) return bytes;
         bytes.insert(bytes.end(), piece.begin(), piece.begin() + got);
-        if (bytes.size() > state::kMaxFile)
-            return fail_input("the file is longer than {} bytes: no state is", state::kMaxFile);
+        if (bytes.size() > kMaxText)
+            return fail_input("the file is longer than {} bytes: no state is", kMaxText);
     }
 }
 
 Result<std::string> text_of(const std::string& path) {
     const std::vector<std::byte> bytes = HAKO_TRY_WRAP(read_file(path), "{}", path);
-    return HAKO_TRY_WRAP(describe(bytes), "{}", path);
+    if (bytes.empty() || bytes.front() != std::byte{'{'}) return HAKO_TRY_WRAP(describe(bytes), "{}", path);
+    // A snapshot's.
+    const std::string_view json(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const migration::SavedState saved = HAKO_TRY_WRAP(migration::saved_state_of(json), "{}", path);
+    return HAKO_TRY_WRAP(describe(saved.machine), "{}", path);
 }
 
 }  // namespace

@@ -216,6 +216,12 @@ Result<std::uint64_t> Disk::capacity() const {
     return bytes / kSectorSize;
 }
 
+Result<> Disk::flush() const {
+    if (readonly_) return {};
+    if (::fdatasync(buffered_.get()) != 0) return fail_errno(errno, "{}: cannot be flushed", name_);
+    return {};
+}
+
 Result<> Disk::grow(std::uint64_t bytes) const {
     if (readonly_) return fail_input("image {} is read-only: it keeps its size", name_);
     if (block_device_)

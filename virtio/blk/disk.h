@@ -46,6 +46,9 @@ class Disk {
     /// Makes an image file larger, to so many bytes: whole sectors. Any thread.
     Result<> grow(std::uint64_t bytes) const;
 
+    /// What was written is on the storage when it returns (fdatasync). Any thread.
+    Result<> flush() const;
+
     /// Gives the image up to another process, and takes it again; both for migration. open() has locked it.
     ImageLock& lock() { return lock_; }
 

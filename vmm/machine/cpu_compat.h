@@ -31,4 +31,7 @@ struct HostCpu {
 /// works out by itself are not compared. Pure.
 [[nodiscard]] std::vector<std::string> cpu_differences(const kvm::VcpuState& guest, const HostCpu& host);
 
+/// The same as a Fault::kInput that tells the first of them.
+[[nodiscard]] Result<> require_cpu(const kvm::VcpuState& guest, const HostCpu& host);
+
 }  // namespace hako

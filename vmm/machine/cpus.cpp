@@ -52,12 +52,22 @@ Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& m
 
     Cpus cpus;
     cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
-    for (std::uint32_t id = 0; id < config.count; ++id) {
-        kvm::Vcpu vcpu = HAKO_TRY_WRAP(create_vcpu(vm, id, supported, cpuid_config), "vCPU {}", id);
-        if (id == 0) HAKO_TRY(boot::start_boot_vcpu(vcpu, memory, boot));
-        cpus.threads_.push_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop));
-    }
+    std::vector<kvm::Vcpu> vcpus;
+    for (std::uint32_t id = 0; id < config.count; ++id)
+        vcpus.push_back(HAKO_TRY_WRAP(create_vcpu(vm, id, supported, cpuid_config), "vCPU {}", id));
+    HAKO_TRY(boot::start_boot_vcpu(vcpus.front(), memory, boot));
+    cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
     return cpus;
+}
+
+/// Last: an error before leaves no thread behind.
+void Cpus::start_threads(std::vector<kvm::Vcpu> vcpus, Bus& pio, Bus& mmio,
+                         const std::function<void(const VcpuStop&)>& on_stop) {
+    std::vector<VcpuThread*> threads;
+    for (kvm::Vcpu& vcpu : vcpus)
+        threads.push_back(
+            threads_.emplace_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop)).get());
+    brake_ = std::make_unique<CpuBrake>(std::move(threads));
 }
 
 Result<std::vector<kvm::Vcpu>> Cpus::create_vcpus(const kvm::System& system, kvm::Vm& vm,
@@ -83,9 +93,7 @@ Result<Cpus> Cpus::restore(const kvm::System& system, kvm::Vm& vm, std::vector<k
             HAKO_TRY_WRAP(kvm::restore_vcpu(vm, vcpus[i], states[i], saved_at, now), "vCPU {}", i);
         if (i == 0) log_losses(outcome);
     }
-    // Threads last: an error above leaves none behind.
-    for (kvm::Vcpu& vcpu : vcpus)
-        cpus.threads_.push_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop));
+    cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
     return cpus;
 }
 

@@ -13,6 +13,7 @@
 #include "vmm/kvm/vcpu_state.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/cpu_brake.h"
 #include "vmm/machine/vcpu_thread.h"
 
 namespace hako {
@@ -50,6 +51,8 @@ class Cpus {
     [[nodiscard]] Result<std::vector<CpuRegisters>> registers() const;
     /// All of each vCPU. They are parked, and the devices paused.
     [[nodiscard]] Result<std::vector<kvm::VcpuState>> save(const kvm::Vm& vm) const;
+    /// See CpuBrake::set().
+    void throttle(unsigned percent) { brake_->set(percent); }
     /// Of each vCPU. Any thread.
     [[nodiscard]] std::vector<VcpuMetrics> metrics() const;
     /// Exits to hako so far, over all vCPUs.
@@ -57,8 +60,12 @@ class Cpus {
 
   private:
     Cpus() = default;
+    void start_threads(std::vector<kvm::Vcpu> vcpus, Bus& pio, Bus& mmio,
+                       const std::function<void(const VcpuStop&)>& on_stop);
+
     std::vector<std::unique_ptr<VcpuThread>> threads_;
     std::vector<std::uint32_t> msrs_;  ///< that are state
+    std::unique_ptr<CpuBrake> brake_;
 };
 
 }  // namespace hako

@@ -60,14 +60,26 @@ Result<> Instance::boot() {
     return start(std::move(resources));
 }
 
-Result<> Instance::start(HostResources resources) {
+Result<> Instance::restore(Machine::Restored saved) {
+    if (machine_) return wrong_state(state_, "not booted");
+    HostResources resources = HAKO_TRY(HostResources::open(config_));
+    HAKO_TRY(build(std::move(resources), std::move(saved)));
+    state_ = VmState::kPaused;
+    return {};
+}
+
+Result<> Instance::build(HostResources resources, std::optional<Machine::Restored> saved) {
     ++life_;
-    auto machine =
-        Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this);
-    if (!machine) return std::unexpected(std::move(machine).error());
-    machine_ = *std::move(machine);
+    machine_ =
+        HAKO_TRY(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
+                                 *this, std::move(saved)));
     window_.open(*machine_);
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
+    return {};
+}
+
+Result<> Instance::start(HostResources resources) {
+    HAKO_TRY(build(std::move(resources), std::nullopt));
     log_start();
     machine_->resume();
     state_ = VmState::kRunning;
@@ -140,11 +152,30 @@ template <typename Action>
 void Instance::post(Action action) {
     boost::asio::post(
         io_, [this, alive = std::weak_ptr(alive_), life = life_, action = std::move(action)]() mutable {
-            if (!alive.expired() && life == life_ && machine_) action();
+            if (alive.expired() || life != life_ || !machine_) return;
+            if (held()) {
+                waiting_.emplace_back(std::move(action));
+            } else {
+                action();
+            }
         });
 }
 
+void Instance::hold(std::function<void()> on_end) {
+    on_end_while_held_ = std::move(on_end);
+}
+
+void Instance::let_go() {
+    on_end_while_held_ = nullptr;
+    for (const auto& action : std::exchange(waiting_, {}))
+        if (machine_) action();
+}
+
 void Instance::machine_ended(const MachineEnd& end) {
+    // Not an action: those wait while the machine is held.
+    boost::asio::post(io_, [this, alive = std::weak_ptr(alive_)] {
+        if (!alive.expired() && held()) on_end_while_held_();
+    });
     post([this, end] { handle_end(end); });
 }
 

@@ -4,7 +4,9 @@
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "vmm/base/result.h"
 #include "vmm/io/engine.h"
@@ -53,6 +55,8 @@ class Instance final : private MachineListener {
 
     /// Opens images and taps, builds the machine and starts it. From kCreated and kShutdown.
     Result<> boot();
+    /// The same, but the machine goes on from what was saved, and is paused. From kCreated and kShutdown.
+    Result<> restore(Machine::Restored saved);
     /// From kRunning.
     Result<> pause();
     /// From kPaused.
@@ -76,6 +80,12 @@ class Instance final : private MachineListener {
     void remove_from_next(std::string_view id);
     /// Where the serial port goes: see console::Backend::path().
     [[nodiscard]] const std::string& serial_path() const { return consoles_->serial_path(); }
+    /// From now on the machine stands as it is for somebody else: what it says itself (its end, ejections)
+    /// waits for let_go(). `on_end` is called at once when it has ended.
+    void hold(std::function<void()> on_end);
+    /// Carries out what waited.
+    void let_go();
+    [[nodiscard]] bool held() const { return on_end_while_held_ != nullptr; }
     /// Where a virtio console goes, or "".
     [[nodiscard]] std::string console_path(std::string_view id) const { return consoles_->path(id); }
 
@@ -96,6 +106,7 @@ class Instance final : private MachineListener {
     void post(Action action);
     void handle_end(const MachineEnd& end);
     void handle_ejection(std::uint8_t slot);
+    Result<> build(HostResources resources, std::optional<Machine::Restored> saved);
     Result<> start(HostResources resources);
     HostResources end_life();
 
@@ -110,6 +121,8 @@ class Instance final : private MachineListener {
     VmState state_ = VmState::kCreated;
     /// Which machine it is; what a machine before said does not count any more.
     unsigned life_ = 0;
+    std::function<void()> on_end_while_held_;     ///< not null while it is held
+    std::vector<std::function<void()>> waiting_;  ///< for let_go()
     /// What was posted to `io_` holds it weakly: it may run after the destructor.
     const std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };

@@ -45,18 +45,10 @@ Result<> check_shape(const MachineConfig& config, const MachineState& state, con
 
 /// Refuses a guest that has seen what this host's CPU does not have.
 Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineState& state) {
-    constexpr std::size_t kTold = 3;
     HostCpu host = HAKO_TRY(HostCpu::read(system));
     host.tsc_khz = vm.tsc_khz();
-    for (std::size_t i = 0; i < state.cpus.size(); ++i) {
-        const std::vector<std::string> missing = cpu_differences(state.cpus[i], host);
-        if (missing.empty()) continue;
-        std::string told = missing.front();
-        for (std::size_t j = 1; j < std::min(missing.size(), kTold); ++j)
-            told += "; " + missing[j];
-        if (missing.size() > kTold) told += fmt::format("; and {} more", missing.size() - kTold);
-        return fail_input("vCPU {}: the guest relies on what this host's CPU has not: {}", i, told);
-    }
+    for (std::size_t i = 0; i < state.cpus.size(); ++i)
+        HAKO_TRY_WRAP(require_cpu(state.cpus[i], host), "vCPU {}", i);
     return {};
 }
 
@@ -247,6 +239,20 @@ Result<MachineState> Machine::save() const {
     return state;
 }
 
+/// A vCPU may be anywhere in a device's registers. Removals are rare, so all of them step aside.
+template <typename Work>
+void Machine::with_vcpus_parked(Work work) {
+    if (running_) cpus_->pause();
+    work();
+    if (running_) cpus_->resume();
+}
+
+Result<std::vector<kvm::VcpuState>> Machine::save_cpus() {
+    Result<std::vector<kvm::VcpuState>> saved;
+    with_vcpus_parked([&] { saved = cpus_->save(vm_); });
+    return saved;
+}
+
 void Machine::resume() {
     devices_->resume();
     if (std::exchange(just_restored_, false)) {
@@ -282,6 +288,15 @@ void Machine::refresh_disks() {
         if (const auto changed = disk.refresh_capacity(); !changed)
             log_warn("disk {}: {}", disk.id(), changed.error().text());
     });
+}
+
+Result<> Machine::flush_disks() {
+    Result<> flushed;
+    devices_->for_each<virtio::blk::BlockDevice>([&](virtio::blk::BlockDevice& disk) {
+        if (Result<> one = disk.disk().flush(); !one)
+            flushed = std::unexpected(std::move(one).error().wrap(fmt::format("disk {}", disk.id())));
+    });
+    return flushed;
 }
 
 Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {
@@ -418,14 +433,6 @@ void Machine::take_out(std::uint8_t slot) {
     leaving_ &= ~(std::uint32_t{1} << slot);
     with_vcpus_parked([&] { devices_->remove(slot); });
     if (!id.empty()) forget(id);
-}
-
-/// A vCPU may be anywhere in a device's registers. Removals are rare, so all of them step aside.
-template <typename Work>
-void Machine::with_vcpus_parked(Work work) {
-    if (running_) cpus_->pause();
-    work();
-    if (running_) cpus_->resume();
 }
 
 void Machine::forget(const std::string& id) {

@@ -21,6 +21,7 @@
 #include "vmm/machine/consoles.h"
 #include "vmm/machine/cpus.h"
 #include "vmm/machine/devices.h"
+#include "vmm/machine/dirty_tracker.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/machine/platform.h"
 #include "vmm/machine/state.h"
@@ -92,7 +93,14 @@ class Machine final : private PlatformEvents {
     [[nodiscard]] bool running() const { return running_; }
     /// Everything but memory, which save() leaves as it is. Not while it runs.
     [[nodiscard]] Result<MachineState> save() const;
+    /// The vCPUs' part of it, also while it runs: they stand still for a moment.
+    [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_cpus();
+    /// See CpuBrake::set(). Any thread, one at a time.
+    void throttle(unsigned percent) { cpus_->throttle(percent); }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
+    [[nodiscard]] DirtyTracker& dirty_tracker() { return dirty_; }
+    /// What is written to the images is on their storage when it returns.
+    Result<> flush_disks();
     /// Ends the machine's life and gives back what outlives it. Nothing else may be called afterwards.
     Legacy stop();
 
@@ -160,6 +168,7 @@ class Machine final : private PlatformEvents {
     MachineConfig config_;
     kvm::Vm vm_;
     GuestMemory memory_;
+    DirtyTracker dirty_{vm_, memory_};
     Bus pio_;
     Bus mmio_;
     GsiRouter interrupts_;

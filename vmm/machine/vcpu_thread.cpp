@@ -112,6 +112,19 @@ void VcpuThread::kick() {
     ::pthread_kill(thread_.native_handle(), kick_signal());
 }
 
+void VcpuThread::stand_still(std::chrono::nanoseconds time) {
+    {
+        const std::lock_guard lock(mutex_);
+        still_until_ = std::chrono::steady_clock::now() + time;
+    }
+    kick();
+}
+
+void VcpuThread::wait_while_still() {
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, still_until_, [this] { return wish_ != Wish::kRun; });
+}
+
 void VcpuThread::thread_main() {
     block_other_signals();
     bool stopped = false;
@@ -141,6 +154,7 @@ std::optional<VcpuStop> VcpuThread::run_guest() {
             // Clear first, look second: a wish that comes in between sets the flag again.
             vcpu_.clear_exit_request();
             if (wish_.load() != Wish::kRun) return std::nullopt;
+            wait_while_still();
             continue;
         }
         // No parking here: the exit's result enters the vCPU at the next KVM_RUN, which a pending

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -44,6 +45,9 @@ class VcpuThread {
     void request_park();
     void wait_parked();
 
+    /// From now on it does nothing for that long, unless it is to park. Any thread.
+    void stand_still(std::chrono::nanoseconds time);
+
     /// The vCPU, to read or set its state while parked.
     [[nodiscard]] kvm::Vcpu& vcpu() { return vcpu_; }
     /// Exits to hako so far. Any thread.
@@ -56,6 +60,7 @@ class VcpuThread {
 
     void set_wish(Wish wish);
     void kick();
+    void wait_while_still();
     void thread_main();
     /// Runs until somebody wishes otherwise; the reason if it never can again.
     std::optional<VcpuStop> run_guest();
@@ -70,8 +75,9 @@ class VcpuThread {
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::atomic<Wish> wish_{Wish::kPark};  ///< written under mutex_
-    bool parked_ = true;                   ///< under mutex_
+    std::atomic<Wish> wish_{Wish::kPark};                ///< written under mutex_
+    bool parked_ = true;                                 ///< under mutex_
+    std::chrono::steady_clock::time_point still_until_;  ///< under mutex_
     VcpuExits exits_;
     std::thread thread_;
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -141,6 +142,26 @@ bool GuestMemory::read(GuestAddress address, std::span<std::byte> data) const {
     if (!bytes) return false;
     std::ranges::copy(*bytes, data.begin());
     return true;
+}
+
+std::vector<std::vector<std::uint64_t>> GuestMemory::touched() const {
+    std::vector<std::vector<std::uint64_t>> bits;
+    for (const MemoryRegion& region : regions_) {
+        auto& words = bits.emplace_back((region.size / kPageSize + 63) / 64);
+        const std::uint64_t end = region.file_offset + region.size;
+        for (std::uint64_t at = region.file_offset; at < end;) {
+            const off_t data = ::lseek(fd(), static_cast<off_t>(at), SEEK_DATA);
+            if (data < 0 && errno == ENXIO) break;  // holes to the end
+            const off_t hole = data < 0 ? -1 : ::lseek(fd(), data, SEEK_HOLE);
+            const std::uint64_t from = data < 0 ? at : std::min(static_cast<std::uint64_t>(data), end);
+            const std::uint64_t to = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
+            for (std::uint64_t page = (from - region.file_offset) / kPageSize;
+                 page < (to - region.file_offset + kPageSize - 1) / kPageSize; ++page)
+                words[page / 64] |= std::uint64_t{1} << page % 64;
+            at = to;
+        }
+    }
+    return bits;
 }
 
 void GuestMemory::start_dirty_tracking() {

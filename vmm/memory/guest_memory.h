@@ -92,6 +92,10 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
+    /// Pages that were ever touched, bit n of word w of a region being its page 64 * w + n. The others are
+    /// zeros, and to read one would give it memory. Sets more rather than fewer.
+    [[nodiscard]] std::vector<std::vector<std::uint64_t>> touched() const;
+
     /// From now on hako's own writes are tracked: those that end after it, whenever they began.
     void start_dirty_tracking();
     void stop_dirty_tracking();

@@ -100,7 +100,8 @@ TEST_CASE("another maker's CPU, another layout of XSAVE, fewer address bits") {
         if (entry.function == 0x80000008) entry.eax = 0x302d;
     }
     CHECK(cpu_differences(guest, host) ==
-          Lines{"CPUID leaf 0x0, EBX: the CPU is another maker's", "CPUID leaf 0xd, subleaf 2, EBX: 576, here 640",
+          Lines{"CPUID leaf 0x0, EBX: the CPU is another maker's",
+                "CPUID leaf 0xd, subleaf 2, EBX: 576, here 640",
                 "CPUID leaf 0x80000008, EAX: physical addresses of 48 bits, here 45"});
 }
 

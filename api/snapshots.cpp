@@ -1,0 +1,104 @@
+#include "api/snapshots.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "api/json/codec.h"
+#include "api/schema/refusal.h"
+#include "migration/snapshot/folder.h"
+#include "migration/snapshot/memory_reader.h"
+#include "vmm/machine/state.h"
+
+namespace hako::api {
+namespace {
+
+Result<std::string> folder_of(std::string_view field, std::string_view url) {
+    constexpr std::string_view kScheme = "file://";
+    if (!url.starts_with(kScheme) || url.size() <= kScheme.size() || url[kScheme.size()] != '/')
+        return refuse({}, field, "file:// and an absolute path", url);
+    return std::string(url.substr(kScheme.size()));
+}
+
+/// Interfaces get their new taps; those that lived of descriptors need some.
+Result<> give_nets(VmConfig& config, const std::vector<RestoredNetConfig>& given) {
+    for (NetConfig& net : config.net) {
+        const std::string id = net.id.value_or("");
+        const bool replaced = std::ranges::any_of(given, [&](const auto& one) { return one.id == id; });
+        if (net.num_fds.value_or(0) > 0 && !replaced)
+            return fail_input("net_fds: network interface {} lived of descriptors: it needs new ones", id);
+    }
+    for (const RestoredNetConfig& one : given) {
+        const auto found =
+            std::ranges::find(config.net, one.id, [](const NetConfig& net) { return net.id.value_or(""); });
+        if (found == config.net.end())
+            return fail_input("net_fds: the snapshot has no network interface {}", one.id);
+        found->num_fds = one.num_fds;
+    }
+    return {};
+}
+
+Result<GuestMemory> memory_of(const migration::SnapshotFolder& folder, const migration::SnapshotFacts& facts,
+                              hako::MemoryConfig config, MemoryRestoreMode mode) {
+    if (facts.memory != config.size)
+        return fail_input("{} of memory were saved, the VM of config.json has {}", format_size(facts.memory),
+                          format_size(config.size));
+    const std::string path = folder.memory_path();
+    Fd file = HAKO_TRY(migration::open_memory_file(path, facts.memory));
+    if (mode == MemoryRestoreMode::kOnDemand) return GuestMemory::map(config, std::move(file));
+    const migration::PageChecksums checksums = HAKO_TRY(folder.read_checksums(facts));
+    GuestMemory memory = HAKO_TRY(GuestMemory::create(config));
+    HAKO_TRY(migration::read_memory(file, path, checksums, memory));
+    return memory;
+}
+
+}  // namespace
+
+void Snapshots::take(const VmSnapshotConfig& wanted, std::function<void(Result<SnapshotReport>)> done) {
+    if (Result<> started = start(wanted, done); !started) done(std::unexpected(std::move(started).error()));
+}
+
+Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Result<SnapshotReport>)> done) {
+    migration::SnapshotConfig config{.live = wanted.live};
+    config.folder = HAKO_TRY(folder_of("destination_url", wanted.destination_url));
+    Instance* const instance = HAKO_TRY(vmm_.instance());
+    HAKO_TRY(instance->machine());
+    if (!wanted.live && instance->state() != VmState::kPaused)
+        return wrong_state(instance->state(), "paused (or the snapshot \"live\")");
+    config.config = json::encode(HAKO_TRY(vmm_.config())) + "\n";
+    under_ = std::make_unique<Under>(*instance, migration::ControlThread(vmm_.control()), std::move(config));
+    vmm_.tell("snapshotting");
+    return vmm_.start_job(
+        "a snapshot is taken", [this] { under_->outcome = under_->snapshot.run(); },
+        [this] { under_->snapshot.cancel(); },
+        [this, done = std::move(done)] {
+            const Result<migration::SnapshotOutcome> outcome =
+                std::move(std::exchange(under_, nullptr)->outcome);
+            vmm_.tell(outcome ? "snapshotted" : "snapshot-failed");
+            if (!outcome) return done(std::unexpected(outcome.error()));
+            done(SnapshotReport{.pause_us = outcome->pause_ns / 1000,
+                                .memory_bytes = outcome->bytes,
+                                .rounds = outcome->rounds});
+        });
+}
+
+Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
+    if (vmm_.state()) return fail_state("there is a VM already, and a process has one only: delete it first");
+    const migration::SnapshotFolder folder(HAKO_TRY(folder_of("source_url", wanted.source_url)));
+    // All that can be wrong with the files is found before anything is built.
+    const migration::SavedState saved = HAKO_TRY(folder.read_state());
+    const MachineState state = HAKO_TRY(decode(saved.machine));
+    const std::string text = HAKO_TRY(folder.read_config());
+    VmConfig config = HAKO_TRY_WRAP(json::decode<VmConfig>(text), "{}/config.json", folder.path());
+    HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
+    const MachineConfig machine = HAKO_TRY(to_machine(config));
+    hako::MemoryConfig memory = machine.memory;
+    memory.prefault = wanted.prefault;
+    Machine::Restored restored{
+        .state = state,
+        .memory = HAKO_TRY(memory_of(folder, saved.facts, memory, wanted.memory_restore_mode))};
+    HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(restored)));
+    if (wanted.resume) return vmm_.resume();
+    return {};
+}
+
+}  // namespace hako::api

@@ -1,0 +1,34 @@
+#include "migration/instance/cpu_blob.h"
+
+#include <string>
+
+#include "vmm/machine/cpu_compat.h"
+#include "vmm/state/sections.h"
+
+namespace hako::migration {
+namespace {
+
+constexpr std::string_view kCpu = "cpu";  ///< instance: its number
+
+}  // namespace
+
+Result<Blob> encode_cpus(std::span<const kvm::VcpuState> cpus) {
+    state::Writer writer;
+    for (std::size_t number = 0; number < cpus.size(); ++number)
+        writer.add(kCpu, std::to_string(number), cpus[number]);
+    return std::move(writer).finish();
+}
+
+Result<> check_cpus(std::span<const std::byte> blob) {
+    state::Reader reader = HAKO_TRY(state::Reader::parse(blob));
+    const kvm::System system = HAKO_TRY(kvm::System::open());
+    HostCpu host = HAKO_TRY(HostCpu::read(system));
+    host.tsc_khz = HAKO_TRY(system.create_vm()).tsc_khz();
+    for (const std::string_view number : reader.instances(kCpu)) {
+        const auto cpu = HAKO_TRY(reader.take<kvm::VcpuState>(kCpu, number));
+        HAKO_TRY_WRAP(require_cpu(cpu, host), "vCPU {}", number);
+    }
+    return reader.finish();
+}
+
+}  // namespace hako::migration

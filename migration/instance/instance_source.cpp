@@ -1,0 +1,138 @@
+#include "migration/instance/instance_source.h"
+
+#include <sys/stat.h>
+
+#include "migration/instance/cpu_blob.h"
+#include "migration/instance/image_locks.h"
+#include "migration/progress.h"
+
+namespace hako::migration {
+namespace {
+
+/// Of devices and interrupt controllers, about.
+constexpr std::uint64_t kOtherState = 64 * KiB;
+
+}  // namespace
+
+MemoryView view_of(GuestMemory& memory) {
+    MemoryView view;
+    for (const MemoryRegion& region : memory.regions()) {
+        view.layout.regions.push_back({.address = region.base.value, .bytes = region.size});
+        view.mappings.emplace_back(region.host, region.size);
+    }
+    return view;
+}
+
+std::optional<std::string> record_path_of(const MachineConfig& config) {
+    for (const virtio::blk::Config& disk : config.disks) {
+        struct stat status{};
+        if (disk.readonly || ::stat(disk.path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+        return epoch_record_path(disk.path);
+    }
+    return std::nullopt;
+}
+
+InstanceSource::InstanceSource(Instance& instance, ControlThread control, std::string config, Uuid uuid)
+    : instance_(instance),
+      machine_(**instance.machine()),
+      control_(control),
+      config_(std::move(config)),
+      uuid_(uuid),
+      memory_(view_of(machine_.memory())),
+      was_running_(instance.state() == VmState::kRunning) {}
+
+Result<Description> InstanceSource::describe() {
+    Description description;
+    description.uuid = uuid_;
+    std::uint64_t last = 0;
+    if (record_path_of(instance_.config())) {
+        const auto record = HAKO_TRY(read_epoch_record());
+        if (record) last = record->epoch;
+    }
+    description.epoch = last + 1;
+    const auto config = std::as_bytes(std::span(config_));
+    description.config.assign(config.begin(), config.end());
+    // vCPUs stand still for a moment: what their CPU can do is asked of them.
+    const auto cpus = HAKO_TRY(control_.call([&] { return machine_.save_cpus(); }));
+    description.cpu = HAKO_TRY(encode_cpus(cpus));
+    description.state_bytes = description.cpu.size() + kOtherState;
+    return description;
+}
+
+std::vector<NamedFd> InstanceSource::fds() {
+    return {{.name = "memory", .fd = machine_.memory().fd()}};
+}
+
+Result<> InstanceSource::start_dirty_tracking() {
+    return machine_.dirty_tracker().start();
+}
+
+void InstanceSource::stop_dirty_tracking() {
+    machine_.dirty_tracker().stop();
+}
+
+Result<PageBits> InstanceSource::touched() {
+    return machine_.memory().touched();
+}
+
+Result<> InstanceSource::fetch_dirty(PageBits& bits) {
+    return machine_.dirty_tracker().collect(bits);
+}
+
+Result<> InstanceSource::clear_dirty(std::size_t region, std::uint64_t first, std::uint64_t pages,
+                                     std::span<const std::uint64_t> words) {
+    return machine_.dirty_tracker().clear(region, first, pages, words);
+}
+
+void InstanceSource::throttle(unsigned percent) {
+    machine_.throttle(percent);
+}
+
+Result<Stamp> InstanceSource::pause() {
+    return control_.call([&]() -> Result<Stamp> {
+        if (was_running_) HAKO_TRY(instance_.pause());
+        const Stamp stamp = now_stamp();
+        Result<> flushed = machine_.flush_disks();
+        if (!flushed && was_running_) {
+            HAKO_TRY(instance_.resume());
+            return std::unexpected(std::move(flushed).error());
+        }
+        HAKO_TRY(std::move(flushed));
+        return stamp;
+    });
+}
+
+Result<> InstanceSource::resume() {
+    if (!was_running_) return {};
+    return control_.call([&] { return instance_.resume(); });
+}
+
+Result<Blob> InstanceSource::save_state() {
+    return control_.call([&]() -> Result<Blob> { return encode(HAKO_TRY(machine_.save())); });
+}
+
+Result<> InstanceSource::release_locks() {
+    return control_.call([&]() -> Result<> {
+        release_images(machine_);
+        return {};
+    });
+}
+
+Result<> InstanceSource::acquire_locks() {
+    return control_.call([&] { return own_images(machine_); });
+}
+
+Result<std::optional<EpochRecord>> InstanceSource::read_epoch_record() {
+    const auto path = record_path_of(instance_.config());
+    if (!path)
+        return fail_host("the VM has no image that is a file and is written to, so no place for a record");
+    return migration::read_epoch_record(*path);
+}
+
+Result<> InstanceSource::write_epoch_record(const EpochRecord& record) {
+    const auto path = record_path_of(instance_.config());
+    if (!path) return {};
+    return migration::write_epoch_record(*path, record);
+}
+
+}  // namespace hako::migration

@@ -1,0 +1,57 @@
+// A VM of this process as snapshots and migrations take it away.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "migration/instance/control_thread.h"
+#include "migration/source_machine.h"
+#include "vmm/machine/instance.h"
+
+namespace hako::migration {
+
+/// The VM is held (Instance::hold()) as long as this is used.
+class InstanceSource final : public SourceMachine {
+  public:
+    /// On the control thread. `config`: what the destination builds the VM from. Both outlive it; the VM is
+    /// booted.
+    InstanceSource(Instance& instance, ControlThread control, std::string config, Uuid uuid);
+    ~InstanceSource() override = default;
+
+    Result<Description> describe() override;
+    const MemoryView& memory() override { return memory_; }
+    std::vector<NamedFd> fds() override;
+
+    Result<> start_dirty_tracking() override;
+    void stop_dirty_tracking() override;
+    Result<PageBits> touched() override;
+    Result<> fetch_dirty(PageBits& bits) override;
+    Result<> clear_dirty(std::size_t region, std::uint64_t first, std::uint64_t pages,
+                         std::span<const std::uint64_t> words) override;
+    void throttle(unsigned percent) override;
+
+    Result<Stamp> pause() override;
+    Result<> resume() override;
+    Result<Blob> save_state() override;
+
+    Result<> release_locks() override;
+    Result<> acquire_locks() override;
+    Result<std::optional<EpochRecord>> read_epoch_record() override;
+    Result<> write_epoch_record(const EpochRecord& record) override;
+
+  private:
+    Instance& instance_;
+    Machine& machine_;
+    const ControlThread control_;
+    const std::string config_;
+    const Uuid uuid_;
+    const MemoryView memory_;
+    const bool was_running_;
+};
+
+/// How migrations see guest memory.
+[[nodiscard]] MemoryView view_of(GuestMemory& memory);
+/// Where a VM's epoch record lies: beside its first image that is written to and is a file.
+[[nodiscard]] std::optional<std::string> record_path_of(const MachineConfig& config);
+
+}  // namespace hako::migration

@@ -1,0 +1,196 @@
+#include "migration/snapshot/folder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "vmm/base/crc32c.h"
+#include "vmm/state/sections.h"
+
+namespace hako::migration {
+namespace {
+
+constexpr std::string_view kConfig = "config.json";
+constexpr std::string_view kState = "state.json";
+constexpr std::string_view kChecksums = "page-checksums";
+constexpr std::string_view kMemory = "memory-ranges";
+constexpr std::string_view kFormat = "hako snapshot 1";
+constexpr std::string_view kFacts = "snapshot";  ///< its section's name
+
+constexpr std::uint64_t kMaxConfig = 4 * MiB;
+/// Two hexadecimal digits a byte, and some words.
+constexpr std::uint64_t kMaxState = 2 * state::kMaxFile + 64 * KiB;
+
+std::string to_hex(std::span<const std::byte> bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string text;
+    text.reserve(bytes.size() * 2);
+    for (const std::byte byte : bytes) {
+        text += kDigits[std::to_integer<unsigned>(byte >> 4)];
+        text += kDigits[std::to_integer<unsigned>(byte & std::byte{0xf})];
+    }
+    return text;
+}
+
+int digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+}
+
+Result<std::vector<std::byte>> from_hex(std::string_view text) {
+    std::vector<std::byte> bytes;
+    if (text.size() % 2 != 0) return fail_input("it is not made of pairs of hexadecimal digits");
+    bytes.reserve(text.size() / 2);
+    for (std::size_t at = 0; at < text.size(); at += 2) {
+        const int high = digit(text[at]);
+        const int low = digit(text[at + 1]);
+        if (high < 0 || low < 0) return fail_input("it is not made of pairs of hexadecimal digits");
+        bytes.push_back(static_cast<std::byte>(high * 16 + low));
+    }
+    return bytes;
+}
+
+Result<> write_all(int fd, std::span<const std::byte> content) {
+    while (!content.empty()) {
+        const ssize_t written = ::write(fd, content.data(), content.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return fail_errno(errno, "cannot be written");
+        content = content.subspan(static_cast<std::size_t>(written));
+    }
+    if (::fdatasync(fd) != 0) return fail_errno(errno, "cannot be written");
+    return {};
+}
+
+/// "bytes" of a member of state.json.
+Result<std::vector<std::byte>> bytes_of(const boost::json::object& object, std::string_view name) {
+    const boost::json::value* const value = object.if_contains(name);
+    if (value == nullptr || !value->is_string()) return fail_input("it has no string \"{}\"", name);
+    return HAKO_TRY_WRAP(from_hex(value->get_string()), "\"{}\"", name);
+}
+
+}  // namespace
+
+Result<std::string> to_json(const SavedState& state) {
+    state::Writer writer;
+    writer.add(kFacts, {}, state.facts);
+    const std::vector<std::byte> facts = HAKO_TRY(std::move(writer).finish());
+    return boost::json::serialize(boost::json::object{
+        {"format", kFormat}, {"snapshot", to_hex(facts)}, {"machine", to_hex(state.machine)}});
+}
+
+Result<SavedState> saved_state_of(std::string_view json) {
+    boost::system::error_code error;
+    const boost::json::value document = boost::json::parse(json, error);
+    if (error) return fail_input("it is no JSON: {}", error.message());
+    const boost::json::object* const object = document.if_object();
+    if (object == nullptr) return fail_input("it is no JSON object");
+    const boost::json::value* const format = object->if_contains("format");
+    if (format == nullptr || !format->is_string() || std::string_view(format->get_string()) != kFormat)
+        return fail_input("its \"format\" is not \"{}\": it is not of hako, or of a later one", kFormat);
+    const std::vector<std::byte> facts = HAKO_TRY(bytes_of(*object, "snapshot"));
+    state::Reader reader = HAKO_TRY(state::Reader::parse(facts));
+    SavedState state;
+    state.facts = HAKO_TRY(reader.take<SnapshotFacts>(kFacts));
+    HAKO_TRY(reader.finish());
+    state.machine = HAKO_TRY(bytes_of(*object, "machine"));
+    return state;
+}
+
+Result<> SnapshotFolder::check_empty() const {
+    struct stat status{};
+    if (::stat(path_.c_str(), &status) != 0) return fail_input("{}: {}", path_, errno_text(errno));
+    if (!S_ISDIR(status.st_mode)) return fail_input("{}: is not a folder", path_);
+    for (const std::string_view name : {kConfig, kMemory, kChecksums, kState}) {
+        const std::string path = path_ + "/" + std::string(name);
+        if (::access(path.c_str(), F_OK) == 0)
+            return fail_input("{}: there is a snapshot, or a part of one: name an empty folder", path_);
+    }
+    return {};
+}
+
+Result<> SnapshotFolder::write_file(const std::string& name, std::span<const std::byte> content) const {
+    // Under another name first: what has the right name is whole.
+    const std::string path = path_ + "/" + name;
+    const std::string partial = path + ".part";
+    const Fd file(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file.valid()) return fail_errno(errno, "cannot make {}", partial);
+    HAKO_TRY_WRAP(write_all(file.get(), content), "{}", partial);
+    if (::rename(partial.c_str(), path.c_str()) != 0) return fail_errno(errno, "cannot make {}", path);
+    const Fd folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder.valid() || ::fsync(folder.get()) != 0)
+        return fail_errno(errno, "{}: cannot be written", path_);
+    return {};
+}
+
+Result<> SnapshotFolder::write_config(const std::string& json) const {
+    return write_file(std::string(kConfig), std::as_bytes(std::span(json)));
+}
+
+Result<> SnapshotFolder::write_checksums(const PageChecksums& checksums) const {
+    return write_file(std::string(kChecksums), std::as_bytes(std::span(checksums)));
+}
+
+Result<> SnapshotFolder::write_state(const SavedState& state) const {
+    const std::string text = HAKO_TRY(to_json(state)) + "\n";
+    return write_file(std::string(kState), std::as_bytes(std::span(text)));
+}
+
+void SnapshotFolder::remove() const {
+    for (const std::string_view name : {kState, kChecksums, kConfig, kMemory}) {
+        const std::string path = path_ + "/" + std::string(name);
+        ::unlink(path.c_str());
+        ::unlink((path + ".part").c_str());
+    }
+}
+
+Result<std::vector<std::byte>> SnapshotFolder::read_file(const std::string& name, std::uint64_t max) const {
+    const std::string path = path_ + "/" + name;
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.valid()) {
+        if (errno == ENOENT && name == kState)
+            return fail_input("{}: has no {}: there is no snapshot, or it was never finished", path_, name);
+        return fail_input("{}: {}", path, errno_text(errno));
+    }
+    std::vector<std::byte> content;
+    std::array<std::byte, 64 * KiB> piece;
+    for (;;) {
+        const ssize_t got = ::read(file.get(), piece.data(), piece.size());
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return fail_errno(errno, "{}: cannot be read", path);
+        if (got == 0) return content;
+        content.insert(content.end(), piece.begin(), piece.begin() + got);
+        if (content.size() > max) return fail_input("{}: is longer than {} bytes", path, max);
+    }
+}
+
+Result<std::string> SnapshotFolder::read_config() const {
+    const auto bytes = HAKO_TRY(read_file(std::string(kConfig), kMaxConfig));
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+Result<SavedState> SnapshotFolder::read_state() const {
+    const auto bytes = HAKO_TRY(read_file(std::string(kState), kMaxState));
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return HAKO_TRY_WRAP(saved_state_of(text), "{}/{}", path_, kState);
+}
+
+Result<PageChecksums> SnapshotFolder::read_checksums(const SnapshotFacts& facts) const {
+    const std::uint64_t pages = facts.memory / kPageSize;
+    const auto bytes = HAKO_TRY(read_file(std::string(kChecksums), pages * sizeof(std::uint32_t)));
+    if (bytes.size() != pages * sizeof(std::uint32_t) || crc32c(bytes) != facts.checksums)
+        return fail_input("{}/{}: it is not what was saved: its checksum is wrong", path_, kChecksums);
+    PageChecksums checksums(pages);
+    std::memcpy(checksums.data(), bytes.data(), bytes.size());
+    return checksums;
+}
+
+}  // namespace hako::migration

@@ -1,0 +1,209 @@
+"""Snapshots of machines that write all the time, and machines that go on from them. Runs on any KVM."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import refusal
+from tests.support.hako import HAKO
+from tests.support.serve import Server, vm_config
+
+TTY = {"serial": {"mode": "Tty"}}
+
+
+def url(folder: Path) -> str:
+    return f"file://{folder}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "snapshot"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "first").mkdir()
+    with Server(tmp_path / "first") as running:
+        yield running
+
+
+@pytest.fixture
+def api(server):
+    with server.api() as connection:
+        yield connection
+
+
+def boot(server, api, **fields) -> None:
+    api.put("vm.create", vm_config("dirty", **TTY, **fields))
+    api.put("vm.boot")
+    goes_on(server, 1)
+
+
+def goes_on(server, rounds: int = 3) -> None:
+    """A guest that finds its memory changed panics, and says no more rounds."""
+    for _ in range(rounds):
+        server.wait_for("round ")
+
+
+@pytest.mark.parametrize("mode", ["Copy", "OnDemand"])
+def test_a_paused_vm_comes_back(server, api, folder, tmp_path, mode):
+    boot(server, api)
+    assert refusal(api.put, "vm.snapshot", {"destination_url": url(folder)}).status == 500
+    api.put("vm.pause")
+    assert api.put("vm.snapshot", {"destination_url": url(folder)}) is None
+    assert sorted(os.listdir(folder)) == ["config.json", "memory-ranges", "page-checksums", "state.json"]
+    assert api.get("vm.info")["state"] == "Paused"
+    api.put("vm.resume")
+    goes_on(server)
+    api.put("vm.delete")
+    (tmp_path / "second").mkdir()
+    with Server(tmp_path / "second") as second, second.api() as other:
+        other.put("vm.restore", {"source_url": url(folder), "memory_restore_mode": mode})
+        assert other.get("vm.info")["state"] == "Paused"
+        other.put("vm.resume")
+        goes_on(second)
+
+
+def test_a_running_vm_is_caught_in_one_moment(server, api, folder, tmp_path):
+    boot(server, api)
+    for number in range(5):
+        place = folder / str(number)
+        place.mkdir()
+        report = api.put("vm.snapshot", {"destination_url": url(place), "live": True})
+        assert report["rounds"] >= 1 and report["memory_bytes"] > 0
+        assert api.get("vm.info")["state"] == "Running"
+        goes_on(server, 1)
+        home = tmp_path / f"copy{number}"
+        home.mkdir()
+        with Server(home) as copy, copy.api() as other:
+            other.put("vm.restore", {"source_url": url(place), "resume": True})
+            goes_on(copy)
+    goes_on(server)
+
+
+def test_generations(server, api, folder, tmp_path):
+    """A restored VM is saved and restored again."""
+    boot(server, api)
+    api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    api.put("vm.delete")
+    for number in range(4):
+        api.put("vm.restore", {"source_url": url(folder), "resume": True,
+                               "memory_restore_mode": ["Copy", "OnDemand"][number % 2]})
+        goes_on(server, 2)
+        folder = tmp_path / f"generation{number}"
+        folder.mkdir()
+        api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+        goes_on(server, 2)
+        api.put("vm.delete")
+
+
+def flip(path: Path, offset: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def damage(folder: Path, how: str) -> str:
+    """Damages a snapshot; what the refusal must speak of."""
+    state = folder / "state.json"
+    match how:
+        case "no state":
+            state.unlink()
+            return "never finished"
+        case "no memory":
+            (folder / "memory-ranges").unlink()
+            return "memory-ranges"
+        case "no checksums":
+            (folder / "page-checksums").unlink()
+            return "page-checksums"
+        case "no configuration":
+            (folder / "config.json").unlink()
+            return "config.json"
+        case "memory flipped":
+            flip(folder / "memory-ranges", (16 << 20) + 3)
+            return "checksum"
+        case "memory cut":
+            os.truncate(folder / "memory-ranges", 1 << 20)
+            return "cut"
+        case "checksums flipped":
+            flip(folder / "page-checksums", 5)
+            return "checksum"
+        case "state flipped":
+            text = state.read_text()
+            place = text.index('"machine":"') + 2000
+            state.write_text(text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1:])
+            return "checksum"
+        case "state of another format":
+            state.write_text(state.read_text().replace("hako snapshot 1", "hako snapshot 9"))
+            return "format"
+        case "another size":
+            config = json.loads((folder / "config.json").read_text())
+            config["memory"]["size"] = 128 << 20
+            (folder / "config.json").write_text(json.dumps(config))
+            return "memory"
+        case "other CPUs":
+            config = json.loads((folder / "config.json").read_text())
+            config["cpus"] = {"boot_vcpus": 2, "max_vcpus": 2}
+            (folder / "config.json").write_text(json.dumps(config))
+            return "vCPU"
+    raise AssertionError(how)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """A finished snapshot, to be copied."""
+    home = tmp_path_factory.mktemp("good")
+    folder = home / "snapshot"
+    folder.mkdir()
+    with Server(home) as server, server.api() as api:
+        boot(server, api)
+        api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    return folder
+
+
+@pytest.mark.parametrize("how", ["no state", "no memory", "no checksums", "no configuration", "memory flipped", "memory cut",
+                                 "checksums flipped", "state flipped", "state of another format", "another size",
+                                 "other CPUs"])
+def test_a_damaged_snapshot_is_refused(server, api, good, folder, how):
+    subprocess.run(["cp", "--sparse=always", "-r", f"{good}/.", folder], check=True)
+    words = damage(folder, how)
+    error = refusal(api.put, "vm.restore", {"source_url": url(folder)})
+    assert error.status in (400, 500) and words in " ".join(error.chain), error.chain
+    assert refusal(api.get, "vm.info").status == 404
+    # Nothing is left, and the next one works.
+    api.put("vm.restore", {"source_url": url(good), "resume": True})
+    goes_on(server)
+
+
+def test_a_place_that_will_not_do(api, server, folder, good):
+    boot(server, api)
+    for place, words in [(folder / "nowhere", "No such file"), (good, "there is a snapshot")]:
+        error = refusal(api.put, "vm.snapshot", {"destination_url": url(place), "live": True})
+        assert words in " ".join(error.chain), error.chain
+    assert "destination_url" in " ".join(refusal(api.put, "vm.snapshot", {"destination_url": "/tmp"}).chain)
+    goes_on(server)
+
+
+def test_a_disk_that_is_full_leaves_nothing(server, api, tmp_path, folder):
+    boot(server, api)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    try:
+        error = refusal(api.put, "vm.snapshot", {"destination_url": url(folder), "live": True})
+        assert "No space left" in " ".join(error.chain), error.chain
+        assert os.listdir(folder) == []
+        goes_on(server)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_state_can_be_shown(good):
+    shown = subprocess.run([HAKO, "state", "show", good / "state.json"], capture_output=True, text=True, check=True)
+    assert re.search(r'"vcpus": ?1\b', shown.stdout)

@@ -1,0 +1,59 @@
+// Which pages of guest memory were written, by the guest or by hako, while somebody wants to know.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "vmm/base/result.h"
+#include "vmm/kvm/vm.h"
+#include "vmm/memory/guest_memory.h"
+
+namespace hako {
+
+/// How KVM's log is read (KVM api.rst, 4.8 KVM_GET_DIRTY_LOG and 7.18 KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
+enum class DirtyLogMode {
+    kClassic,       ///< a read write-protects all pages again
+    kManual,        ///< a page is protected when it is about to be copied; reading costs next to nothing
+    kInitiallySet,  ///< manual, and the log begins without holding up the guest: pages are protected bit by
+                    ///< bit
+};
+
+/// One user at a time.
+class DirtyTracker {
+  public:
+    /// Both outlive it. The best mode that this host has, or `at_most`.
+    DirtyTracker(kvm::Vm& vm, GuestMemory& memory, DirtyLogMode at_most = DirtyLogMode::kInitiallySet);
+    DirtyTracker(const DirtyTracker&) = delete;
+    DirtyTracker& operator=(const DirtyTracker&) = delete;
+    ~DirtyTracker();
+
+    [[nodiscard]] DirtyLogMode mode() const { return mode_; }
+    [[nodiscard]] bool active() const { return active_; }
+
+    /// From here on writes are seen, while vCPUs and devices run.
+    Result<> start();
+    /// Does nothing when it is not active.
+    void stop();
+
+    /// Sets the bits of pages written since the last call, or since start(): bit n of word w of a region is
+    /// its page 64 * w + n. In the manual modes a page's bit stays until it is cleared.
+    Result<> collect(std::span<std::vector<std::uint64_t>> bits);
+    /// Before pages [first, first + pages) of a region are read: those whose bits are set in `words` are
+    /// clean, and what is written from now on is seen by the next collect(). Both are multiples of 64 unless
+    /// the region ends there. Any thread. Not needed with the vCPUs parked.
+    Result<> clear(std::size_t region, std::uint64_t first, std::uint64_t pages,
+                   std::span<const std::uint64_t> words);
+
+  private:
+    Result<> set_logging(bool on);
+    Result<> clear_all();
+
+    kvm::Vm& vm_;
+    GuestMemory& memory_;
+    DirtyLogMode mode_ = DirtyLogMode::kClassic;
+    bool active_ = false;
+    std::vector<std::uint64_t> log_;  ///< of one region, as KVM gives it
+};
+
+}  // namespace hako
