@@ -76,7 +76,9 @@ class Vm {
     }
     ~Vm() { end(); }
 
-    void boot() { start(Machine::create(config_, value_of(HostResources::open(config_)), host(), listener_)); }
+    void boot() {
+        start(Machine::create(config_, value_of(HostResources::open(config_)), host(), listener_));
+    }
     /// A machine that goes on from `state` and `memory`.
     void restore(const MachineState& state, GuestMemory memory, HostResources resources) {
         start(Machine::create(config_, std::move(resources), host(), listener_,
@@ -109,7 +111,7 @@ class Vm {
     }
     void stop_guest() {
         guest::Mailbox mail = this->mail();
-        mail.stop = 1;
+        mail.stop = config_.cpus.count;
         REQUIRE(machine_->memory().store(GuestAddress{guest::kMailbox}, mail));
     }
     [[nodiscard]] std::string output() {
@@ -183,8 +185,9 @@ void check_same(const MachineState& saved, const MachineState& restored) {
 
 std::string refusal(Vm& vm, const MachineConfig& config, const MachineState& state) {
     auto memory = GuestMemory::create(config.memory);
-    const auto made = Machine::create(config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
-                                      Machine::Restored{.state = state, .memory = value_of(std::move(memory))});
+    const auto made =
+        Machine::create(config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
+                        Machine::Restored{.state = state, .memory = value_of(std::move(memory))});
     REQUIRE_FALSE(made);
     CHECK(made.error().fault() == Fault::kInput);
     return made.error().text();
@@ -284,9 +287,9 @@ TEST_CASE("a state for another machine, or another CPU, is refused with the reas
     bad = good;
     bad.cpus[0].mp_state = 77;
     // KVM says so, and it is no fault of the user's.
-    const auto made = Machine::create(config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
-                                      Machine::Restored{.state = bad,
-                                                        .memory = value_of(GuestMemory::create(config.memory))});
+    const auto made = Machine::create(
+        config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
+        Machine::Restored{.state = bad, .memory = value_of(GuestMemory::create(config.memory))});
     REQUIRE_FALSE(made);
     CHECK(contains(made.error().text(), "KVM_SET_MP_STATE"));
 }

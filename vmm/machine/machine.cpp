@@ -1,6 +1,7 @@
 #include "vmm/machine/machine.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "vmm/base/log.h"
@@ -43,21 +44,30 @@ Result<> check_shape(const MachineConfig& config, const MachineState& state, con
     return {};
 }
 
-/// Refuses a guest that has seen what this host's CPU does not have.
-Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineState& state) {
+Result<> refuse_cpu(std::size_t vcpu, std::span<const std::string> missing) {
     constexpr std::size_t kTold = 3;
+    if (missing.empty()) return {};
+    std::string told = missing.front();
+    for (std::size_t i = 1; i < std::min(missing.size(), kTold); ++i)
+        told += "; " + missing[i];
+    if (missing.size() > kTold) told += fmt::format("; and {} more", missing.size() - kTold);
+    return fail_input("vCPU {}: the guest relies on what this host's CPU has not: {}", vcpu, told);
+}
+
+/// Refuses a guest that was told of what this host's CPU does not have.
+Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineState& state) {
     HostCpu host = HAKO_TRY(HostCpu::read(system));
     host.tsc_khz = vm.tsc_khz();
-    for (std::size_t i = 0; i < state.cpus.size(); ++i) {
-        const std::vector<std::string> missing = cpu_differences(state.cpus[i], host);
-        if (missing.empty()) continue;
-        std::string told = missing.front();
-        for (std::size_t j = 1; j < std::min(missing.size(), kTold); ++j)
-            told += "; " + missing[j];
-        if (missing.size() > kTold) told += fmt::format("; and {} more", missing.size() - kTold);
-        return fail_input("vCPU {}: the guest relies on what this host's CPU has not: {}", i, told);
-    }
+    for (std::size_t i = 0; i < state.cpus.size(); ++i)
+        HAKO_TRY(refuse_cpu(i, cpu_differences(state.cpus[i], host)));
     return {};
+}
+
+/// The same for a KVM that shows its guests the CPU that is there, whatever they were to be told.
+Result<> check_seen_cpu(kvm::Vcpu& vcpu, const kvm::VcpuState& state) {
+    HAKO_TRY(vcpu.set_cpuid(state.cpuid));
+    const std::vector<kvm_cpuid_entry2> here = HAKO_TRY(vcpu.cpuid());
+    return refuse_cpu(vcpu.id(), cpuid_differences(state.seen_cpuid, here, false));
 }
 
 /// The devices of a state, by id: each is for one of the configuration, and the other way round.
@@ -166,6 +176,7 @@ Result<> Machine::boot(const kvm::System& system, const boot::BootState& boot, H
 Result<> Machine::go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
                         HostResources resources) {
     std::vector<kvm::Vcpu> vcpus = HAKO_TRY(Cpus::create_vcpus(system, vm_, config_.cpus));
+    HAKO_TRY(check_seen_cpu(vcpus.front(), state.cpus.front()));
     HAKO_TRY(kvm::restore_irqchip(vm_, state.irqchip));
     const kvm::ClockState now = HAKO_TRY(kvm::restore_clock(vm_, state.clock, downtime));
     interrupts_.hold_routes();
