@@ -7,7 +7,7 @@ namespace guest {
 
 struct Mailbox {
     std::uint64_t rounds;  ///< done by the guest
-    std::uint64_t stop;    ///< the host asks for the end
+    std::uint64_t stop;    ///< the host asks for the end, with the number of CPUs
     std::uint64_t timers;  ///< that have fired
 };
 constexpr std::uint64_t kMailbox = 0x7e00;

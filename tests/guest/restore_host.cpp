@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <boost/asio/io_context.hpp>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -31,8 +32,12 @@ constexpr auto kLimit = std::chrono::seconds(60);
 
 class Listener final : public MachineListener {
   public:
-    void machine_ended(const MachineEnd& end) override { promise_.set_value(end); }
+    void machine_ended(const MachineEnd& end) override {
+        ended_ = true;
+        promise_.set_value(end);
+    }
     void slot_ejected(std::uint8_t) override {}
+    [[nodiscard]] bool ended() const { return ended_; }
 
     std::optional<MachineEnd> wait() {
         auto future = promise_.get_future();
@@ -41,6 +46,7 @@ class Listener final : public MachineListener {
     }
 
   private:
+    std::atomic<bool> ended_{false};
     std::promise<MachineEnd> promise_;
 };
 
@@ -74,7 +80,11 @@ class Vm {
         config_.consoles = {console};
         REQUIRE(consoles_.open_serial(config_.serial));
     }
-    ~Vm() { end(); }
+    ~Vm() {
+        end();
+        // What the guest said goes with the report of a test that failed.
+        MESSAGE(output());
+    }
 
     void boot() {
         start(Machine::create(config_, value_of(HostResources::open(config_)), host(), listener_));
@@ -105,13 +115,14 @@ class Vm {
         const std::uint64_t wanted = mail().rounds + count;
         const auto deadline = std::chrono::steady_clock::now() + kLimit;
         while (mail().rounds < wanted) {
-            if (std::chrono::steady_clock::now() > deadline) FAIL("the guest does not get on: " << output());
+            if (listener_.ended() || std::chrono::steady_clock::now() > deadline)
+                FAIL("the guest does not get on");
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
     }
     void stop_guest() {
         guest::Mailbox mail = this->mail();
-        mail.stop = 1;
+        mail.stop = config_.cpus.count;
         REQUIRE(machine_->memory().store(GuestAddress{guest::kMailbox}, mail));
     }
     [[nodiscard]] std::string output() {
@@ -157,6 +168,14 @@ MachineState recoded(const MachineState& state) {
     return back;
 }
 
+std::string lines(const std::vector<std::string>& all) {
+    std::string text;
+    for (const std::string& line : all)
+        text += line + "\n";
+    if (!text.empty()) MESSAGE(text);
+    return text;
+}
+
 /// What a restored machine that has not run yet must have in common with the one it comes from.
 void check_same(const MachineState& saved, const MachineState& restored) {
     CHECK(saved.facts == restored.facts);
@@ -165,7 +184,7 @@ void check_same(const MachineState& saved, const MachineState& restored) {
     CHECK(saved.disks == restored.disks);
     CHECK(saved.rngs == restored.rngs);
     CHECK(saved.consoles == restored.consoles);
-    CHECK(state::differences(saved.irqchip, restored.irqchip) == std::vector<std::string>{});
+    CHECK(lines(state::differences(saved.irqchip, restored.irqchip)).empty());
     CHECK(restored.clock.guest >= saved.clock.guest);
     REQUIRE(saved.cpus.size() == restored.cpus.size());
     for (std::size_t i = 0; i < saved.cpus.size(); ++i) {
@@ -179,7 +198,7 @@ void check_same(const MachineState& saved, const MachineState& restored) {
         const auto is_time = [](const kvm::Msr& msr) { return msr.index == 0x10 || msr.index == 0x6e0; };
         std::erase_if(before.msrs, is_time);
         std::erase_if(after.msrs, is_time);
-        CHECK(state::differences(before, after) == std::vector<std::string>{});
+        CHECK(lines(state::differences(before, after)).empty());
     }
 }
 

@@ -159,7 +159,8 @@ std::optional<std::uint64_t> find_msr(const VcpuState& state, std::uint32_t inde
     return found == state.msrs.end() ? std::nullopt : std::optional(found->value);
 }
 
-Result<VcpuState> save_vcpu(const Vm& vm, const Vcpu& vcpu, std::span<const std::uint32_t> msrs) {
+Result<VcpuState> save_vcpu(const Vm& vm, const Vcpu& vcpu, std::span<const kvm_cpuid_entry2> cpuid,
+                            std::span<const std::uint32_t> msrs) {
     VcpuState state;
     // First: reading it makes KVM take pending INIT and SIPI events, which changes the rest.
     state.mp_state = HAKO_TRY(vcpu.mp_state());
@@ -180,7 +181,8 @@ Result<VcpuState> save_vcpu(const Vm& vm, const Vcpu& vcpu, std::span<const std:
     state.events = HAKO_TRY(vcpu.events());
     state.tsc_khz = vcpu.tsc_khz();
     state.tsc_offset = vcpu.tsc_offset();
-    state.cpuid = HAKO_TRY(vcpu.cpuid());
+    state.cpuid.assign(cpuid.begin(), cpuid.end());
+    state.seen_cpuid = HAKO_TRY(vcpu.cpuid());
     return state;
 }
 

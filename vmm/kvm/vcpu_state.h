@@ -31,14 +31,18 @@ struct VcpuState {
     std::uint32_t tsc_khz = 0;                ///< 0: the host did not tell
     std::optional<std::uint64_t> tsc_offset;  ///< modulo 2^64; nothing: the host did not tell
     std::vector<kvm_cpuid_entry2> cpuid;      ///< as set, which is not what any host supports
+    /// As KVM tells it: the same but for bits that follow registers, or what a KVM shows that does not let
+    /// CPUID be set.
+    std::vector<kvm_cpuid_entry2> seen_cpuid;
 };
 
 /// The MSR's saved value, or nothing.
 [[nodiscard]] std::optional<std::uint64_t> find_msr(const VcpuState& state, std::uint32_t index);
 
 /// Reads the vCPU, which is parked with its last exit finished, and whose VM has its devices paused: what
-/// they raised is in its local APIC. `msrs`: state_msrs().
-Result<VcpuState> save_vcpu(const Vm& vm, const Vcpu& vcpu, std::span<const std::uint32_t> msrs);
+/// they raised is in its local APIC. `cpuid`: as it was set. `msrs`: state_msrs().
+Result<VcpuState> save_vcpu(const Vm& vm, const Vcpu& vcpu, std::span<const kvm_cpuid_entry2> cpuid,
+                            std::span<const std::uint32_t> msrs);
 
 /// What did not go as asked, and was no reason to give up.
 struct VcpuRestored {
@@ -59,12 +63,12 @@ namespace hako::state {
 template <>
 struct Fields<kvm::VcpuState> {
     using T = kvm::VcpuState;
-    static constexpr auto list =
-        std::tuple(field("mp_state", &T::mp_state), field("regs", &T::regs), field("sregs", &T::sregs),
-                   upto(64 * KiB, "xsave", &T::xsave), upto(KVM_MAX_XCRS, "xcrs", &T::xcrs),
-                   field("debugregs", &T::debugregs), field("lapic", &T::lapic), upto(4096, "msrs", &T::msrs),
-                   field("events", &T::events), field("tsc_khz", &T::tsc_khz),
-                   hex("tsc_offset", &T::tsc_offset), upto(256, "cpuid", &T::cpuid));
+    static constexpr auto list = std::tuple(
+        field("mp_state", &T::mp_state), field("regs", &T::regs), field("sregs", &T::sregs),
+        upto(64 * KiB, "xsave", &T::xsave), upto(KVM_MAX_XCRS, "xcrs", &T::xcrs),
+        field("debugregs", &T::debugregs), field("lapic", &T::lapic), upto(4096, "msrs", &T::msrs),
+        field("events", &T::events), field("tsc_khz", &T::tsc_khz), hex("tsc_offset", &T::tsc_offset),
+        upto(256, "cpuid", &T::cpuid), upto(256, "seen_cpuid", &T::seen_cpuid));
 };
 
 }  // namespace hako::state

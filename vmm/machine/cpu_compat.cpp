@@ -75,30 +75,11 @@ std::string leaf(std::uint32_t function, std::uint32_t index) {
 
 class Comparison {
   public:
-    Comparison(const kvm::VcpuState& guest, const HostCpu& host) : guest_(guest), host_(host) {}
+    using Entries = std::span<const Entry>;
 
-    std::vector<std::string> all() && {
-        compare_vendor();
-        for (const Word& word : kWords)
-            compare_word(word);
-        compare_xsave();
-        compare_address_width();
-        compare_msrs();
-        if (!host_.tsc_scaling && !kvm::same_rate(guest_.tsc_khz, host_.tsc_khz))
-            add("the TSC ticks at {} kHz, here at {} kHz, and this host cannot scale it", guest_.tsc_khz,
-                host_.tsc_khz);
-        return std::move(found_);
-    }
-
-  private:
-    template <typename... Args>
-    void add(fmt::format_string<Args...> format, Args&&... args) {
-        found_.push_back(fmt::format(format, std::forward<Args>(args)...));
-    }
-
-    void compare_vendor() {
-        const Entry* const guest = find(guest_.cpuid, 0, 0);
-        const Entry* const host = find(host_.cpuid, 0, 0);
+    void compare_vendor(Entries guest_entries, Entries host_entries) {
+        const Entry* const guest = find(guest_entries, 0, 0);
+        const Entry* const host = find(host_entries, 0, 0);
         if (guest == nullptr || host == nullptr) return;
         for (const Register& reg : {kEbx, kEcx, kEdx}) {
             if (guest->*reg.member == host->*reg.member) continue;
@@ -107,25 +88,22 @@ class Comparison {
         }
     }
 
-    void compare_word(const Word& word) {
-        const Entry* const guest = find(guest_.cpuid, word.function, word.index);
+    void compare_word(Entries guest_entries, Entries host_entries, const Word& word, std::uint32_t ignored) {
+        const Entry* const guest = find(guest_entries, word.function, word.index);
         if (guest == nullptr) return;
-        const Entry* const host = find(host_.cpuid, word.function, word.index);
-        std::uint32_t ignored = word.ignored;
-        if (word.function == 1 && word.reg.member == &Entry::ecx && host_.tsc_deadline)
-            ignored |= kTscDeadline;
+        const Entry* const host = find(host_entries, word.function, word.index);
         const std::uint32_t offered = host == nullptr ? 0 : host->*word.reg.member;
-        const std::uint32_t missing = guest->*word.reg.member & ~offered & ~ignored;
+        const std::uint32_t missing = guest->*word.reg.member & ~offered & ~word.ignored & ~ignored;
         for (unsigned number = 0; number < 32; ++number)
             if ((missing & bit(number)) != 0)
                 add("{}, {} bit {}", leaf(word.function, word.index), word.reg.name, number);
     }
 
     /// Where each component of the XSAVE area lies is the CPU's choice, and the guest's own areas follow it.
-    void compare_xsave() {
-        for (const Entry& guest : guest_.cpuid) {
+    void compare_xsave(Entries guest_entries, Entries host_entries) {
+        for (const Entry& guest : guest_entries) {
             if (guest.function != 0xd || guest.index < 2) continue;
-            const Entry* const host = find(host_.cpuid, guest.function, guest.index);
+            const Entry* const host = find(host_entries, guest.function, guest.index);
             if (host == nullptr) continue;  // its bit in leaf 0xd is missing, too
             for (const Register& reg : {kEax, kEbx})
                 if (guest.*reg.member != host->*reg.member)
@@ -134,32 +112,54 @@ class Comparison {
         }
     }
 
-    void compare_address_width() {
-        const Entry* const guest = find(guest_.cpuid, 0x80000008, 0);
-        const Entry* const host = find(host_.cpuid, 0x80000008, 0);
+    void compare_address_width(Entries guest_entries, Entries host_entries) {
+        const Entry* const guest = find(guest_entries, 0x80000008, 0);
+        const Entry* const host = find(host_entries, 0x80000008, 0);
         if (guest == nullptr || host == nullptr) return;
         if ((guest->eax & 0xff) > (host->eax & 0xff))
             add("CPUID leaf 0x80000008, EAX: physical addresses of {} bits, here {}", guest->eax & 0xff,
                 host->eax & 0xff);
     }
 
-    void compare_msrs() {
-        for (const kvm::Msr& msr : guest_.msrs) {
+    void compare_msrs(const kvm::VcpuState& guest, const HostCpu& host) {
+        for (const kvm::Msr& msr : guest.msrs) {
             if (msr.value == 0 || !kvm::is_essential(msr.index)) continue;
-            if (std::ranges::find(host_.msrs, msr.index) == host_.msrs.end())
+            if (std::ranges::find(host.msrs, msr.index) == host.msrs.end())
                 add("MSR {:#x}, which this host's KVM does not keep", msr.index);
         }
-        const Entry* const features = find(guest_.cpuid, 7, 0);
+        const Entry* const features = find(guest.cpuid, 7, 0);
         if (features == nullptr || (features->edx & kArchCapabilities) == 0) return;
-        const std::uint64_t seen = find_msr(guest_, kvm::msr::kArchCapabilities).value_or(0);
-        const std::uint64_t here = host_.arch_capabilities.value_or(0);
+        const std::uint64_t seen = find_msr(guest, kvm::msr::kArchCapabilities).value_or(0);
+        const std::uint64_t here = host.arch_capabilities.value_or(0);
         for (const unsigned number : kImmunities)
             if ((seen >> number & 1) != 0 && (here >> number & 1) == 0)
                 add("MSR {:#x} (IA32_ARCH_CAPABILITIES) bit {}", kvm::msr::kArchCapabilities, number);
     }
 
-    const kvm::VcpuState& guest_;
-    const HostCpu& host_;
+    void compare_tsc(const kvm::VcpuState& guest, const HostCpu& host) {
+        if (!host.tsc_scaling && !kvm::same_rate(guest.tsc_khz, host.tsc_khz))
+            add("the TSC ticks at {} kHz, here at {} kHz, and this host cannot scale it", guest.tsc_khz,
+                host.tsc_khz);
+    }
+
+    void compare_cpuid(Entries guest, Entries host, bool tsc_deadline) {
+        compare_vendor(guest, host);
+        for (const Word& word : kWords) {
+            const bool features = word.function == 1 && word.reg.member == &Entry::ecx;
+            compare_word(guest, host, word, features && tsc_deadline ? kTscDeadline : 0);
+        }
+        compare_xsave(guest, host);
+        compare_address_width(guest, host);
+    }
+
+    [[nodiscard]] std::vector<std::string> found() && { return std::move(found_); }
+
+  private:
+    template <typename... Args>
+    void add(fmt::format_string<Args...> format, Args&&... args) {
+        found_.push_back(fmt::format(format, std::forward<Args>(args)...));
+    }
+
     std::vector<std::string> found_;
 };
 
@@ -176,8 +176,19 @@ Result<HostCpu> HostCpu::read(const kvm::System& system) {
     };
 }
 
+std::vector<std::string> cpuid_differences(std::span<const kvm_cpuid_entry2> guest,
+                                           std::span<const kvm_cpuid_entry2> host, bool tsc_deadline) {
+    Comparison comparison;
+    comparison.compare_cpuid(guest, host, tsc_deadline);
+    return std::move(comparison).found();
+}
+
 std::vector<std::string> cpu_differences(const kvm::VcpuState& guest, const HostCpu& host) {
-    return Comparison(guest, host).all();
+    Comparison comparison;
+    comparison.compare_cpuid(guest.cpuid, host.cpuid, host.tsc_deadline);
+    comparison.compare_msrs(guest, host);
+    comparison.compare_tsc(guest, host);
+    return std::move(comparison).found();
 }
 
 Result<> require_cpu(const kvm::VcpuState& guest, const HostCpu& host) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,14 @@ struct HostCpu {
     static Result<HostCpu> read(const kvm::System& system);
 };
 
-/// What the guest was told and this host does not have, each on a line that names leaf, register and bit, or
-/// the MSR: "CPUID leaf 0x7, EBX bit 16". Empty if the guest can go on here. Topology and sizes that KVM
-/// works out by itself are not compared. Pure.
+/// What the entries `guest` tell and `host` do not, each on a line that names leaf, register and bit: "CPUID
+/// leaf 0x7, EBX bit 16". Topology and sizes that KVM works out by itself are not compared. Pure.
+[[nodiscard]] std::vector<std::string> cpuid_differences(std::span<const kvm_cpuid_entry2> guest,
+                                                         std::span<const kvm_cpuid_entry2> host,
+                                                         bool tsc_deadline);
+
+/// What the guest was told and this host does not have: of CPUID, as above, of its MSRs and of the TSC's
+/// rate. Empty if the guest can go on here. Pure.
 [[nodiscard]] std::vector<std::string> cpu_differences(const kvm::VcpuState& guest, const HostCpu& host);
 
 /// The same as a Fault::kInput that tells the first of them.

@@ -11,10 +11,8 @@
 namespace hako {
 namespace {
 
-Result<kvm::Vcpu> create_vcpu(kvm::Vm& vm, std::uint32_t id, std::span<const kvm_cpuid_entry2> supported,
-                              const boot::CpuidConfig& cpuid_config) {
+Result<kvm::Vcpu> create_vcpu(kvm::Vm& vm, std::uint32_t id, std::span<const kvm_cpuid_entry2> cpuid) {
     kvm::Vcpu vcpu = HAKO_TRY(vm.create_vcpu(id));
-    const std::vector<kvm_cpuid_entry2> cpuid = boot::guest_cpuid(supported, id, cpuid_config);
     HAKO_TRY(vcpu.set_cpuid(cpuid));
     // A host that lacks one of these costs the guest speed, not correctness; say which.
     for (const std::uint32_t index : HAKO_TRY(vcpu.set_msrs(boot::boot_msrs(cpuid))))
@@ -53,8 +51,10 @@ Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& m
     Cpus cpus;
     cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
     std::vector<kvm::Vcpu> vcpus;
-    for (std::uint32_t id = 0; id < config.count; ++id)
-        vcpus.push_back(HAKO_TRY_WRAP(create_vcpu(vm, id, supported, cpuid_config), "vCPU {}", id));
+    for (std::uint32_t id = 0; id < config.count; ++id) {
+        cpus.cpuid_.push_back(boot::guest_cpuid(supported, id, cpuid_config));
+        vcpus.push_back(HAKO_TRY_WRAP(create_vcpu(vm, id, cpus.cpuid_.back()), "vCPU {}", id));
+    }
     HAKO_TRY(boot::start_boot_vcpu(vcpus.front(), memory, boot));
     cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
     return cpus;
@@ -92,6 +92,7 @@ Result<Cpus> Cpus::restore(const kvm::System& system, kvm::Vm& vm, std::vector<k
         const kvm::VcpuRestored outcome =
             HAKO_TRY_WRAP(kvm::restore_vcpu(vm, vcpus[i], states[i], saved_at, now), "vCPU {}", i);
         if (i == 0) log_losses(outcome);
+        cpus.cpuid_.push_back(states[i].cpuid);
     }
     cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
     return cpus;
@@ -127,7 +128,8 @@ Result<std::vector<CpuRegisters>> Cpus::registers() const {
 Result<std::vector<kvm::VcpuState>> Cpus::save(const kvm::Vm& vm) const {
     std::vector<kvm::VcpuState> all;
     for (const auto& thread : threads_)
-        all.push_back(HAKO_TRY_WRAP(kvm::save_vcpu(vm, thread->vcpu(), msrs_), "vCPU {}", all.size()));
+        all.push_back(HAKO_TRY_WRAP(kvm::save_vcpu(vm, thread->vcpu(), cpuid_[all.size()], msrs_), "vCPU {}",
+                                    all.size()));
     return all;
 }
 

@@ -64,7 +64,8 @@ class Cpus {
                        const std::function<void(const VcpuStop&)>& on_stop);
 
     std::vector<std::unique_ptr<VcpuThread>> threads_;
-    std::vector<std::uint32_t> msrs_;  ///< that are state
+    std::vector<std::vector<kvm_cpuid_entry2>> cpuid_;  ///< of each, as set
+    std::vector<std::uint32_t> msrs_;                   ///< that are state
     std::unique_ptr<CpuBrake> brake_;
 };
 

@@ -1,6 +1,7 @@
 #include "vmm/machine/machine.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "vmm/base/log.h"
@@ -43,13 +44,20 @@ Result<> check_shape(const MachineConfig& config, const MachineState& state, con
     return {};
 }
 
-/// Refuses a guest that has seen what this host's CPU does not have.
+/// Refuses a guest that was told of what this host's CPU does not have.
 Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineState& state) {
     HostCpu host = HAKO_TRY(HostCpu::read(system));
     host.tsc_khz = vm.tsc_khz();
     for (std::size_t i = 0; i < state.cpus.size(); ++i)
         HAKO_TRY_WRAP(require_cpu(state.cpus[i], host), "vCPU {}", i);
     return {};
+}
+
+/// The same for a KVM that shows its guests the CPU that is there, whatever they were to be told.
+Result<> check_seen_cpu(kvm::Vcpu& vcpu, const kvm::VcpuState& state) {
+    HAKO_TRY(vcpu.set_cpuid(state.cpuid));
+    const std::vector<kvm_cpuid_entry2> here = HAKO_TRY(vcpu.cpuid());
+    return refuse_cpu(vcpu.id(), cpuid_differences(state.seen_cpuid, here, false));
 }
 
 /// The devices of a state, by id: each is for one of the configuration, and the other way round.
@@ -158,6 +166,7 @@ Result<> Machine::boot(const kvm::System& system, const boot::BootState& boot, H
 Result<> Machine::go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
                         HostResources resources) {
     std::vector<kvm::Vcpu> vcpus = HAKO_TRY(Cpus::create_vcpus(system, vm_, config_.cpus));
+    HAKO_TRY(check_seen_cpu(vcpus.front(), state.cpus.front()));
     HAKO_TRY(kvm::restore_irqchip(vm_, state.irqchip));
     const kvm::ClockState now = HAKO_TRY(kvm::restore_clock(vm_, state.clock, downtime));
     interrupts_.hold_routes();
