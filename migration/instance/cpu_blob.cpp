@@ -26,7 +26,7 @@ Result<> check_cpus(std::span<const std::byte> blob) {
     host.tsc_khz = HAKO_TRY(system.create_vm()).tsc_khz();
     for (const std::string_view number : reader.instances(kCpu)) {
         const auto cpu = HAKO_TRY(reader.take<kvm::VcpuState>(kCpu, number));
-        HAKO_TRY_WRAP(require_cpu(cpu, host), "vCPU {}", number);
+        HAKO_TRY_WRAP(refuse_differences(cpu_differences(cpu, host)), "vCPU {}", number);
     }
     return reader.finish();
 }

@@ -191,14 +191,13 @@ std::vector<std::string> cpu_differences(const kvm::VcpuState& guest, const Host
     return std::move(comparison).found();
 }
 
-Result<> require_cpu(const kvm::VcpuState& guest, const HostCpu& host) {
+Result<> refuse_differences(std::span<const std::string> differences) {
     constexpr std::size_t kTold = 3;
-    const std::vector<std::string> missing = cpu_differences(guest, host);
-    if (missing.empty()) return {};
-    std::string told = missing.front();
-    for (std::size_t i = 1; i < std::min(missing.size(), kTold); ++i)
-        told += "; " + missing[i];
-    if (missing.size() > kTold) told += fmt::format("; and {} more", missing.size() - kTold);
+    if (differences.empty()) return {};
+    std::string told = differences.front();
+    for (std::size_t i = 1; i < std::min(differences.size(), kTold); ++i)
+        told += "; " + differences[i];
+    if (differences.size() > kTold) told += fmt::format("; and {} more", differences.size() - kTold);
     return fail_input("the guest relies on what this host's CPU has not: {}", told);
 }
 

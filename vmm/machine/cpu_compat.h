@@ -37,7 +37,7 @@ struct HostCpu {
 /// rate. Empty if the guest can go on here. Pure.
 [[nodiscard]] std::vector<std::string> cpu_differences(const kvm::VcpuState& guest, const HostCpu& host);
 
-/// The same as a Fault::kInput that tells the first of them.
-[[nodiscard]] Result<> require_cpu(const kvm::VcpuState& guest, const HostCpu& host);
+/// Such differences, if there are any, as a Fault::kInput that tells the first of them.
+[[nodiscard]] Result<> refuse_differences(std::span<const std::string> differences);
 
 }  // namespace hako

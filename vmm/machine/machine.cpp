@@ -49,7 +49,7 @@ Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineS
     HostCpu host = HAKO_TRY(HostCpu::read(system));
     host.tsc_khz = vm.tsc_khz();
     for (std::size_t i = 0; i < state.cpus.size(); ++i)
-        HAKO_TRY_WRAP(require_cpu(state.cpus[i], host), "vCPU {}", i);
+        HAKO_TRY_WRAP(refuse_differences(cpu_differences(state.cpus[i], host)), "vCPU {}", i);
     return {};
 }
 
@@ -57,7 +57,8 @@ Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineS
 Result<> check_seen_cpu(kvm::Vcpu& vcpu, const kvm::VcpuState& state) {
     HAKO_TRY(vcpu.set_cpuid(state.cpuid));
     const std::vector<kvm_cpuid_entry2> here = HAKO_TRY(vcpu.cpuid());
-    return refuse_cpu(vcpu.id(), cpuid_differences(state.seen_cpuid, here, false));
+    HAKO_TRY_WRAP(refuse_differences(cpuid_differences(state.seen_cpuid, here, false)), "vCPU {}", vcpu.id());
+    return {};
 }
 
 /// The devices of a state, by id: each is for one of the configuration, and the other way round.
