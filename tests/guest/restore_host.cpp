@@ -4,8 +4,8 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
-#include <boost/asio/io_context.hpp>
 #include <atomic>
+#include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -187,6 +187,8 @@ void check_same(const MachineState& saved, const MachineState& restored) {
     CHECK(lines(state::differences(saved.irqchip, restored.irqchip)).empty());
     CHECK(restored.clock.guest >= saved.clock.guest);
     REQUIRE(saved.cpus.size() == restored.cpus.size());
+    // vCPUs that agreed on the time still do: else KVM gives up the clock page that they share.
+    CHECK(restored.cpus.front().tsc_offset == restored.cpus.back().tsc_offset);
     for (std::size_t i = 0; i < saved.cpus.size(); ++i) {
         // What counts time is not at rest.
         kvm::VcpuState before = saved.cpus[i];

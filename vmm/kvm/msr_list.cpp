@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace hako::kvm {
 namespace {
@@ -11,7 +12,12 @@ constexpr std::uint32_t kMtrrVariableLast = 0x20f;
 constexpr std::array<std::uint32_t, 12> kMtrrOthers = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
                                                        0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff};
 
-constexpr std::array<std::uint32_t, 27> kEssential = {
+/// Of Hyper-V's interface, which boot::guest_cpuid() does not offer. Some of them count time, and setting any
+/// makes KVM build all of that interface.
+constexpr std::uint32_t kHyperVFirst = 0x40000000;
+constexpr std::uint32_t kHyperVLast = 0x40000fff;
+
+constexpr std::uint32_t kEssential[] = {
     0x174,
     0x175,
     0x176,  // SYSENTER_CS, _ESP, _EIP
@@ -29,21 +35,17 @@ constexpr std::array<std::uint32_t, 27> kEssential = {
     0x4b564d00,
     0x4b564d01,  // and new
     0x4b564d02,
-    0x4b564d03,
-    0x4b564d04,  // asynchronous page faults, steal time, PV EOI
-    0x4b564d05,
     0x4b564d06,
-    0x4b564d07,  // poll control, asynchronous page faults
-    0x40000000,
-    0x40000001,
-    0x40000020,  // Hyper-V's, if a guest was given them
-    0x40000021,
-    0x40000073,
+    0x4b564d07,  // asynchronous page faults
+    0x4b564d03,
+    0x4b564d04,
+    0x4b564d05,  // steal time, PV EOI, poll control
 };
 
 }  // namespace
 
-std::vector<std::uint32_t> with_mtrrs(std::vector<std::uint32_t> indices) {
+std::vector<std::uint32_t> select_msrs(std::vector<std::uint32_t> indices) {
+    std::erase_if(indices, [](std::uint32_t index) { return index >= kHyperVFirst && index <= kHyperVLast; });
     for (std::uint32_t index = kMtrrVariableFirst; index <= kMtrrVariableLast; ++index)
         indices.push_back(index);
     indices.insert(indices.end(), kMtrrOthers.begin(), kMtrrOthers.end());
@@ -53,11 +55,11 @@ std::vector<std::uint32_t> with_mtrrs(std::vector<std::uint32_t> indices) {
 }
 
 Result<std::vector<std::uint32_t>> state_msrs(const System& system) {
-    return with_mtrrs(HAKO_TRY(system.msr_indices()));
+    return select_msrs(HAKO_TRY(system.msr_indices()));
 }
 
 bool is_essential(std::uint32_t index) {
-    return std::ranges::find(kEssential, index) != kEssential.end();
+    return std::ranges::find(kEssential, index) != std::end(kEssential);
 }
 
 std::vector<Msr> in_restore_order(std::span<const Msr> msrs) {

@@ -18,9 +18,11 @@ inline constexpr std::uint32_t kArchCapabilities = 0x10a;
 inline constexpr std::uint32_t kTscDeadline = 0x6e0;
 }  // namespace msr
 
-/// What to save: KVM_GET_MSR_INDEX_LIST, and the MTRRs, which are not in it.
+/// What to save on this host.
 [[nodiscard]] Result<std::vector<std::uint32_t>> state_msrs(const System& system);
-[[nodiscard]] std::vector<std::uint32_t> with_mtrrs(std::vector<std::uint32_t> indices);
+/// Of KVM_GET_MSR_INDEX_LIST: with the MTRRs, which are not in it, and without Hyper-V's. In order, each
+/// once.
+[[nodiscard]] std::vector<std::uint32_t> select_msrs(std::vector<std::uint32_t> indices);
 
 /// A guest that lost the value could not go on: system call entries, its clock page, and the like.
 [[nodiscard]] bool is_essential(std::uint32_t index);

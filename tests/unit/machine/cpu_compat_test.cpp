@@ -25,7 +25,7 @@ HostCpu make_host() {
                   leaf(0xd, 2, 256, 576, 0, 0), leaf(0x40000001, 0, 0x01007efb, 0, 0, 0),
                   leaf(0x80000001, 0, 0, 0, 0x75c237ff, 0x2fd3fbff), leaf(0x80000007, 0, 0, 0, 0, 0x100),
                   leaf(0x80000008, 0, 0x3030, 0x0111d205, 0, 0)},
-        .msrs = kvm::with_mtrrs({0x10, 0x174, 0x10a, 0xc0000082}),
+        .msrs = kvm::select_msrs({0x10, 0x174, 0x10a, 0xc0000082}),
         .tsc_deadline = true,
         .tsc_scaling = false,
         .tsc_khz = 2'000'000,
