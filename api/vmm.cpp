@@ -37,7 +37,7 @@ bool has(const std::vector<Config>& devices, std::string_view id) {
 }
 
 bool has_device(const MachineConfig& config, std::string_view id) {
-    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id);
+    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id) || has(config.helpers, id);
 }
 
 }  // namespace
@@ -96,9 +96,16 @@ Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
                                  forget(id);
                                  events_.add("vm", "device-removed", {{"id", id}});
                              },
+                         .helper_updated =
+                             [this](const std::string& id) {
+                                 events_.add("vm", "helper-updated", {{"id", id}});
+                             },
                          .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard)));
     sent_ = std::move(sent);
+    // The images have it all; nothing else keeps what may be secret.
+    sent_.cloud_init.reset();
+    sent_.helper_disks.clear();
     fds_ = std::move(fds);
     events_.add("vm", "created");
     return {};
@@ -192,6 +199,10 @@ Result<VmInfo> Vmm::info() const {
     const VmState state = instance->state();
     info.state = text(state == VmState::kShutdown ? VmState::kCreated : state);
     info.memory_actual_size = instance->config().memory.size;
+    for (const seed::Helper& helper : instance->config().helpers) {
+        if (!info.helper_disks) info.helper_disks.emplace();
+        info.helper_disks->push_back(info_of(helper));
+    }
     return info;
 }
 
@@ -277,6 +288,33 @@ Result<> Vmm::remove_device(const VmRemoveDevice& removal) {
     }
     forget(id);
     events_.add("vm", "device-removed", {{"id", id}});
+    return {};
+}
+
+Result<seed::Helper> Vmm::helper(std::string_view id) const {
+    const Instance* const instance = HAKO_TRY(this->instance());
+    const std::vector<seed::Helper>& helpers = instance->config().helpers;
+    const auto found = std::ranges::find(helpers, id, &seed::Helper::id);
+    if (found == helpers.end()) return fail_missing("there is no helper disk {}", id);
+    return *found;
+}
+
+Result<> Vmm::eject_helper(const VmEjectHelper& wanted) {
+    HAKO_TRY(helper(wanted.id));
+    return remove_device({.id = wanted.id, .force = wanted.force});
+}
+
+Result<> Vmm::update_helper(const VmUpdateHelper& wanted) {
+    const seed::Helper old = HAKO_TRY(helper(wanted.id));
+    seed::Helper next = HAKO_TRY(to_machine(wanted, old));
+    if (MachineConfig* const cold = instance_->next_config()) {
+        seed::put_helper(cold->helpers, std::move(next));
+    } else {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        HAKO_TRY(machine->replace_helper(std::move(next), wanted.force));
+        if (!wanted.force) return {};
+    }
+    events_.add("vm", "helper-updated", {{"id", wanted.id}});
     return {};
 }
 

@@ -20,6 +20,7 @@ struct App {
     CLI::App* run = nullptr;
     CLI::App* serve = nullptr;
     CLI::App* ctl = nullptr;
+    CLI::App* seed = nullptr;
     CLI::App* doctor = nullptr;
     CLI::App* bench = nullptr;
     CLI::App* completion = nullptr;
@@ -27,7 +28,8 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, cloud_init, config,
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, cloud_init,
+        helper_disk, output, config,
         api_socket, shutdown_timeout, event_monitor, log_file, seccomp;
     bool check = false;
     bool no_reboot = false;
@@ -40,6 +42,7 @@ struct App {
 
     Values shell;
     Values ctl_words;
+    Values seed_words;
 };
 
 /// One option as help and completion show it.

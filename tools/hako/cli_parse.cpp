@@ -52,7 +52,8 @@ const char* vm_option(const App& app) {
         {"--kernel", &app.kernel},   {"--initrd", &app.initrd}, {"--cmdline", &app.cmdline},
         {"--cpus", &app.cpus},       {"--memory", &app.memory}, {"--disk", &app.disk},
         {"--net", &app.net},         {"--rng", &app.rng},       {"--serial", &app.serial},
-        {"--console", &app.console}, {"--port", &app.port},     {"--cloud-init", &app.cloud_init}};
+        {"--console", &app.console}, {"--port", &app.port},     {"--cloud-init", &app.cloud_init},
+        {"--helper-disk", &app.helper_disk}};
     for (const auto& [name, values] : options)
         if (!values->empty()) return name;
     return nullptr;
@@ -109,6 +110,7 @@ Result<> read_machine(const App& app, RunCommand& command) {
     HAKO_TRY(check_places(machine));
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
+    command.helper_disks = HAKO_TRY(parse_helper_folders(app.helper_disk));
 
     if (machine.payload.kernel.empty())
         return fail_input(
@@ -275,13 +277,14 @@ Result<Command> parse(int argc, const char* const* argv) {
     }
     if (command == &app.root)
         return fail_input(
-            "no command is given: run, serve, ctl, doctor, bench or completion; see `hako --help`");
+            "no command is given: run, serve, ctl, seed, doctor, bench or completion; see `hako --help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 
     if (command == app.run) return run_command(app);
     if (command == app.ctl) return ctl_command(app);
     if (command == app.serve) return serve_command(app, persona);
+    if (command == app.seed) return seed_command(app);
     if (command == app.doctor) return DoctorCommand{.json = app.json};
     if (command == app.bench) return bench_command(app);
     return completion_command(app);
