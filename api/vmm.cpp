@@ -37,7 +37,8 @@ bool has(const std::vector<Config>& devices, std::string_view id) {
 }
 
 bool has_device(const MachineConfig& config, std::string_view id) {
-    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id) || has(config.helpers, id);
+    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id) ||
+           has(config.helpers, id);
 }
 
 }  // namespace
@@ -75,32 +76,31 @@ Result<> Vmm::create(MachineConfig config) {
 
 Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
     if (instance_) return fail_state("there is a VM already, and a process has one only: delete it first");
-    InstanceEvents heard{.ended =
-                             [this](const MachineEnd& end) {
-                                 if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
-                                 events_.add("vm", "ended", {{"reason", std::string(reason(end.kind))}});
-                                 callbacks_.ended(end);
-                             },
-                         .rebooted =
-                             [this] {
-                                 events_.add("vm", "rebooting");
-                                 events_.add("vm", "rebooted");
-                             },
-                         .reboot_failed =
-                             [this](Error error) {
-                                 events_.add("vm", "shutdown");
-                                 callbacks_.reboot_failed(std::move(error));
-                             },
-                         .device_removed =
-                             [this](const std::string& id) {
-                                 forget(id);
-                                 events_.add("vm", "device-removed", {{"id", id}});
-                             },
-                         .helper_updated =
-                             [this](const std::string& id) {
-                                 events_.add("vm", "helper-updated", {{"id", id}});
-                             },
-                         .quit_typed = [this] { callbacks_.quit_typed(); }};
+    InstanceEvents heard{
+        .ended =
+            [this](const MachineEnd& end) {
+                if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
+                events_.add("vm", "ended", {{"reason", std::string(reason(end.kind))}});
+                callbacks_.ended(end);
+            },
+        .rebooted =
+            [this] {
+                events_.add("vm", "rebooting");
+                events_.add("vm", "rebooted");
+            },
+        .reboot_failed =
+            [this](Error error) {
+                events_.add("vm", "shutdown");
+                callbacks_.reboot_failed(std::move(error));
+            },
+        .device_removed =
+            [this](const std::string& id) {
+                forget(id);
+                events_.add("vm", "device-removed", {{"id", id}});
+            },
+        .helper_updated =
+            [this](const std::string& id) { events_.add("vm", "helper-updated", {{"id", id}}); },
+        .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard)));
     sent_ = std::move(sent);
     // The images have it all; nothing else keeps what may be secret.

@@ -75,8 +75,8 @@ class Vmm {
 
     /// A machine's guest is asked first, unless `force`. Both refuse what is no helper disk.
     Result<> eject_helper(const VmEjectHelper& wanted);
-    /// Checks and builds the new content; an error leaves all as it was. A machine's guest is asked to let go of the
-    /// old disk, unless `force`, and then sees the new one.
+    /// Checks and builds the new content; an error leaves all as it was. A machine's guest is asked to let go
+    /// of the old disk, unless `force`, and then sees the new one.
     Result<> update_helper(const VmUpdateHelper& wanted);
 
     /// How fast a device of the machine may go from now on.

@@ -15,7 +15,7 @@ std::unexpected<Error> at_field(const json::Place& place, const Error& error) {
     return std::unexpected(Error(error.fault(), std::move(text)));
 }
 
-Result<seed::Helper> to_machine(const seed::Config& config, const json::Place& place) {
+Result<seed::Helper> build_seed(const seed::Config& config, const json::Place& place) {
     auto helper = seed::make_seed(config);
     if (!helper) return at_field(place, helper.error());
     return helper;

@@ -33,7 +33,8 @@ Result<std::string> disk_serial(const std::optional<std::string>& given, const s
                                 const json::Place& place) {
     const std::string serial = given.value_or("");
     if (serial.size() > kMaxSerial || !printable(serial))
-        return refuse(place, "serial", fmt::format("a text of at most {} printable characters", kMaxSerial), serial);
+        return refuse(place, "serial", fmt::format("a text of at most {} printable characters", kMaxSerial),
+                      serial);
     // libvirt's aliases can be longer; the guest then sees how they begin.
     return serial.empty() ? id.substr(0, kMaxSerial) : serial;
 }

@@ -15,8 +15,9 @@ constexpr json::Place kBody;
 Result<seed::Helper> to_machine(const HelperDiskConfig& config, const json::Place& place) {
     HAKO_TRY(check_id(place, config.id));
     std::string serial = HAKO_TRY(disk_serial(config.serial, config.id, place));
-    auto helper = seed::make_helper(config.id, std::move(serial),
-                                    {.label = config.label, .format = config.format, .files = config.files.list});
+    auto helper =
+        seed::make_helper(config.id, std::move(serial),
+                          {.label = config.label, .format = config.format, .files = config.files.list});
     if (!helper) return at_field(place, helper.error());
     return helper;
 }
@@ -25,7 +26,7 @@ Result<seed::Helper> to_machine(const VmUpdateHelper& update, const seed::Helper
     if (old.id == seed::kSeedId) {
         if (!update.cloud_init || update.files)
             return fail_input("cloud_init: the new texts of disk {} are wanted, and nothing else", old.id);
-        return to_machine(*update.cloud_init, {.outer = &kBody, .name = "cloud_init"});
+        return build_seed(*update.cloud_init, {.outer = &kBody, .name = "cloud_init"});
     }
     if (!update.files || update.cloud_init)
         return fail_input("files: the new files of disk {} are wanted, and nothing else", old.id);

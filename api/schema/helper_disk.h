@@ -65,16 +65,17 @@ struct VmUpdateHelper {
 template <>
 struct hako::api::json::Fields<hako::api::HelperDiskConfig> {
     using T = HelperDiskConfig;
-    static constexpr auto list = std::tuple(required("id", &T::id), field("label", &T::label), field("serial", &T::serial),
-                                            field("format", &T::format), required("files", &T::files));
+    static constexpr auto list =
+        std::tuple(required("id", &T::id), field("label", &T::label), field("serial", &T::serial),
+                   field("format", &T::format), required("files", &T::files));
 };
 
 template <>
 struct hako::api::json::Fields<hako::api::HelperDiskInfo> {
     using T = HelperDiskInfo;
-    static constexpr auto list =
-        std::tuple(required("id", &T::id), required("label", &T::label), required("serial", &T::serial),
-                   required("format", &T::format), required("size", &T::size), required("checksum", &T::checksum));
+    static constexpr auto list = std::tuple(required("id", &T::id), required("label", &T::label),
+                                            required("serial", &T::serial), required("format", &T::format),
+                                            required("size", &T::size), required("checksum", &T::checksum));
 };
 
 template <>

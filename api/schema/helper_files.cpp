@@ -24,8 +24,8 @@ std::string_view view(const js::string& text) {
 std::unexpected<Error> refuse(const json::Place& place, std::string_view path, std::string_view field,
                               std::string_view wanted) {
     const std::string more = path.size() > kShownBytes ? "..." : "";
-    return fail_input("{}[{}{}]{}: {} is wanted", place.text(), json::quoted(path.substr(0, kShownBytes)), more, field,
-                      wanted);
+    return fail_input("{}[{}{}]{}: {} is wanted", place.text(), json::quoted(path.substr(0, kShownBytes)),
+                      more, field, wanted);
 }
 
 Result<std::string> read_content(const js::object& object, const json::Place& place, std::string_view path) {
@@ -40,7 +40,8 @@ Result<std::string> read_content(const js::object& object, const json::Place& pl
     }
     std::optional<std::string> bytes;
     if (base64->is_string()) bytes = json::from_base64(view(base64->get_string()));
-    if (!bytes) return refuse(place, path, ".base64", "a text in base64, with padding and without line ends,");
+    if (!bytes)
+        return refuse(place, path, ".base64", "a text in base64, with padding and without line ends,");
     return *std::move(bytes);
 }
 
@@ -57,7 +58,8 @@ Result<seed::File> read_file(const js::value& value, const json::Place& place, s
         const std::string name = json::quoted(path.substr(0, kShownBytes));
         const json::Place folder{.outer = &place, .name = name};
         const json::Place at{.outer = &folder, .name = "mode"};
-        file.mode = static_cast<std::uint32_t>(HAKO_TRY(json::read_number(*mode, at, {.min = 0, .max = seed::kMaxMode})));
+        file.mode = static_cast<std::uint32_t>(
+            HAKO_TRY(json::read_number(*mode, at, {.min = 0, .max = seed::kMaxMode})));
     }
     return file;
 }
@@ -65,10 +67,12 @@ Result<seed::File> read_file(const js::value& value, const json::Place& place, s
 }  // namespace
 
 Result<> read(const js::value& value, const json::Place& place, json::Range, HelperFiles& out) {
-    if (!value.is_object()) return fail_input("{}: an object with a field for each path is wanted", place.text());
+    if (!value.is_object())
+        return fail_input("{}: an object with a field for each path is wanted", place.text());
     const js::object& object = value.get_object();
     if (object.size() > seed::kMaxFiles)
-        return fail_input("{}: at most {} files are wanted, not {}", place.text(), seed::kMaxFiles, object.size());
+        return fail_input("{}: at most {} files are wanted, not {}", place.text(), seed::kMaxFiles,
+                          object.size());
     out.list.clear();
     for (const auto& [path, file] : object)
         out.list.push_back(HAKO_TRY(read_file(file, place, std::string_view(path.data(), path.size()))));

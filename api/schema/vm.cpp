@@ -126,10 +126,12 @@ Result<> add_console(const ConsoleConfig& config, MachineConfig& machine) {
 
 /// cloud-init's disk first: guests find it sooner.
 Result<> add_helpers(const VmConfig& config, MachineConfig& machine) {
-    if (config.cloud_init) machine.helpers.push_back(HAKO_TRY(to_machine(*config.cloud_init, at("cloud_init"))));
+    if (config.cloud_init)
+        machine.helpers.push_back(HAKO_TRY(build_seed(*config.cloud_init, at("cloud_init"))));
     const json::Place disks = at("helper_disks");
     if (config.helper_disks.size() > kMaxDevices)
-        return fail_input("helper_disks: {} are more than fit, at most {}", config.helper_disks.size(), kMaxDevices);
+        return fail_input("helper_disks: {} are more than fit, at most {}", config.helper_disks.size(),
+                          kMaxDevices);
     for (std::size_t index = 0; index < config.helper_disks.size(); ++index)
         machine.helpers.push_back(
             HAKO_TRY(to_machine(config.helper_disks[index], {.outer = &disks, .name = {}, .index = index})));
@@ -193,8 +195,8 @@ Result<> check_devices(const MachineConfig& machine) {
     const std::size_t count =
         machine.disks.size() + machine.helpers.size() + machine.nets.size() + machine.consoles.size();
     if (count > kMaxDevices)
-        return fail_input("disks, helper_disks, net and console: {} devices are more than fit, at most {}", count,
-                          kMaxDevices);
+        return fail_input("disks, helper_disks, net and console: {} devices are more than fit, at most {}",
+                          count, kMaxDevices);
     std::vector<std::string_view> ids;
     for (const auto& disk : machine.disks)
         ids.push_back(disk.id);
@@ -206,7 +208,8 @@ Result<> check_devices(const MachineConfig& machine) {
         ids.push_back(console.id);
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
-        return fail_input("disks, helper_disks, net and console: the id {} is given twice: ids must differ", *twice);
+        return fail_input("disks, helper_disks, net and console: the id {} is given twice: ids must differ",
+                          *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "api/json/fields.h"
-#include "api/schema/console.h"
 #include "api/schema/cloud_init.h"
+#include "api/schema/console.h"
 #include "api/schema/cpus.h"
 #include "api/schema/disk.h"
 #include "api/schema/helper_disk.h"
@@ -40,9 +40,9 @@ struct VmConfig {
     /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
     std::optional<PlatformConfig> platform;
-    std::optional<seed::Config> cloud_init;  ///< hako's own: the texts of a NoCloud disk
+    std::optional<seed::Config> cloud_init;      ///< hako's own: the texts of a NoCloud disk
     std::vector<HelperDiskConfig> helper_disks;  ///< hako's own: small disks of files
-    bool pvpanic = false;                    ///< there always is one
+    bool pvpanic = false;                        ///< there always is one
 
     // Refused when they ask for something.
     bool iommu = false;
@@ -94,9 +94,9 @@ struct hako::api::json::Fields<hako::api::VmConfig> {
         field("cpus", &T::cpus), field("memory", &T::memory), required("payload", &T::payload),
         field("disks", &T::disks), field("net", &T::net), field("rng", &T::rng), field("serial", &T::serial),
         field("console", &T::console), field("platform", &T::platform), field("cloud_init", &T::cloud_init),
-        field("helper_disks", &T::helper_disks),        field("pvpanic", &T::pvpanic), field("iommu", &T::iommu), field("watchdog", &T::watchdog),
-        field("landlock_enable", &T::landlock_enable), field("balloon", &T::balloon),
-        field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
+        field("helper_disks", &T::helper_disks), field("pvpanic", &T::pvpanic), field("iommu", &T::iommu),
+        field("watchdog", &T::watchdog), field("landlock_enable", &T::landlock_enable),
+        field("balloon", &T::balloon), field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
         field("generic_vhost_user", &T::generic_vhost_user), field("pmem", &T::pmem),
         field("devices", &T::devices), field("user_devices", &T::user_devices), field("vdpa", &T::vdpa),
         field("numa", &T::numa), field("pci_segments", &T::pci_segments),

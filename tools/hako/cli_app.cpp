@@ -31,7 +31,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     run = root.add_subcommand("run", "boot a VM and stay with it until it ends");
     serve = root.add_subcommand("serve", "wait for a client to make a VM over the REST API");
     ctl = root.add_subcommand("ctl", "drive a VM over its REST API");
-    seed = root.add_subcommand("seed", "build, check and show small disks, such as cloud-init's, without a VM");
+    seed =
+        root.add_subcommand("seed", "build, check and show small disks, such as cloud-init's, without a VM");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     bench = root.add_subcommand("bench", "measure the disk or the network of guests, side by side with QEMU");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
@@ -50,7 +51,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
               "user-data file, and meta-data and network-config if any, as a NoCloud disk; keys: user-data= "
               "meta-data= network-config= vendor-data= instance-id=TEXT hostname=TEXT format=iso9660|vfat");
         value(*command, "--helper-disk", helper_disk, "id=TEXT,folder=PATH", kBoot,
-              "small read-only disk with the files of a folder, repeatable; further keys: label=TEXT serial=TEXT "
+              "small read-only disk with the files of a folder, repeatable; further keys: label=TEXT "
+              "serial=TEXT "
               "format=iso9660|vfat mode=OCTAL (of all files)");
     }
 

@@ -63,8 +63,8 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command =
-    std::variant<RunCommand, ServeCommand, CtlCommand, SeedCommand, DoctorCommand, bench::Command, PrintCommand>;
+using Command = std::variant<RunCommand, ServeCommand, CtlCommand, SeedCommand, DoctorCommand, bench::Command,
+                             PrintCommand>;
 
 /// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
 /// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.

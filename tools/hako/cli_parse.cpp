@@ -48,12 +48,19 @@ unsigned verbosity(const App& app) {
 
 /// The first of the options given that say what the VM is.
 const char* vm_option(const App& app) {
-    const std::pair<const char*, const App::Values*> options[] = {
-        {"--kernel", &app.kernel},   {"--initrd", &app.initrd}, {"--cmdline", &app.cmdline},
-        {"--cpus", &app.cpus},       {"--memory", &app.memory}, {"--disk", &app.disk},
-        {"--net", &app.net},         {"--rng", &app.rng},       {"--serial", &app.serial},
-        {"--console", &app.console}, {"--port", &app.port},     {"--cloud-init", &app.cloud_init},
-        {"--helper-disk", &app.helper_disk}};
+    const std::pair<const char*, const App::Values*> options[] = {{"--kernel", &app.kernel},
+                                                                  {"--initrd", &app.initrd},
+                                                                  {"--cmdline", &app.cmdline},
+                                                                  {"--cpus", &app.cpus},
+                                                                  {"--memory", &app.memory},
+                                                                  {"--disk", &app.disk},
+                                                                  {"--net", &app.net},
+                                                                  {"--rng", &app.rng},
+                                                                  {"--serial", &app.serial},
+                                                                  {"--console", &app.console},
+                                                                  {"--port", &app.port},
+                                                                  {"--cloud-init", &app.cloud_init},
+                                                                  {"--helper-disk", &app.helper_disk}};
     for (const auto& [name, values] : options)
         if (!values->empty()) return name;
     return nullptr;

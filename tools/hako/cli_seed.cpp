@@ -14,7 +14,8 @@ using std::string_view_literals::operator""sv;
 constexpr std::array kSeedKeys = {"user-data"sv,   "meta-data"sv, "network-config"sv, "vendor-data"sv,
                                   "instance-id"sv, "hostname"sv,  "format"sv};
 constexpr std::array kSeedBare = {"user-data"sv, "meta-data"sv, "network-config"sv};
-constexpr KeyValueSyntax kSeed = {.option = "--cloud-init", .keys = kSeedKeys, .flags = {}, .bare = kSeedBare};
+constexpr KeyValueSyntax kSeed = {
+    .option = "--cloud-init", .keys = kSeedKeys, .flags = {}, .bare = kSeedBare};
 
 constexpr std::array kHelperKeys = {"id"sv, "folder"sv, "label"sv, "serial"sv, "format"sv, "mode"sv};
 constexpr KeyValueSyntax kHelper = {.option = "--helper-disk", .keys = kHelperKeys, .flags = {}, .bare = {}};
@@ -50,10 +51,11 @@ Result<> read_mode(const KeyValues& values, std::optional<std::uint32_t>& mode) 
 
 bool is_id(std::string_view text) {
     const auto good = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-               c == '.';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+               c == '-' || c == '.';
     };
-    return !text.empty() && text.size() <= kMaxId && !text.starts_with("__") && std::ranges::all_of(text, good);
+    return !text.empty() && text.size() <= kMaxId && !text.starts_with("__") &&
+           std::ranges::all_of(text, good);
 }
 
 Result<HelperFolder> parse_helper_folder(std::string_view text) {
@@ -62,8 +64,8 @@ Result<HelperFolder> parse_helper_folder(std::string_view text) {
     HAKO_TRY(values.read_text("id", helper.id));
     if (helper.id.empty()) return values.refuse_all("id=TEXT is missing");
     if (!is_id(helper.id))
-        return values.refuse("id", fmt::format("1 to {} letters, digits, '.', '_' or '-', not beginning with \"__\"",
-                                               kMaxId));
+        return values.refuse(
+            "id", fmt::format("1 to {} letters, digits, '.', '_' or '-', not beginning with \"__\"", kMaxId));
     HAKO_TRY(values.read_text("folder", helper.folder));
     if (helper.folder.empty()) return values.refuse_all("folder=PATH is missing: where the files are");
     HAKO_TRY(values.read_text("label", helper.label));
@@ -122,7 +124,8 @@ Result<SeedCommand> seed_command(const App& app) {
     if (verb == "show") return show_command(app);
     if (verb != "build" && verb != "check") return fail_input("seed {}: must be build, check or show", verb);
     if (app.seed_words.size() > 1)
-        return fail_input("seed {} {}: takes no such argument; see `hako seed --help`", verb, app.seed_words[1]);
+        return fail_input("seed {} {}: takes no such argument; see `hako seed --help`", verb,
+                          app.seed_words[1]);
 
     SeedCommand command{.verb = verb == "build" ? SeedCommand::Verb::kBuild : SeedCommand::Verb::kCheck};
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))

@@ -36,8 +36,8 @@ Result<std::vector<seed::Helper>> build_helpers(const std::optional<cli::SeedPat
     }
     for (const cli::HelperFolder& helper : helpers) {
         const seed::DiskConfig config = HAKO_TRY(read_helper(helper));
-        built.push_back(
-            HAKO_TRY_WRAP(seed::make_helper(helper.id, helper.serial, config), "--helper-disk {}", helper.id));
+        built.push_back(HAKO_TRY_WRAP(seed::make_helper(helper.id, helper.serial, config), "--helper-disk {}",
+                                      helper.id));
     }
     return built;
 }

@@ -52,8 +52,8 @@ void describe(const seed::Contents& contents, std::string_view image) {
     fmt::print("label {}, {}, {} bytes, checksum {:016x}\n", harmless(contents.label), text(contents.format),
                image.size(), seed::fnv1a(image));
     for (const seed::File& file : contents.files)
-        fmt::print("{} {:>8} {}\n", file.mode ? fmt::format("{:04o}", *file.mode) : "----", file.content.size(),
-                   harmless(file.path));
+        fmt::print("{} {:>8} {}\n", file.mode ? fmt::format("{:04o}", *file.mode) : "----",
+                   file.content.size(), harmless(file.path));
 }
 
 Result<> build_or_check(const cli::SeedCommand& command) {
@@ -85,7 +85,8 @@ Result<> show(const cli::SeedCommand& command) {
 }  // namespace
 
 ExitCode run_seed(const cli::SeedCommand& command) {
-    const Result<> done = command.verb == cli::SeedCommand::Verb::kShow ? show(command) : build_or_check(command);
+    const Result<> done =
+        command.verb == cli::SeedCommand::Verb::kShow ? show(command) : build_or_check(command);
     if (done) return ExitCode::kPowerOff;
     fmt::print(stderr, "{}", cli::error_line(done.error()));
     return exit_code(done.error().fault());

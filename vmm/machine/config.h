@@ -19,7 +19,8 @@
 namespace hako {
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
-/// Disks, helper disks, network interfaces and consoles together; the other PCI slots are for hako's own devices.
+/// Disks, helper disks, network interfaces and consoles together; the other PCI slots are for hako's own
+/// devices.
 inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {

@@ -174,7 +174,8 @@ Result<pci::Bdf> Machine::add_console(const virtio::console::Config& config) {
 Result<pci::Bdf> Machine::plug(const seed::Helper& helper) {
     Fd image(::fcntl(helper.image->fd.get(), F_DUPFD_CLOEXEC, 0));
     if (!image.valid()) return fail_errno(errno, "helper disk {}", helper.id);
-    auto disk = HAKO_TRY(virtio::blk::Disk::adopt(std::move(image), fmt::format("of helper disk {}", helper.id)));
+    auto disk =
+        HAKO_TRY(virtio::blk::Disk::adopt(std::move(image), fmt::format("of helper disk {}", helper.id)));
     virtio::blk::Config config;
     config.id = helper.id;
     config.serial = helper.serial;

@@ -95,9 +95,9 @@ class Machine final : private PlatformEvents {
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
     Result<pci::Bdf> add_net(const virtio::net::Config& config);
     Result<pci::Bdf> add_console(const virtio::console::Config& config);
-    /// Puts a disk in the place of the helper disk that has its id: the guest is asked to let go of that one, and
-    /// sees the new one once it has (finish_removal()), or at the next reboot. `force`: it sees it at once, and
-    /// the old one goes as remove_now() does it.
+    /// Puts a disk in the place of the helper disk that has its id: the guest is asked to let go of that one,
+    /// and sees the new one once it has (finish_removal()), or at the next reboot. `force`: it sees it at
+    /// once, and the old one goes as remove_now() does it.
     Result<> replace_helper(seed::Helper helper, bool force);
     /// Asks the guest to let go of a device (also again); once it has, finish_removal() takes it out. A
     /// guest that never answers keeps it.
@@ -117,8 +117,8 @@ class Machine final : private PlatformEvents {
     Result<> inject_nmi();
     /// Memory and registers as an ELF core in a new file (see core_dump.h); vCPUs that run wait meanwhile.
     Result<> dump_core(const std::string& path);
-    /// The second half of request_removal(). Does nothing for a slot of which that was not asked. True if another
-    /// disk with the same id is there now (replace_helper()).
+    /// The second half of request_removal(). Does nothing for a slot of which that was not asked. True if
+    /// another disk with the same id is there now (replace_helper()).
     bool finish_removal(std::uint8_t slot);
 
   private:
@@ -159,7 +159,8 @@ class Machine final : private PlatformEvents {
     std::unique_ptr<Devices> devices_;
     std::optional<Cpus> cpus_;
     bool running_ = false;
-    std::vector<seed::Helper> coming_;  ///< in the places of those with the same id, once the guest let go of them
+    std::vector<seed::Helper>
+        coming_;                 ///< in the places of those with the same id, once the guest let go of them
     std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested in this life
 };
 

@@ -23,13 +23,15 @@ class Collector {
 
     /// Counts a file or a folder.
     Result<> count() {
-        if (++items_ > kMaxListed) return fail_input("the image has more than {} files and folders", kMaxListed);
+        if (++items_ > kMaxListed)
+            return fail_input("the image has more than {} files and folders", kMaxListed);
         return {};
     }
     /// Room for so many bytes more.
     Result<> reserve(std::uint64_t bytes) {
         total_ += bytes;
-        if (total_ > kMaxRead) return fail_input("the image's files are larger than {} in all", format_size(kMaxRead));
+        if (total_ > kMaxRead)
+            return fail_input("the image's files are larger than {} in all", format_size(kMaxRead));
         return {};
     }
     void add(File file) { files_.push_back(std::move(file)); }

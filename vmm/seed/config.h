@@ -14,8 +14,9 @@ struct Config {
     std::optional<std::string> meta_data = std::nullopt;
     std::optional<std::string> network_config = std::nullopt;
     std::optional<std::string> vendor_data = std::nullopt;
-    std::optional<std::string> instance_id = std::nullopt;  ///< put into meta-data; unset: what is there, or derived
-    std::optional<std::string> hostname = std::nullopt;     ///< put into meta-data as local-hostname
+    std::optional<std::string> instance_id =
+        std::nullopt;  ///< put into meta-data; unset: what is there, or derived
+    std::optional<std::string> hostname = std::nullopt;  ///< put into meta-data as local-hostname
     Format format = Format::kIso9660;
 
     bool operator==(const Config&) const = default;

@@ -21,8 +21,8 @@ struct Contents {
     std::vector<File> files;  ///< in the order of the folders' records; modes where the disk has them
 };
 
-/// Reads ISO 9660 (Rock Ridge names, else plain ones) or FAT12 and FAT16. The image may be anything: what does
-/// not hold together is a Fault::kInput.
+/// Reads ISO 9660 (Rock Ridge names, else plain ones) or FAT12 and FAT16. The image may be anything: what
+/// does not hold together is a Fault::kInput.
 [[nodiscard]] Result<Contents> read_contents(std::string_view image);
 
 }  // namespace hako::seed

@@ -13,7 +13,8 @@
 namespace hako::seed {
 
 struct DiskConfig {
-    /// ISO 9660: 1 to 16 printable characters. FAT: 1 to 11 letters (which become capitals), digits, '-', '_'.
+    /// ISO 9660: 1 to 16 printable characters. FAT: 1 to 11 letters (which become capitals), digits, '-',
+    /// '_'.
     std::string label;
     Format format = Format::kIso9660;
     std::vector<File> files;

@@ -36,7 +36,8 @@ std::string padded(std::string_view text, std::size_t length) {
     return out;
 }
 
-std::string short_entry(std::string_view name, std::uint8_t attributes, std::size_t cluster, std::size_t size) {
+std::string short_entry(std::string_view name, std::uint8_t attributes, std::size_t cluster,
+                        std::size_t size) {
     std::string out(name);
     out += static_cast<char>(attributes);
     out.resize(kEntry);
@@ -65,7 +66,7 @@ std::string long_entries(std::string_view name, std::string_view short_name) {
     std::string out;
     for (std::size_t piece = pieces; piece-- > 0;) {
         std::string entry(kEntry, '\0');
-        entry[0] = static_cast<char>(piece + 1 | (piece + 1 == pieces ? kLastPiece : 0));
+        entry[0] = static_cast<char>((piece + 1) | (piece + 1 == pieces ? kLastPiece : 0));
         entry[kAttributes] = static_cast<char>(kLongName);
         entry[kChecksum] = static_cast<char>(checksum(short_name));
         for (std::size_t i = 0; i < kUnits.size(); ++i) {
@@ -133,7 +134,8 @@ std::string Writer::folder_bytes(std::size_t folder) const {
         const FileTree::Node& node = tree_[child];
         const std::string& short_name = short_names_[child];
         if (!ShortNames::is_short(node.name)) out += long_entries(node.name, short_name);
-        out += node.file != nullptr ? short_entry(short_name, kReadOnly | kArchive, clusters_[child], node.file->content.size())
+        out += node.file != nullptr ? short_entry(short_name, kReadOnly | kArchive, clusters_[child],
+                                                  node.file->content.size())
                                     : short_entry(short_name, kFolder, clusters_[child], 0);
     }
     return out;
@@ -217,7 +219,9 @@ std::string Writer::write() {
     const std::size_t root = (1 + kFats * fat_sectors_) * kBytes;
     const std::size_t data = root + root_entries_ * kEntry;
     std::string image(total_sectors_ * kBytes, '\0');
-    const auto put = [&image](std::size_t at, std::string_view bytes) { image.replace(at, bytes.size(), bytes); };
+    const auto put = [&image](std::size_t at, std::string_view bytes) {
+        image.replace(at, bytes.size(), bytes);
+    };
     for (std::size_t i = 0; i < kFats; ++i)
         put((1 + i * fat_sectors_) * kBytes, table);
     put(root, folder_bytes(0));

@@ -48,9 +48,11 @@ Result<> FatReader::read_layout() {
     const std::size_t root_bytes = load_le16(image_, kRootEntries) * kEntry;
     std::size_t total = load_le16(image_, kSectors16);
     if (total == 0) total = load_le32(image_, kSectors32);
-    if (sector < 512 || sector > 4096 || (sector & (sector - 1)) != 0 || per_cluster == 0 || reserved == 0 || fats == 0)
+    if (sector < 512 || sector > 4096 || (sector & (sector - 1)) != 0 || per_cluster == 0 || reserved == 0 ||
+        fats == 0)
         return fail_input("the image's boot sector makes no sense");
-    if (fat_sectors == 0 || root_bytes == 0) return fail_input("the image is FAT32, which hako does not read");
+    if (fat_sectors == 0 || root_bytes == 0)
+        return fail_input("the image is FAT32, which hako does not read");
     const std::size_t root = (reserved + fats * fat_sectors) * sector;
     const std::size_t data = root + (root_bytes + sector - 1) / sector * sector;
     if (total < data / sector) return fail_input("the image's boot sector makes no sense");
@@ -102,7 +104,8 @@ Result<> FatReader::read_entry(std::string_view entry, const std::string& long_n
     }
     const std::string full = joined(path, name);
     const std::size_t cluster = load_le16(entry, kFirstCluster);
-    if ((attributes & kFolder) != 0) return read_folder(HAKO_TRY(read_chain(cluster, std::nullopt)), full, depth + 1);
+    if ((attributes & kFolder) != 0)
+        return read_folder(HAKO_TRY(read_chain(cluster, std::nullopt)), full, depth + 1);
     found_.add({.path = full, .content = HAKO_TRY(read_chain(cluster, load_le32(entry, kFileSize)))});
     return {};
 }

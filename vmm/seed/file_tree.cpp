@@ -43,7 +43,8 @@ std::string folded(std::string_view name) {
 
 Result<> check_name(std::string_view path, std::string_view name, Format format) {
     if (name.empty()) return refuse(path, "a path has names between single slashes, and none at its ends");
-    if (name == "." || name == "..") return refuse(path, "a path has no \".\" or \"..\": it stays on the disk");
+    if (name == "." || name == "..")
+        return refuse(path, "a path has no \".\" or \"..\": it stays on the disk");
     if (name.size() > kMaxName)
         return refuse(path, fmt::format("a name of {} bytes: at most {} are allowed", name.size(), kMaxName));
     if (format != Format::kVfat) return {};
@@ -64,7 +65,8 @@ Result<> check_file(const File& file, Format format) {
         if (length == 0) return refuse(file.path, "a path is UTF-8");
         rest.remove_prefix(length);
     }
-    if (file.path.starts_with('/')) return refuse(file.path, "a path begins at the disk's root, without a slash");
+    if (file.path.starts_with('/'))
+        return refuse(file.path, "a path begins at the disk's root, without a slash");
     if (file.content.size() > kMaxFile)
         return refuse(file.path, fmt::format("{} bytes: at most {} are allowed", file.content.size(),
                                              format_size(kMaxFile)));
@@ -86,8 +88,7 @@ Result<FileTree> FileTree::create(std::span<const File> files, Format format) {
     for (const File& file : files) {
         HAKO_TRY(check_file(file, format));
         total += file.content.size();
-        if (total > kMaxTotal)
-            return fail_input("more than {} in all", format_size(kMaxTotal));
+        if (total > kMaxTotal) return fail_input("more than {} in all", format_size(kMaxTotal));
         HAKO_TRY(tree.add(file, format));
     }
     if (format != Format::kVfat) return tree;
@@ -97,7 +98,8 @@ Result<FileTree> FileTree::create(std::span<const File> files, Format format) {
             names.push_back(folded(tree.nodes_[child].name));
         std::ranges::sort(names);
         if (const auto twice = std::ranges::adjacent_find(names); twice != names.end())
-            return refuse(*twice, "two names that differ in the case of letters only, which vfat does not tell apart");
+            return refuse(
+                *twice, "two names that differ in the case of letters only, which vfat does not tell apart");
     }
     return tree;
 }
@@ -125,7 +127,10 @@ Result<> FileTree::add(const File& file, Format format) {
         } else {
             const std::size_t index = nodes_.size();
             siblings.insert(place, index);
-            nodes_.push_back({.name = std::string(name), .file = last ? &file : nullptr, .parent = folder, .children = {}});
+            nodes_.push_back({.name = std::string(name),
+                              .file = last ? &file : nullptr,
+                              .parent = folder,
+                              .children = {}});
             folder = index;
         }
         if (last) return {};

@@ -34,8 +34,8 @@ class FileTree {
     };
 
     /// Refuses, naming the path, what `format` cannot hold or what would not stay on the disk: paths that are
-    /// absolute, leave the root, have an empty component or one of more than kMaxName bytes, are no UTF-8, hold
-    /// control characters or are there twice; files that are folders, too; more than the limits above.
+    /// absolute, leave the root, have an empty component or one of more than kMaxName bytes, are no UTF-8,
+    /// hold control characters or are there twice; files that are folders, too; more than the limits above.
     static Result<FileTree> create(std::span<const File> files, Format format);
 
     [[nodiscard]] const Node& operator[](std::size_t index) const { return nodes_[index]; }

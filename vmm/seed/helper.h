@@ -15,8 +15,8 @@ namespace hako::seed {
 /// The id of cloud-init's disk; the user's ids do not begin with two underscores.
 inline constexpr const char* kSeedId = "__seed";
 
-/// A disk as a VM has it, over all its lives: its content is the image, and nothing else keeps that. A snapshot
-/// takes the image's bytes; seal() makes an image of them again.
+/// A disk as a VM has it, over all its lives: its content is the image, and nothing else keeps that. A
+/// snapshot takes the image's bytes; seal() makes an image of them again.
 struct Helper {
     std::string id;
     std::string label;
@@ -27,7 +27,8 @@ struct Helper {
 
 /// A disk of these files. Refusals begin with the field.
 [[nodiscard]] Result<Helper> make_helper(std::string id, std::string serial, const DiskConfig& config);
-/// cloud-init's disk; its serial is "cidata". A clone that shall be another instance gets one of a new config.
+/// cloud-init's disk; its serial is "cidata". A clone that shall be another instance gets one of a new
+/// config.
 [[nodiscard]] Result<Helper> make_seed(const Config& config);
 
 /// Puts `helper` in the place of the one with its id, or at the end.

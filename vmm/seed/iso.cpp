@@ -24,15 +24,17 @@ constexpr std::uint8_t kSupplementary = 2;
 constexpr std::uint8_t kTerminator = 255;
 constexpr std::string_view kUcs2Level3 = "%/E";  // escape sequence of Joliet
 constexpr std::string_view kNoDate("0000000000000000\0", 17);
-constexpr std::string_view kVolumeDate("1970010100000000\0", 17);    // 8.4.26.1
-constexpr std::string_view kRecordDate("\x46\x01\x01\0\0\0\0", 7);   // 9.1.5
-constexpr std::uint8_t kFolderFlag = 2;                               // 9.1.6
-constexpr std::size_t kRecordHead = 33;                               // 9.1, up to the identifier
+constexpr std::string_view kVolumeDate("1970010100000000\0", 17);   // 8.4.26.1
+constexpr std::string_view kRecordDate("\x46\x01\x01\0\0\0\0", 7);  // 9.1.5
+constexpr std::uint8_t kFolderFlag = 2;                             // 9.1.6
+constexpr std::size_t kRecordHead = 33;                             // 9.1, up to the identifier
 constexpr std::size_t kMaxRecord = 254;
-constexpr std::size_t kInlineName = 128;       ///< longer names go to the continuation area
-constexpr std::size_t kNamePiece = 250;        ///< of a name in one NM entry
-constexpr std::size_t kMaxJolietName = 103;    ///< characters that readers of Joliet know to take
+constexpr std::size_t kInlineName = 128;     ///< longer names go to the continuation area
+constexpr std::size_t kNamePiece = 250;      ///< of a name in one NM entry
+constexpr std::size_t kMaxJolietName = 103;  ///< characters that readers of Joliet know to take
 constexpr std::string_view kNotInJoliet = "*/:;?\\";
+/// The texts of a descriptor about its set, publisher and so on (8.4.21 to 8.4.27).
+constexpr std::array<std::size_t, 7> kTextFields = {128, 128, 128, 128, 37, 37, 37};
 constexpr std::uint32_t kFolderMode = S_IFDIR | 0555;
 
 std::size_t sectors(std::size_t bytes) {
@@ -52,13 +54,14 @@ std::string ucs2(std::u16string_view text) {
     return out;
 }
 
-/// Identifiers of one folder's children, unique.
+/// Identifiers of one folder's children, unique; without a version, which nobody asks for.
 class JolietNames {
   public:
     std::u16string take(std::string_view name) {
         std::u16string text = to_utf16(name).value_or(u"_");
         for (char16_t& unit : text)
-            if (unit < 0x80 && kNotInJoliet.find(static_cast<char>(unit)) != std::string_view::npos) unit = u'_';
+            if (unit < 0x80 && kNotInJoliet.find(static_cast<char>(unit)) != std::string_view::npos)
+                unit = u'_';
         if (text.size() <= kMaxJolietName && taken_.insert(text).second) return text;
         for (;;) {
             const std::u16string tail = to_utf16(fmt::format("~{}", ++number_)).value_or(u"");
@@ -125,7 +128,8 @@ class View {
     void name_all();
     void order_folders();
     std::string folder_bytes(std::size_t folder);
-    [[nodiscard]] std::string record(std::string_view id, std::size_t node, std::string_view system_use) const;
+    [[nodiscard]] std::string record(std::string_view id, std::size_t node,
+                                     std::string_view system_use) const;
     [[nodiscard]] std::string attributes(std::size_t node, bool named) const;
     std::string name_entries(std::size_t node, std::size_t room);
 
@@ -145,7 +149,7 @@ void View::name_all() {
         for (const std::size_t child : folder.children) {
             const FileTree::Node& node = tree_[child];
             if (joliet_) {
-                ids_[child] = ucs2(joliet_names.take(node.name) + (node.file != nullptr ? u";1" : u""));
+                ids_[child] = ucs2(joliet_names.take(node.name));
             } else if (node.file != nullptr) {
                 const ShortName name = short_names.take(node.name);
                 ids_[child] = name.base + "." + name.extension + ";1";
@@ -251,7 +255,8 @@ std::string View::folder_bytes(std::size_t folder) {
     std::string out = record(std::string_view("\0", 1), folder, root_use + own(folder) + last_use);
     out += record("\x01", parent, own(parent));
     for (const std::size_t child : children) {
-        const std::string use = joliet_ ? std::string() : attributes(child, true) + name_entries(child, kInlineName);
+        const std::string use =
+            joliet_ ? std::string() : attributes(child, true) + name_entries(child, kInlineName);
         const std::string each = record(ids_[child], child, use);
         if (out.size() % kSector + each.size() > kSector) out.resize(sectors(out.size()) * kSector);
         out += each;
@@ -286,7 +291,8 @@ std::string View::descriptor(std::string_view label, std::size_t total) const {
     const auto text = [&](std::string_view value, std::size_t length) {
         std::string field = joliet_ ? ucs2(to_utf16(value).value_or(u"")) : std::string(value);
         while (field.size() < length)
-            field += joliet_ && field.size() % 2 == 0 && field.size() + 1 < length ? std::string("\0 ", 2) : std::string(" ");
+            field += joliet_ && field.size() % 2 == 0 && field.size() + 1 < length ? std::string("\0 ", 2)
+                                                                                   : std::string(" ");
         out += field.substr(0, length);
     };
     out += static_cast<char>(joliet_ ? kSupplementary : kPrimary);
@@ -309,7 +315,7 @@ std::string View::descriptor(std::string_view label, std::size_t total) const {
     append_be(out, places_.path_table_be, 4);
     append_be(out, 0, 4);
     out += record(std::string_view("\0", 1), 0, "");
-    for (const std::size_t length : {128, 128, 128, 128, 37, 37, 37})
+    for (const std::size_t length : kTextFields)
         text("", length);
     out += kVolumeDate;
     out += kVolumeDate;

@@ -13,8 +13,8 @@ inline constexpr std::size_t kSector = 2048;
 /// Characters of a label: what fits in UTF-16, too.
 inline constexpr std::size_t kMaxIsoLabel = 16;
 
-/// The image's bytes, a multiple of kSector. All is root's, folders have mode 0555, and everything is as old as
-/// 1970: the same files give the same bytes, at any time and in any time zone. `label` is ASCII.
+/// The image's bytes, a multiple of kSector. All is root's, folders have mode 0555, and everything is as old
+/// as 1970: the same files give the same bytes, at any time and in any time zone. `label` is ASCII.
 [[nodiscard]] std::string make_iso(std::string_view label, const FileTree& tree);
 
 }  // namespace hako::seed

@@ -48,7 +48,8 @@ std::string_view IsoReader::system_use(std::string_view record) {
 }
 
 Result<std::string_view> IsoReader::extent(std::string_view record) const {
-    return Collector::slice(image_, std::uint64_t{load_le32(record, kExtent)} * kSector, load_le32(record, kLength));
+    return Collector::slice(image_, std::uint64_t{load_le32(record, kExtent)} * kSector,
+                            load_le32(record, kLength));
 }
 
 Result<RockRidge> IsoReader::rock_ridge(std::string_view record) const {
@@ -64,7 +65,8 @@ Result<RockRidge> IsoReader::rock_ridge(std::string_view record) const {
             if (entry.starts_with("PX") && length >= 12) result.mode = load_le32(entry, 4) & 0777U;
             if (entry.starts_with("CE") && length >= 28)
                 next = HAKO_TRY(Collector::slice(
-                    image_, std::uint64_t{load_le32(entry, 4)} * kSector + load_le32(entry, 12), load_le32(entry, 20)));
+                    image_, std::uint64_t{load_le32(entry, 4)} * kSector + load_le32(entry, 12),
+                    load_le32(entry, 20)));
             area.remove_prefix(length);
         }
         area = next;
@@ -74,9 +76,11 @@ Result<RockRidge> IsoReader::rock_ridge(std::string_view record) const {
 
 Result<> IsoReader::read_record(std::string_view record, const std::string& path, std::size_t depth) {
     const std::size_t length = load8(record, kNameLength);
-    if (length == 0 || kName + length > record.size()) return fail_input("the image is damaged: a record without a name");
+    if (length == 0 || kName + length > record.size())
+        return fail_input("the image is damaged: a record without a name");
     std::string_view name = record.substr(kName, length);
-    if (length == 1 && (name[0] == '\0' || name[0] == '\x01')) return {};  // the folder itself, and its parent
+    if (length == 1 && (name[0] == '\0' || name[0] == '\x01'))
+        return {};  // the folder itself, and its parent
     HAKO_TRY(found_.count());
     RockRidge more;
     if (has_rock_ridge_) more = HAKO_TRY(rock_ridge(record));

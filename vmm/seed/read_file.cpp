@@ -21,14 +21,14 @@ struct Found {
 };
 
 Result<> read_into(Found& found, const fs::path& folder, const std::string& prefix, std::size_t depth) {
-    if (depth > kMaxDepth) return fail_input("{}: folders nested deeper than {}", folder.string(), kMaxDepth - 1);
+    if (depth > kMaxDepth)
+        return fail_input("{}: folders nested deeper than {}", folder.string(), kMaxDepth - 1);
     std::error_code error;
     std::vector<fs::path> names;
     for (fs::directory_iterator each(folder, error), end; !error && each != end; each.increment(error)) {
         if (each->path().filename().string().starts_with("..")) continue;
         names.push_back(each->path());
-        if (names.size() > kMaxFiles)
-            return fail_input("{}: more than {} files", folder.string(), kMaxFiles);
+        if (names.size() > kMaxFiles) return fail_input("{}: more than {} files", folder.string(), kMaxFiles);
     }
     if (error) return fail_input("cannot read the folder {}: {}", folder.string(), error.message());
     std::ranges::sort(names);

@@ -14,8 +14,8 @@ namespace hako::seed {
 /// A regular file of at most `max` bytes.
 [[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path, std::uint64_t max);
 
-/// All regular files in a folder and below, within the limits of FileTree; links are followed. Names that begin
-/// with ".." are left out: Kubernetes keeps the versions of a volume by them. Without modes.
+/// All regular files in a folder and below, within the limits of FileTree; links are followed. Names that
+/// begin with ".." are left out: Kubernetes keeps the versions of a volume by them. Without modes.
 [[nodiscard]] Result<std::vector<File>> read_folder(const std::filesystem::path& folder);
 
 }  // namespace hako::seed

@@ -19,8 +19,8 @@ constexpr const char* kVendorData = "vendor-data";
 
 Result<> check_size(const char* field, const std::optional<std::string>& text) {
     if (text && text->size() > kMaxText)
-        return std::unexpected(Error(Fault::kInput, fmt::format("{} bytes; at most {} are allowed", text->size(),
-                                                                format_size(kMaxText)))
+        return std::unexpected(Error(Fault::kInput, fmt::format("{} bytes; at most {} are allowed",
+                                                                text->size(), format_size(kMaxText)))
                                    .wrap(field));
     return {};
 }
@@ -65,7 +65,8 @@ Result<DiskConfig> disk_of(const Config& config) {
     DiskConfig disk{.label = kLabel, .format = config.format, .files = {}};
     disk.files.push_back({.path = kMetaData, .content = HAKO_TRY(meta_data_of(config))});
     disk.files.push_back({.path = kUserData, .content = config.user_data});
-    if (config.network_config) disk.files.push_back({.path = kNetworkConfig, .content = *config.network_config});
+    if (config.network_config)
+        disk.files.push_back({.path = kNetworkConfig, .content = *config.network_config});
     if (config.vendor_data) disk.files.push_back({.path = kVendorData, .content = *config.vendor_data});
     return disk;
 }

@@ -16,9 +16,9 @@ namespace hako::seed {
 inline constexpr std::uint64_t kMaxText = 1 * MiB;  ///< bytes, each file
 
 /// A disk labelled `cidata` (`CIDATA` on FAT) with user-data, meta-data and, where set, network-config and
-/// vendor-data. meta-data always has an instance-id: the one given, or "iid-" and 16 hex digits of a hash over all
-/// that is given, so that the same config is the same disk. A text that cloud-init would not understand is the
-/// user's error, whose outermost cause is the field: "user-data", "hostname".
+/// vendor-data. meta-data always has an instance-id: the one given, or "iid-" and 16 hex digits of a hash
+/// over all that is given, so that the same config is the same disk. A text that cloud-init would not
+/// understand is the user's error, whose outermost cause is the field: "user-data", "hostname".
 [[nodiscard]] Result<DiskConfig> disk_of(const Config& config);
 /// The same in a sealed memfd.
 [[nodiscard]] Result<Image> build(const Config& config);

@@ -29,7 +29,8 @@ std::string squeezed(std::string_view text, std::size_t length) {
 bool ShortNames::is_short(std::string_view name) {
     const std::size_t dot = name.find('.');
     const std::string_view base = name.substr(0, dot);
-    const std::string_view extension = dot == std::string_view::npos ? std::string_view() : name.substr(dot + 1);
+    const std::string_view extension =
+        dot == std::string_view::npos ? std::string_view() : name.substr(dot + 1);
     return !base.empty() && base.size() <= kBase && extension.size() <= kExtension &&
            (dot == std::string_view::npos || !extension.empty()) && std::ranges::all_of(base, allowed) &&
            std::ranges::all_of(extension, allowed);

@@ -40,8 +40,8 @@ bool instance_id_character(char c) {
 }
 
 /// `text` with one key more. `quote`: a value that YAML might take for a number, say.
-Result<std::string> insert(std::string_view text, const std::optional<YamlMapping>& mapping, std::string_view key,
-                           std::string_view value, bool quote) {
+Result<std::string> insert(std::string_view text, const std::optional<YamlMapping>& mapping,
+                           std::string_view key, std::string_view value, bool quote) {
     const std::string plain = fmt::format(fmt::runtime(quote ? "{}: \"{}\"\n" : "{}: {}\n"), key, value);
     std::string result(text);
     if (!mapping) {
@@ -52,7 +52,8 @@ Result<std::string> insert(std::string_view text, const std::optional<YamlMappin
         result.insert(std::min(mapping->begin + 1, result.size()),
                       fmt::format("\"{}\": \"{}\"{}", key, value, mapping->keys.empty() ? "" : ", "));
     } else {
-        result.insert(std::min(mapping->begin, result.size()), fmt::format("{}{:{}}", plain, "", mapping->column));
+        result.insert(std::min(mapping->begin, result.size()),
+                      fmt::format("{}{:{}}", plain, "", mapping->column));
     }
 
     // The text may be stranger than thought: look at the result as the guest will.
@@ -99,7 +100,8 @@ Result<> check_network_config(std::string_view text) {
     if (config != nullptr && *config == "disabled") return {};
     if (version == nullptr || (*version != "1" && *version != "2"))
         return fail_input("`version: 1` or `version: 2` is wanted in it");
-    if (*version == "1" && config == nullptr) return fail_input("version 1 has a list `config:`, which is missing");
+    if (*version == "1" && config == nullptr)
+        return fail_input("version 1 has a list `config:`, which is missing");
     return {};
 }
 
@@ -115,7 +117,8 @@ Result<> check_hostname(std::string_view text) {
     bool good = !text.empty() && text.size() <= kMaxHostname;
     for (std::string_view rest = text; good;) {
         const std::string_view label = rest.substr(0, rest.find('.'));
-        good = !label.empty() && label.size() <= kMaxLabel && !label.starts_with('-') && !label.ends_with('-') &&
+        good = !label.empty() && label.size() <= kMaxLabel && !label.starts_with('-') &&
+               !label.ends_with('-') &&
                std::ranges::all_of(label, [](char c) { return alphanumeric(c) || c == '-'; });
         if (label.size() == rest.size()) break;
         rest.remove_prefix(label.size() + 1);

@@ -11,7 +11,9 @@ constexpr char32_t kSurrogateEnd = 0xe000;
 
 /// Of a well-formed sequence.
 char32_t code_point(std::string_view sequence) {
-    const auto byte = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(sequence[i])); };
+    const auto byte = [&](std::size_t i) {
+        return static_cast<char32_t>(static_cast<unsigned char>(sequence[i]));
+    };
     if (sequence.size() == 1) return byte(0);
     char32_t value = byte(0) & (0x7fU >> sequence.size());
     for (std::size_t i = 1; i < sequence.size(); ++i)

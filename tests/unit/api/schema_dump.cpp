@@ -143,8 +143,9 @@ void describe() {
         if (field.required) {
             required.emplace_back(key);
         } else if (!property.get_object().contains("$ref") && property.get_object()["type"] != "array") {
+            using json::to_value;
             if constexpr (!requires { member.has_value(); })
-                property.get_object()["default"] = json::to_value(member);
+                property.get_object()["default"] = to_value(member);
         }
         properties[key] = std::move(property);
     };

@@ -155,7 +155,8 @@ TEST_CASE("helper disks of the next boot are told, updated and ejected") {
     REQUIRE(rig.vmm.update_helper({.id = "__seed", .cloud_init = seed::Config{.user_data = "#!other"}}));
     CHECK(told()[0].checksum != before[0].checksum);
     CHECK(told()[1].checksum != before[1].checksum);
-    REQUIRE(rig.vmm.update_helper({.id = "cm", .files = HelperFiles{{{.path = "key", .content = "secret"}}}}));
+    REQUIRE(
+        rig.vmm.update_helper({.id = "cm", .files = HelperFiles{{{.path = "key", .content = "secret"}}}}));
     CHECK(told()[1] == before[1]);
 
     REQUIRE(rig.vmm.add_disk({.path = "/d", .id = "disk"}));

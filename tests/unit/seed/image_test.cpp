@@ -52,11 +52,7 @@ TEST_CASE("other programs read from the image what was put in") {
 
 TEST_CASE("files that were not given are not there, and meta-data always is") {
     const test::TemporaryDirectory directory;
-    const std::string iso =
-        directory
-            .file("seed.iso",
-                  built({.user_data = ""}))
-            .string();
+    const std::string iso = directory.file("seed.iso", built({.user_data = ""})).string();
     CHECK(test::output_of("bsdtar -tf " + iso + " | sort") == ".\nmeta-data\nuser-data\n0");
     const std::string meta_data = test::output_of("isoinfo -R -x /meta-data -i " + iso);
     CHECK(meta_data.starts_with("instance-id: iid-"));
@@ -151,7 +147,8 @@ TEST_CASE("texts are read from regular files of bounded size") {
     const test::TemporaryDirectory directory;
     const auto user_data = directory.file("user-data", kFull.user_data);
     const auto meta_data = directory.file("meta-data", *kFull.meta_data);
-    const auto config = seed::from_files({.user_data = user_data, .meta_data = meta_data, .vendor_data = meta_data});
+    const auto config =
+        seed::from_files({.user_data = user_data, .meta_data = meta_data, .vendor_data = meta_data});
     REQUIRE(config);
     CHECK(config->user_data == kFull.user_data);
     CHECK(config->meta_data == kFull.meta_data);

@@ -47,8 +47,8 @@ TEST_CASE("network-config is of version 1 or 2") {
           "network: {version: 1, config: [{type: physical, name: eth0}]}\n", "network: {config: disabled}\n",
           "{\"version\": 2}"})
         CHECK_MESSAGE(seed::check_network_config(good), good);
-    for (const char* bad : {"", "- version: 2\n", "ethernets: {}\n", "version: 3\n", "version: [2]\n", "version: 1\n",
-                            "network: {ethernets: {}}\n", "other: {version: 2}\n"})
+    for (const char* bad : {"", "- version: 2\n", "ethernets: {}\n", "version: 3\n", "version: [2]\n",
+                            "version: 1\n", "network: {ethernets: {}}\n", "other: {version: 2}\n"})
         CHECK_MESSAGE(!seed::check_network_config(bad), bad);
 }
 

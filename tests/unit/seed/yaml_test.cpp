@@ -40,8 +40,9 @@ TEST_CASE("top-level keys and the instance-id are found, not those further down"
     const auto network = parse_mapping("network:\n  version: 2\n  a: {version: 3}\nother: {version: 4}\n");
     REQUIRE(network);
     REQUIRE(network->has_value());
-    CHECK((*network)->values == std::map<std::string, std::string>{
-                                    {"network", ""}, {"network/version", "2"}, {"network/a", ""}, {"other", ""}});
+    CHECK((*network)->values ==
+          std::map<std::string, std::string>{
+              {"network", ""}, {"network/version", "2"}, {"network/a", ""}, {"other", ""}});
 }
 
 TEST_CASE("a text with comments only has no mapping, which is no error") {
