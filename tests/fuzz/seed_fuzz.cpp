@@ -14,13 +14,14 @@
 #include "api/schema/helper_disk.h"
 #include "vmm/seed/contents.h"
 #include "vmm/seed/file_tree.h"
+#include "vmm/seed/iso.h"
 #include "vmm/seed/seed.h"
 
 using namespace hako;
 
 namespace {
 
-enum Kind : std::uint8_t { kImage, kRequest, kSeedRequest, kFiles, kTexts, kKinds };
+enum Kind : std::uint8_t { kImage, kRequest, kSeedRequest, kFiles, kTexts, kIsoImage, kKinds };
 
 void require(bool holds, const char* what) {
     if (holds) return;
@@ -52,6 +53,15 @@ void build(const seed::DiskConfig& disk) {
     require(contents->label.size() == disk.label.size(), "a label that changes on its disk");
 }
 
+void check_image(const std::string& image) {
+    const auto contents = seed::read_contents(image);
+    if (!contents) return refused(contents.error());
+    std::size_t bytes = 0;
+    for (const seed::File& file : contents->files)
+        bytes += file.content.size();
+    require(contents->files.size() <= seed::kMaxListed && bytes <= seed::kMaxRead, "contents without bounds");
+}
+
 void check_request(std::string_view body) {
     const auto config = api::json::decode<api::HelperDiskConfig>(body);
     if (!config) return refused(config.error());
@@ -67,7 +77,8 @@ void check_seed(const seed::Config& config) {
     const auto disk = seed::disk_of(config);
     if (!disk) return refused(disk.error());
     require(disk->files.front().path == "meta-data", "a seed without meta-data");
-    require(disk->files.front().content.find("instance-id") != std::string::npos, "a seed without an instance-id");
+    require(disk->files.front().content.find("instance-id") != std::string::npos,
+            "a seed without an instance-id");
     build(*disk);
 }
 
@@ -119,7 +130,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
     switch (data[0] % kKinds) {
         case kImage:
-            if (const auto contents = seed::read_contents(rest); !contents) refused(contents.error());
+            check_image(std::string(rest));
+            break;
+        case kIsoImage:
+            // Behind the area that ISO 9660 leaves to others.
+            check_image(std::string(16 * seed::kSector, '\0').append(rest));
             break;
         case kRequest:
             check_request(rest);
