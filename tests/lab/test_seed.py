@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import artifact
-from tests.lab.test_debian import section
 from tests.lab.test_net import GUEST, HOST, tap  # noqa: F401 (a fixture)
 from tests.support.hako import HAKO, ROOT, Machine
 from tests.support.serve import Server
@@ -48,6 +47,12 @@ def sums(files: dict) -> list[str]:
     return sorted(f"{hashlib.sha256(content(file)).hexdigest()}  ./{path}" for path, file in files.items())
 
 
+def section(server: Server, name: str) -> list[str]:
+    """The lines that the guest prints between `[name` and `name]`."""
+    server.wait_for(f"[{name}\r\n", timeout=300)
+    return server.wait_for(f"{name}]").splitlines()
+
+
 def vm(folder: Path, script: str, root_disk: Path, **fields) -> dict:
     """A Debian kernel that runs `script` in Debian's user space, then powers off."""
     (folder / "script").write_text(script)
@@ -62,13 +67,6 @@ def vm(folder: Path, script: str, root_disk: Path, **fields) -> dict:
 def images(pid: int) -> int:
     """How many images of disks the process has open."""
     return sum("hako-seed" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
-
-
-def written(server: Server, last: str, timeout: float = 300) -> str:
-    """What the guest has written up to a line."""
-    before = server.console
-    server.wait_for(last, timeout)
-    return before.decode(errors="replace") + last
 
 
 # with_serial S: the name of that disk. other S OLD: the same, once it is another disk than OLD.
@@ -116,7 +114,10 @@ def test_helper_disks_mount_change_and_go(tmp_path, root_disk):
     with Server(tmp_path, "-v") as server, server.api() as api:
         api.put("vm.create", config)
         api.put("vm.boot")
-        server.wait_for("[modes", timeout=300)
+        modes = section(server, "modes")
+        assert sorted(modes) == sorted(f"{mode(file):o} ./{path}" for path, file in FILES.items())
+        assert section(server, "config") == sums(FILES)
+        assert section(server, "dos") == sums(FILES)
         server.wait_for("UNMOUNTED")
         before = api.get("vm.info")["helper_disks"]
         api.put("vm.update-helper", {"id": "cm", "files": {"key": "new\n"}})
@@ -273,7 +274,7 @@ def test_cloud_inits_own_schema_agrees_about_its_examples(root_disk):
             checked = subprocess.run([HAKO, "seed", "check", "--cloud-init", examples / name], capture_output=True)
             assert checked.returncode == 2, checked
         (place / "schema.py").write_text(SCHEMA)
-        result = subprocess.run(["chroot", root, "/usr/bin/python3", "/tmp/schema.py", "/tmp/examples"], capture_output=True,
+        result = subprocess.run(["/usr/sbin/chroot", root, "/usr/bin/python3", "/tmp/schema.py", "/tmp/examples"], capture_output=True,
                                 text=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
         assert result.returncode == 0, result
         print(result.stdout)

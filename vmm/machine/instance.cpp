@@ -60,6 +60,7 @@ Result<> Instance::start(HostResources resources) {
         Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this);
     if (!machine) return std::unexpected(std::move(machine).error());
     machine_ = *std::move(machine);
+    config_.helpers.clear();  // an image that the machine drops shall be gone
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
     log_start();
     machine_->resume();
