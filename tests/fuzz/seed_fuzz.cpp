@@ -36,7 +36,7 @@ void refused(const Error& error) {
 }
 
 /// What is built can be read, and is the same.
-void build(const seed::DiskConfig& disk) {
+void check_disk(const seed::DiskConfig& disk) {
     const auto image = seed::image_bytes(disk);
     if (!image) return refused(image.error());
     require(image->size() % 512 == 0 && image->size() <= seed::kMaxRead, "an image of an odd size");
@@ -68,7 +68,7 @@ void check_request(std::string_view body) {
     const std::string text = api::json::encode(*config);
     const auto again = api::json::decode<api::HelperDiskConfig>(std::string_view(text));
     require(again.has_value() && *again == *config, "a disk that changes when it is written");
-    build({.label = config->label, .format = config->format, .files = config->files.list});
+    check_disk({.label = config->label, .format = config->format, .files = config->files.list});
     const auto helper = api::to_machine(*config, {});
     if (!helper) refused(helper.error());
 }
@@ -79,7 +79,7 @@ void check_seed(const seed::Config& config) {
     require(disk->files.front().path == "meta-data", "a seed without meta-data");
     require(disk->files.front().content.find("instance-id") != std::string::npos,
             "a seed without an instance-id");
-    build(*disk);
+    check_disk(*disk);
 }
 
 /// Pieces between zeros: paths and contents in turn.
@@ -104,7 +104,7 @@ void check_files(std::string_view text) {
                 file.mode = static_cast<unsigned char>(file.content[0]) * 2U;
             disk.files.push_back(std::move(file));
         }
-        build(disk);
+        check_disk(disk);
     }
 }
 

@@ -200,7 +200,7 @@ runcmd:
         server.wait_for("SET UP", timeout=480)
         by_key = ["-i", key, "-o", "PasswordAuthentication=no"]
         done = ssh(by_key, "hostname; cat /run/ran /run/script; sudo sha256sum /opt/binary; stat -c %a /opt/binary; "
-                   "sudo wc -c < /var/lib/cloud/instance/user-data.txt; readlink /etc/localtime; "
+                   "sudo cat /var/lib/cloud/instance/user-data.txt | wc -c; readlink /etc/localtime; "
                    "sudo cat /run/cloud-init/status.json; ip -4 -o address; cat /var/lib/cloud/data/instance-id")
         assert done.returncode == 0, done
         for words in ("seeded\nran\n", f"{hashlib.sha256(BINARY).hexdigest()}  /opt/binary\n640\n", f"\n{1 << 20}\n",
@@ -225,7 +225,7 @@ def test_cloud_init_finds_its_seed_on_vfat(tmp_path, root_disk):
     user_data = tmp_path / "user-data"
     user_data.write_text("""#cloud-config
 runcmd:
-  - [sh, -c, 'echo "FOUND $(hostname) $(cat /run/cloud-init/result.json | tr -d "\\n")" > /dev/ttyS0']
+  - [sh, -c, 'echo "FOUND $(hostname) $(cat /run/cloud-init/status.json | tr -d "\\n")" > /dev/ttyS0']
 power_state: {mode: poweroff, delay: now}
 """)
     with Machine("--kernel", artifact("kernel"), "--initrd", artifact("initrd"), "--cmdline",

@@ -27,7 +27,6 @@ constexpr std::string_view kNoDate("0000000000000000\0", 17);
 constexpr std::string_view kVolumeDate("1970010100000000\0", 17);   // 8.4.26.1
 constexpr std::string_view kRecordDate("\x46\x01\x01\0\0\0\0", 7);  // 9.1.5
 constexpr std::uint8_t kFolderFlag = 2;                             // 9.1.6
-constexpr std::size_t kRecordHead = 33;                             // 9.1, up to the identifier
 constexpr std::size_t kInlineName = 128;     ///< longer names go to the continuation area
 constexpr std::size_t kNamePiece = 250;      ///< of a name in one NM entry
 constexpr std::size_t kMaxJolietName = 103;  ///< characters that readers of Joliet know to take

@@ -82,13 +82,16 @@ std::optional<std::u16string> to_utf16(std::string_view text) {
 
 std::string to_utf8(std::u16string_view text) {
     std::string result;
+    const auto unit_at = [&](std::size_t i) {
+        return i < text.size() ? static_cast<char32_t>(text[i]) : U'\0';
+    };
     for (std::size_t i = 0; i < text.size(); ++i) {
-        const char32_t unit = text[i];
+        const char32_t unit = unit_at(i);
+        const char32_t next = unit_at(i + 1);
         if (unit < kHighSurrogate || unit >= kSurrogateEnd) {
             append(result, unit);
-        } else if (unit < kLowSurrogate && i + 1 < text.size() && text[i + 1] >= kLowSurrogate &&
-                   text[i + 1] < kSurrogateEnd) {
-            append(result, kFirstBeyond + ((unit - kHighSurrogate) << 10) + (text[i + 1] - kLowSurrogate));
+        } else if (unit < kLowSurrogate && next >= kLowSurrogate && next < kSurrogateEnd) {
+            append(result, kFirstBeyond + ((unit - kHighSurrogate) << 10) + (next - kLowSurrogate));
             ++i;
         } else {
             append(result, kReplacement);
