@@ -41,7 +41,8 @@ bool has(const std::vector<Config>& devices, std::string_view id) {
 }
 
 bool has_device(const MachineConfig& config, std::string_view id) {
-    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id);
+    return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id) ||
+           has(config.helpers, id);
 }
 
 }  // namespace
@@ -79,30 +80,36 @@ Result<> Vmm::create(MachineConfig config) {
 
 Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
     if (instance_) return fail_state("there is a VM already, and a process has one only: delete it first");
-    InstanceEvents heard{.ended =
-                             [this](const MachineEnd& end) {
-                                 if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
-                                 tell("ended", {{"reason", std::string(reason(end.kind))}});
-                                 callbacks_.ended(end);
-                             },
-                         .rebooted =
-                             [this] {
-                                 tell("rebooting");
-                                 tell("rebooted");
-                             },
-                         .reboot_failed =
-                             [this](Error error) {
-                                 tell("shutdown");
-                                 callbacks_.reboot_failed(std::move(error));
-                             },
-                         .device_removed =
-                             [this](const std::string& id) {
-                                 forget(id);
-                                 tell("device-removed", {{"id", id}});
-                             },
-                         .quit_typed = [this] { callbacks_.quit_typed(); }};
+    InstanceEvents heard{
+        .ended =
+            [this](const MachineEnd& end) {
+                if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
+                tell("ended", {{"reason", std::string(reason(end.kind))}});
+                callbacks_.ended(end);
+            },
+        .rebooted =
+            [this] {
+                tell("rebooting");
+                tell("rebooted");
+            },
+        .reboot_failed =
+            [this](Error error) {
+                tell("shutdown");
+                callbacks_.reboot_failed(std::move(error));
+            },
+        .device_removed =
+            [this](const std::string& id) {
+                forget(id);
+                tell("device-removed", {{"id", id}});
+            },
+        .helper_updated =
+            [this](const std::string& id) { tell("helper-updated", {{"id", id}}); },
+        .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard), window_));
     sent_ = std::move(sent);
+    // The images have it all; nothing else keeps what may be secret.
+    sent_.cloud_init.reset();
+    sent_.helper_disks.clear();
     fds_ = std::move(fds);
     tell("created");
     return {};
@@ -250,6 +257,10 @@ void Vmm::publish() {
         // Cloud Hypervisor forgets, with the machine, that there was one.
         info->state = text(now.state == VmState::kShutdown ? VmState::kCreated : *now.state);
         info->memory_actual_size = instance_->config().memory.size;
+        for (const seed::Helper& helper : instance_->config().helpers) {
+            if (!info->helper_disks) info->helper_disks.emplace();
+            info->helper_disks->push_back(info_of(helper));
+        }
         now.info = std::move(info);
     }
     const std::lock_guard lock(mutex_);
@@ -343,6 +354,33 @@ Result<> Vmm::remove_device(const VmRemoveDevice& removal) {
     }
     forget(id);
     tell("device-removed", {{"id", id}});
+    return {};
+}
+
+Result<seed::Helper> Vmm::helper(std::string_view id) const {
+    const Instance* const instance = HAKO_TRY(this->instance());
+    const std::vector<seed::Helper>& helpers = instance->config().helpers;
+    const auto found = std::ranges::find(helpers, id, &seed::Helper::id);
+    if (found == helpers.end()) return fail_missing("there is no helper disk {}", id);
+    return *found;
+}
+
+Result<> Vmm::eject_helper(const VmEjectHelper& wanted) {
+    HAKO_TRY(helper(wanted.id));
+    return remove_device({.id = wanted.id, .force = wanted.force});
+}
+
+Result<> Vmm::update_helper(const VmUpdateHelper& wanted) {
+    const seed::Helper old = HAKO_TRY(helper(wanted.id));
+    seed::Helper next = HAKO_TRY(to_machine(wanted, old));
+    if (MachineConfig* const cold = instance_->next_config()) {
+        seed::put_helper(cold->helpers, std::move(next));
+    } else {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        HAKO_TRY(machine->replace_helper(std::move(next), wanted.force));
+        if (!wanted.force) return {};
+    }
+    events_.add("vm", "helper-updated", {{"id", wanted.id}});
     return {};
 }
 

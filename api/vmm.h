@@ -15,6 +15,7 @@
 #include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
 #include "api/schema/vm.h"
@@ -75,6 +76,12 @@ class Vmm {
     /// A machine's guest is asked first, unless `removal.force`.
     Result<> remove_device(const VmRemoveDevice& removal);
 
+    /// A machine's guest is asked first, unless `force`. Both refuse what is no helper disk.
+    Result<> eject_helper(const VmEjectHelper& wanted);
+    /// Checks and builds the new content; an error leaves all as it was. A machine's guest is asked to let go
+    /// of the old disk, unless `force`, and then sees the new one.
+    Result<> update_helper(const VmUpdateHelper& wanted);
+
     /// How fast a device of the machine may go from now on.
     Result<> set_limits(const VmSetLimits& wanted);
 
@@ -118,6 +125,8 @@ class Vmm {
     template <typename Device>
     [[nodiscard]] Result<MachineConfig> config_with(std::vector<Device> MachineConfig::* list,
                                                     const Device& device) const;
+    /// The helper disk with that id, as the VM has it.
+    [[nodiscard]] Result<seed::Helper> helper(std::string_view id) const;
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
     /// For info() and state(): what is true now.

@@ -93,7 +93,7 @@ Result<std::string> read_text(const js::value& value, const Place& place) {
     if (!value.is_string()) return refuse(value, place, "a text");
     const auto& text = value.get_string();
     if (std::find(text.begin(), text.end(), '\0') != text.end())
-        return refuse(value, place, "a text without NUL characters");
+        return fail_input("{}: a text without NUL characters is wanted", place.text());
     return std::string(text.data(), text.size());
 }
 

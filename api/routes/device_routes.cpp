@@ -6,6 +6,7 @@
 #include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
 
@@ -42,6 +43,16 @@ Result<std::string> resize_disk(Vmm& vmm, const VmResizeDisk& wanted, http::Requ
     return std::string();
 }
 
+Result<std::string> eject_helper(Vmm& vmm, const VmEjectHelper& wanted, http::Request& /*request*/) {
+    HAKO_TRY_WRAP(vmm.eject_helper(wanted), "The helper disk could not be ejected");
+    return std::string();
+}
+
+Result<std::string> update_helper(Vmm& vmm, const VmUpdateHelper& wanted, http::Request& /*request*/) {
+    HAKO_TRY_WRAP(vmm.update_helper(wanted), "The helper disk could not be updated");
+    return std::string();
+}
+
 Result<std::string> set_link(Vmm& vmm, const VmSetLink& link, http::Request& /*request*/) {
     Machine* const machine = HAKO_TRY(vmm.machine());
     HAKO_TRY(machine->set_link(link.id, link.up));
@@ -69,6 +80,8 @@ void add_device_routes(Router& router, Vmm& vmm) {
     put<VmAddConsole>(router, vmm, "vm.add-console", add_console);
     put<VmRemoveDevice>(router, vmm, "vm.remove-device", remove_device);
     put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
+    put<VmEjectHelper>(router, vmm, "vm.eject-helper", eject_helper);
+    put<VmUpdateHelper>(router, vmm, "vm.update-helper", update_helper);
     put<VmSetLink>(router, vmm, "vm.set-link", set_link);
     put<VmSetLimits>(router, vmm, "vm.set-limits", set_limits);
     router.put("vm.announce", Router::Body::kNone,

@@ -6,7 +6,8 @@
 
 namespace hako::api {
 
-/// vm.add-disk, vm.add-net, vm.remove-device, vm.resize-disk; and hako's own vm.add-console, vm.set-link,
+/// vm.add-disk, vm.add-net, vm.remove-device, vm.resize-disk; and hako's own vm.add-console, vm.eject-helper,
+/// vm.update-helper, vm.set-link,
 /// vm.set-limits, vm.announce. The VMM outlives the router.
 void add_device_routes(Router& router, Vmm& vmm);
 

@@ -29,6 +29,16 @@ Result<> check_supported(const DiskConfig& config, const json::Place& place) {
 
 }  // namespace
 
+Result<std::string> disk_serial(const std::optional<std::string>& given, const std::string& id,
+                                const json::Place& place) {
+    const std::string serial = given.value_or("");
+    if (serial.size() > kMaxSerial || !printable(serial))
+        return refuse(place, "serial", fmt::format("a text of at most {} printable characters", kMaxSerial),
+                      serial);
+    // libvirt's aliases can be longer; the guest then sees how they begin.
+    return serial.empty() ? id.substr(0, kMaxSerial) : serial;
+}
+
 Result<virtio::blk::Config> to_machine(const DiskConfig& config, const json::Place& place) {
     HAKO_TRY(check_supported(config, place));
     if (!config.path || config.path->empty())
@@ -43,12 +53,7 @@ Result<virtio::blk::Config> to_machine(const DiskConfig& config, const json::Pla
     if (!std::has_single_bit(config.queue_size))
         return refuse(place, "queue_size", "a power of two", std::to_string(config.queue_size));
     disk.queue_size = config.queue_size;
-    disk.serial = config.serial.value_or("");
-    if (disk.serial.size() > kMaxSerial || !printable(disk.serial))
-        return refuse(place, "serial", fmt::format("a text of at most {} printable characters", kMaxSerial),
-                      disk.serial);
-    // libvirt's aliases can be longer; the guest then sees how they begin.
-    if (disk.serial.empty()) disk.serial = disk.id.substr(0, kMaxSerial);
+    disk.serial = HAKO_TRY(disk_serial(config.serial, disk.id, place));
     if (config.rate_limiter_config) disk.limits = to_machine(*config.rate_limiter_config);
     return disk;
 }

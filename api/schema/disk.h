@@ -39,6 +39,9 @@ struct DiskConfig {
     bool operator==(const DiskConfig&) const = default;
 };
 
+/// A serial number as the guest sees it: `given`, or how the id begins.
+[[nodiscard]] Result<std::string> disk_serial(const std::optional<std::string>& given, const std::string& id,
+                                              const json::Place& place);
 /// `config.id` is set. Refusals name the field, as part of what is at `place`.
 [[nodiscard]] Result<virtio::blk::Config> to_machine(const DiskConfig& config, const json::Place& place = {});
 [[nodiscard]] DiskConfig from_machine(const virtio::blk::Config& config);

@@ -124,6 +124,20 @@ Result<> add_console(const ConsoleConfig& config, MachineConfig& machine) {
     return {};
 }
 
+/// cloud-init's disk first: guests find it sooner.
+Result<> add_helpers(const VmConfig& config, MachineConfig& machine) {
+    if (config.cloud_init)
+        machine.helpers.push_back(HAKO_TRY(build_seed(*config.cloud_init, at("cloud_init"))));
+    const json::Place disks = at("helper_disks");
+    if (config.helper_disks.size() > kMaxDevices)
+        return fail_input("helper_disks: {} are more than fit, at most {}", config.helper_disks.size(),
+                          kMaxDevices);
+    for (std::size_t index = 0; index < config.helper_disks.size(); ++index)
+        machine.helpers.push_back(
+            HAKO_TRY(to_machine(config.helper_disks[index], {.outer = &disks, .name = {}, .index = index})));
+    return {};
+}
+
 Result<> check_rng(const RngConfig& config) {
     const json::Place place = at("rng");
     if (config.iommu) return not_supported(place, "iommu");
@@ -178,20 +192,24 @@ void name_devices(VmConfig& config) {
 }
 
 Result<> check_devices(const MachineConfig& machine) {
-    const std::size_t count = machine.disks.size() + machine.nets.size() + machine.consoles.size();
+    const std::size_t count =
+        machine.disks.size() + machine.helpers.size() + machine.nets.size() + machine.consoles.size();
     if (count > kMaxDevices)
-        return fail_input("disks, net and console: {} devices are more than fit, at most {}", count,
-                          kMaxDevices);
+        return fail_input("disks, helper_disks, net and console: {} devices are more than fit, at most {}",
+                          count, kMaxDevices);
     std::vector<std::string_view> ids;
     for (const auto& disk : machine.disks)
         ids.push_back(disk.id);
+    for (const auto& helper : machine.helpers)
+        ids.push_back(helper.id);
     for (const auto& net : machine.nets)
         ids.push_back(net.id);
     for (const auto& console : machine.consoles)
         ids.push_back(console.id);
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
-        return fail_input("disks, net and console: the id {} is given twice: ids must differ", *twice);
+        return fail_input("disks, helper_disks, net and console: the id {} is given twice: ids must differ",
+                          *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {
@@ -225,9 +243,9 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
     for (std::size_t index = 0; index < config.net.size(); ++index)
         machine.nets.push_back(
             HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
+    HAKO_TRY(add_helpers(config, machine));
     HAKO_TRY(check_devices(machine));
     HAKO_TRY(check_addresses(machine));
-    machine.cloud_init = config.cloud_init;
     return machine;
 }
 
@@ -250,6 +268,7 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     for (const virtio::console::Config& console : config.consoles)
         if (console.id == kFirstConsole) vm.console = from_machine(console.console);
     vm.cloud_init.reset();
+    vm.helper_disks.clear();
     return vm;
 }
 

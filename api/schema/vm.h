@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "api/json/fields.h"
+#include "api/schema/cloud_init.h"
 #include "api/schema/console.h"
 #include "api/schema/cpus.h"
 #include "api/schema/disk.h"
+#include "api/schema/helper_disk.h"
 #include "api/schema/memory.h"
 #include "api/schema/net.h"
 #include "api/schema/opaque.h"
@@ -17,7 +19,6 @@
 #include "api/schema/platform.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
-#include "vmm/seed/config.h"
 
 namespace hako::api {
 
@@ -39,8 +40,9 @@ struct VmConfig {
     /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
     std::optional<PlatformConfig> platform;
-    std::optional<seed::Config> cloud_init;  ///< hako's own: the texts of a NoCloud disk
-    bool pvpanic = false;                    ///< there always is one
+    std::optional<seed::Config> cloud_init;      ///< hako's own: the texts of a NoCloud disk
+    std::vector<HelperDiskConfig> helper_disks;  ///< hako's own: small disks of files
+    bool pvpanic = false;                        ///< there always is one
 
     // Refused when they ask for something.
     bool iommu = false;
@@ -65,7 +67,7 @@ struct VmConfig {
 /// Gives the disks and interfaces without an id one: "_disk0", "_net0" …
 void name_devices(VmConfig& config);
 
-/// Of a config whose devices have their ids. Refusals name the field.
+/// Of a config whose devices have their ids; builds the helper disks. Refusals name the field.
 [[nodiscard]] Result<MachineConfig> to_machine(const VmConfig& config);
 
 /// As many devices as there is room for; their ids, taps and sockets are there once. to_machine() has checked
@@ -73,19 +75,11 @@ void name_devices(VmConfig& config);
 /// those that are there once more.)
 [[nodiscard]] Result<> check_devices(const MachineConfig& config);
 
-/// The machine as it is now. What hako does not keep is as the client `sent` it; texts for cloud-init, which
-/// tend to have secrets in them, are left out.
+/// The machine as it is now. What hako does not keep is as the client `sent` it; what is on
+/// helper disks, which tends to be secret, is left out.
 [[nodiscard]] VmConfig from_machine(const MachineConfig& config, const VmConfig& sent = {});
 
 }  // namespace hako::api
-
-template <>
-struct hako::api::json::Fields<hako::seed::Config> {
-    using T = seed::Config;
-    static constexpr auto list =
-        std::tuple(required("user_data", &T::user_data), field("meta_data", &T::meta_data),
-                   field("network_config", &T::network_config), field("vendor_data", &T::vendor_data));
-};
 
 template <>
 struct hako::api::json::Fields<hako::api::RngConfig> {
@@ -100,9 +94,9 @@ struct hako::api::json::Fields<hako::api::VmConfig> {
         field("cpus", &T::cpus), field("memory", &T::memory), required("payload", &T::payload),
         field("disks", &T::disks), field("net", &T::net), field("rng", &T::rng), field("serial", &T::serial),
         field("console", &T::console), field("platform", &T::platform), field("cloud_init", &T::cloud_init),
-        field("pvpanic", &T::pvpanic), field("iommu", &T::iommu), field("watchdog", &T::watchdog),
-        field("landlock_enable", &T::landlock_enable), field("balloon", &T::balloon),
-        field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
+        field("helper_disks", &T::helper_disks), field("pvpanic", &T::pvpanic), field("iommu", &T::iommu),
+        field("watchdog", &T::watchdog), field("landlock_enable", &T::landlock_enable),
+        field("balloon", &T::balloon), field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
         field("generic_vhost_user", &T::generic_vhost_user), field("pmem", &T::pmem),
         field("devices", &T::devices), field("user_devices", &T::user_devices), field("vdpa", &T::vdpa),
         field("numa", &T::numa), field("pci_segments", &T::pci_segments),

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "api/json/fields.h"
 #include "api/schema/vm.h"
@@ -14,6 +16,7 @@ struct VmInfo {
     VmConfig config;
     std::string state;                     ///< text(VmState): Created, Running, Paused or Shutdown
     std::uint64_t memory_actual_size = 0;  ///< bytes
+    std::optional<std::vector<HelperDiskInfo>> helper_disks = std::nullopt;  ///< hako's own, if there are any
 };
 
 }  // namespace hako::api
@@ -22,5 +25,6 @@ template <>
 struct hako::api::json::Fields<hako::api::VmInfo> {
     static constexpr auto list =
         std::tuple(required("config", &VmInfo::config), required("state", &VmInfo::state),
-                   field("memory_actual_size", &VmInfo::memory_actual_size));
+                   field("memory_actual_size", &VmInfo::memory_actual_size),
+                   field("helper_disks", &VmInfo::helper_disks));
 };

@@ -19,6 +19,8 @@ CHANGES = {
     "vm.remove-device": {"id": "x"},
     "vm.resize-disk": {"id": "x", "desired_size": 1 << 20},
     "vm.coredump": {"destination_url": "file:///nowhere/core"},
+    "vm.eject-helper": {"id": "x"},
+    "vm.update-helper": {"id": "x", "files": {}},
     "vm.set-link": {"id": "x", "up": True},
     "vm.set-limits": {"id": "x", "rate_limiter_config": {}},
 }

@@ -18,6 +18,7 @@
 #include "api/schema/coredump.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
 #include "api/schema/vm.h"
@@ -91,6 +92,8 @@ void check_body(std::string_view body) {
     round_trip<VmCoredumpData>(body);
     round_trip<VmSetLink>(body);
     round_trip<VmSetLimits>(body);
+    round_trip<VmEjectHelper>(body);
+    round_trip<VmUpdateHelper>(body);
     if (auto config = round_trip<DiskConfig>(body)) {
         if (const auto disk = to_machine(*config); !disk) refuse(disk.error());
     }

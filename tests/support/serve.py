@@ -54,8 +54,8 @@ class Server:
         """The exit code, once it has ended."""
         return self.process.wait(timeout)
 
-    def wait_for(self, text: str, timeout: float = 60) -> None:
-        """Returns once a guest with its serial port on the terminal has written `text`, which is then used up."""
+    def wait_for(self, text: str, timeout: float = 60) -> str:
+        """What a guest with its serial port on the terminal writes before `text`, once it has; both are used up then."""
         deadline = time.monotonic() + timeout
         while text.encode() not in self.console:
             rest = max(deadline - time.monotonic(), 0)
@@ -63,7 +63,8 @@ class Server:
             data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             assert data, f"the guest did not write {text!r}\n--- console\n{self.console[-4000:]}\n{self.stderr()}"
             self.console += data
-        self.console = self.console.partition(text.encode())[2]
+        before, _, self.console = self.console.partition(text.encode())
+        return before.decode(errors="replace")
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)

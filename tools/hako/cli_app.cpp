@@ -31,11 +31,13 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     run = root.add_subcommand("run", "boot a VM and stay with it until it ends");
     serve = root.add_subcommand("serve", "wait for a client to make a VM over the REST API");
     ctl = root.add_subcommand("ctl", "drive a VM over its REST API");
+    seed =
+        root.add_subcommand("seed", "build, check and show small disks, such as cloud-init's, without a VM");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     bench = root.add_subcommand("bench", "measure the disk or the network of guests, side by side with QEMU");
     state = root.add_subcommand("state", "show what is in a saved state of a VM");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, serve, ctl, doctor, bench, state, completion}) {
+    for (CLI::App* command : {run, serve, ctl, seed, doctor, bench, state, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -45,9 +47,15 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--initrd", initrd, "PATH", kBoot, "initial RAM disk");
     value(*run, "--cmdline", cmdline, "TEXT", kBoot,
           "kernel command line, e.g. \"root=/dev/vda console=ttyS0\"");
-    value(*run, "--cloud-init", cloud_init, "PATH[,META[,NETWORK]]", kBoot,
-          "user-data file, and meta-data and network-config if any, as a NoCloud disk; "
-          "keys: user-data= meta-data= network-config= vendor-data=");
+    for (CLI::App* command : {run, seed}) {
+        value(*command, "--cloud-init", cloud_init, "PATH[,META[,NETWORK]]", kBoot,
+              "user-data file, and meta-data and network-config if any, as a NoCloud disk; keys: user-data= "
+              "meta-data= network-config= vendor-data= instance-id=TEXT hostname=TEXT format=iso9660|vfat");
+        value(*command, "--helper-disk", helper_disk, "id=TEXT,folder=PATH", kBoot,
+              "small read-only disk with the files of a folder, repeatable; further keys: label=TEXT "
+              "serial=TEXT "
+              "format=iso9660|vfat mode=OCTAL (of all files)");
+    }
 
     value(
         *run, "--config", config, "PATH", kBoot,
@@ -105,6 +113,11 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*ctl, "--api-socket", api_socket, "PATH", kOther, "the socket that the VM's hako serves");
     flag(*ctl, "--json", json, kOther, "print answers as they come: one line of JSON");
 
+    seed->add_option("verb", seed_words, "what to do, and its arguments")
+        ->type_name("build|check|show")
+        ->group(kOther);
+    value(*seed, "--output", output, "PATH", kOther, "build: the image to write");
+
     flag(*doctor, "--json", json, kOther,
          "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
 
@@ -137,9 +150,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
 
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, serve, ctl, doctor, bench, state, completion})
+    for (CLI::App* command : {run, serve, ctl, seed, doctor, bench, state, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, serve, ctl, doctor, bench, state, completion})
+    for (CLI::App* command : {&root, run, serve, ctl, seed, doctor, bench, state, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

@@ -20,6 +20,7 @@ struct App {
     CLI::App* run = nullptr;
     CLI::App* serve = nullptr;
     CLI::App* ctl = nullptr;
+    CLI::App* seed = nullptr;
     CLI::App* doctor = nullptr;
     CLI::App* bench = nullptr;
     CLI::App* state = nullptr;
@@ -28,8 +29,8 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, cloud_init, config,
-        api_socket, shutdown_timeout, event_monitor, log_file, seccomp;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, cloud_init,
+        helper_disk, output, config, api_socket, shutdown_timeout, event_monitor, log_file, seccomp;
     bool check = false;
     bool no_reboot = false;
     bool no_shutdown = false;
@@ -42,6 +43,7 @@ struct App {
     Values shell;
     Values ctl_words;
     Values state_words;
+    Values seed_words;
 };
 
 /// One option as help and completion show it.

@@ -10,20 +10,11 @@
 
 #include "tools/hako/bench_command.h"
 #include "tools/hako/ctl_verbs.h"
+#include "tools/hako/seed_command.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 
 namespace hako::cli {
-
-/// Files of a cloud-init seed; nothing has been opened yet.
-struct SeedPaths {
-    std::string user_data;
-    std::optional<std::string> meta_data;
-    std::optional<std::string> network_config;
-    std::optional<std::string> vendor_data;
-
-    bool operator==(const SeedPaths&) const = default;
-};
 
 /// Where the API is served: a path, or a descriptor of a listening socket.
 using ApiSocket = std::variant<std::string, int>;
@@ -33,10 +24,11 @@ using EventMonitor = std::variant<std::string, int>;
 
 /// `hako run`.
 struct RunCommand {
-    /// As the user gave it, defaults filled in; `machine.cloud_init` is unset (see `cloud_init`).
+    /// As the user gave it, defaults filled in; `machine.helpers` is empty (see the next two).
     MachineConfig machine;
     std::optional<SeedPaths> cloud_init;
-    std::optional<std::string> config;  ///< a file that says it all, instead of `machine` and `cloud_init`
+    std::vector<HelperFolder> helper_disks;
+    std::optional<std::string> config;  ///< a file that says it all, instead of all of the above
     std::optional<ApiSocket> api_socket;
     bool check = false;      ///< validate only, without touching KVM
     bool no_reboot = false;  ///< end when the guest asks for a reboot
@@ -76,7 +68,7 @@ struct PrintCommand {
     std::string text;
 };
 
-using Command = std::variant<RunCommand, ServeCommand, CtlCommand, DoctorCommand, StateCommand,
+using Command = std::variant<RunCommand, ServeCommand, CtlCommand, SeedCommand, DoctorCommand, StateCommand,
                              bench::Command, PrintCommand>;
 
 /// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with

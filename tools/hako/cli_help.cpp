@@ -40,6 +40,18 @@ Exit codes:
   2  bad input (4xx)
 )";
 
+constexpr std::string_view kSeedExamples = R"(
+Examples:
+  Would cloud-init understand it, and what would be on its disk?
+    hako seed check --cloud-init user-data.yaml,hostname=web
+  An image for another VMM, and what is in one:
+    hako seed build --cloud-init user-data.yaml,network-config=net.yaml --output seed.iso
+    hako seed show seed.iso
+    hako seed show seed.iso meta-data
+  A folder as a disk whose files are for root alone:
+    hako seed build --helper-disk id=secret,folder=/etc/secret,mode=0400 --output secret.iso
+)";
+
 constexpr std::string_view kBenchExamples = R"(
 Examples:
   Disks, with Debian's own kernel and an image that has fio on it:
@@ -134,6 +146,7 @@ std::string help_text(const App& app, const CLI::App& command) {
     const char* usage = &command == app.run          ? "--kernel PATH "
                         : &command == app.ctl        ? "--api-socket PATH VERB [ARGUMENT...] "
                         : &command == app.serve      ? "--api-socket PATH "
+                        : &command == app.seed       ? "build|check|show [IMAGE [FILE]] "
                         : &command == app.bench      ? "blk|net --kernel PATH "
                         : &command == app.state      ? "show FILE "
                         : &command == app.completion ? "bash|zsh|fish "
@@ -155,6 +168,8 @@ std::string help_text(const App& app, const CLI::App& command) {
         out +=
             "\nExit codes:\n  0  VMs can run here\n  1  they cannot: see the lines that begin with "
             "\"fail\"\n";
+    } else if (&command == app.seed) {
+        out += kSeedExamples;
     } else if (&command == app.bench) {
         out += kBenchExamples;
     } else if (&command == app.state) {

@@ -48,11 +48,19 @@ unsigned verbosity(const App& app) {
 
 /// The first of the options given that say what the VM is.
 const char* vm_option(const App& app) {
-    const std::pair<const char*, const App::Values*> options[] = {
-        {"--kernel", &app.kernel},   {"--initrd", &app.initrd}, {"--cmdline", &app.cmdline},
-        {"--cpus", &app.cpus},       {"--memory", &app.memory}, {"--disk", &app.disk},
-        {"--net", &app.net},         {"--rng", &app.rng},       {"--serial", &app.serial},
-        {"--console", &app.console}, {"--port", &app.port},     {"--cloud-init", &app.cloud_init}};
+    const std::pair<const char*, const App::Values*> options[] = {{"--kernel", &app.kernel},
+                                                                  {"--initrd", &app.initrd},
+                                                                  {"--cmdline", &app.cmdline},
+                                                                  {"--cpus", &app.cpus},
+                                                                  {"--memory", &app.memory},
+                                                                  {"--disk", &app.disk},
+                                                                  {"--net", &app.net},
+                                                                  {"--rng", &app.rng},
+                                                                  {"--serial", &app.serial},
+                                                                  {"--console", &app.console},
+                                                                  {"--port", &app.port},
+                                                                  {"--cloud-init", &app.cloud_init},
+                                                                  {"--helper-disk", &app.helper_disk}};
     for (const auto& [name, values] : options)
         if (!values->empty()) return name;
     return nullptr;
@@ -109,6 +117,7 @@ Result<> read_machine(const App& app, RunCommand& command) {
     HAKO_TRY(check_places(machine));
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
+    command.helper_disks = HAKO_TRY(parse_helper_folders(app.helper_disk));
 
     if (machine.payload.kernel.empty())
         return fail_input(
@@ -282,13 +291,14 @@ Result<Command> parse(int argc, const char* const* argv) {
     }
     if (command == &app.root)
         return fail_input(
-            "no command is given: run, serve, ctl, doctor, bench, state or completion; see `hako --help`");
+            "no command is given: run, serve, ctl, seed, doctor, bench, state or completion; see `hako --help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 
     if (command == app.run) return run_command(app);
     if (command == app.ctl) return ctl_command(app);
     if (command == app.serve) return serve_command(app, persona);
+    if (command == app.seed) return seed_command(app);
     if (command == app.doctor) return DoctorCommand{.json = app.json};
     if (command == app.bench) return bench_command(app);
     if (command == app.state) return state_command(app);

@@ -12,6 +12,7 @@
 #include "tools/hako/doctor.h"
 #include "tools/hako/exit_code.h"
 #include "tools/hako/run.h"
+#include "tools/hako/seed.h"
 #include "tools/hako/serve.h"
 #include "tools/hako/state_show.h"
 
@@ -27,6 +28,9 @@ ExitCode run(const cli::ServeCommand& command) {
 }
 ExitCode run(const cli::CtlCommand& command) {
     return control(command);
+}
+ExitCode run(const cli::SeedCommand& command) {
+    return run_seed(command);
 }
 ExitCode run(const cli::DoctorCommand& command) {
     const doctor::Report report = doctor::run_checks();

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "tools/hako/config_file.h"
+#include "tools/hako/helper_disks.h"
 #include "tools/hako/session.h"
 #include "vmm/base/log.h"
 #include "vmm/boot/loader.h"
@@ -19,15 +20,11 @@ using Wanted = std::variant<MachineConfig, api::VmConfig>;
 Result<Wanted> wanted_vm(const cli::RunCommand& command) {
     if (command.config) return read_config_file(*command.config);
     MachineConfig config = command.machine;
-    if (command.cloud_init) {
-        const cli::SeedPaths& paths = *command.cloud_init;
-        config.cloud_init = HAKO_TRY_WRAP(
-            seed::from_files(paths.user_data, paths.meta_data, paths.network_config), "--cloud-init");
-    }
+    config.helpers = HAKO_TRY(build_helpers(command.cloud_init, command.helper_disks));
     return config;
 }
 
-/// All that can be known without KVM: the images open and lock, the seed builds, the kernel loads.
+/// All that can be known without KVM: the images open and lock, the kernel loads.
 Result<> check(const MachineConfig& config) {
     HAKO_TRY(HostResources::open(config));
     HAKO_TRY(boot::check(config.payload, config.memory.size));

@@ -14,12 +14,13 @@
 #include "virtio/rng/config.h"
 #include "vmm/boot/config.h"
 #include "vmm/memory/guest_memory.h"
-#include "vmm/seed/config.h"
+#include "vmm/seed/helper.h"
 
 namespace hako {
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
-/// Disks and network interfaces together; the other PCI slots are for hako's own devices.
+/// Disks, helper disks, network interfaces and consoles together; the other PCI slots are for hako's own
+/// devices.
 inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {
@@ -38,7 +39,8 @@ struct MachineConfig {
     std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
     console::Config serial;
     std::vector<virtio::console::Config> consoles;
-    std::optional<seed::Config> cloud_init;
+    /// Disks that hako built; cloud-init's has the id seed::kSeedId.
+    std::vector<seed::Helper> helpers;
 };
 
 }  // namespace hako

@@ -165,7 +165,7 @@ void Devices::give_back_image(const Any& device) {
         (*block)->take_disk().lock().release();
 }
 
-void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
+void Devices::take_apart(HostResources& resources, const std::vector<seed::Helper>& helpers) {
     std::vector<Slot> leaving;
     {
         const std::lock_guard lock(mutex_);
@@ -174,11 +174,9 @@ void Devices::take_apart(HostResources& resources, std::string_view seed_id) {
     for (Slot& slot : leaving) {
         unplug(slot);
         if (auto* const* block = std::get_if<virtio::blk::BlockDevice*>(&slot.device)) {
-            if (slot.id == seed_id) {
-                resources.seed = (*block)->take_disk();
-            } else {
-                resources.disks.push_back((*block)->take_disk());
-            }
+            virtio::blk::Disk disk = (*block)->take_disk();
+            if (std::ranges::find(helpers, slot.id, &seed::Helper::id) == helpers.end())
+                resources.disks.push_back(std::move(disk));
         } else if (auto* const* net = std::get_if<virtio::net::NetDevice*>(&slot.device)) {
             resources.nets.push_back((*net)->take_host_end());
         }

@@ -21,6 +21,7 @@
 #include "vmm/io/engine.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/machine/state.h"
+#include "vmm/seed/helper.h"
 
 namespace hako {
 
@@ -82,8 +83,8 @@ class Devices {
     /// No vCPU runs.
     void disown(std::string_view disk_id);
     /// Removes all of them. What they had from the host goes into `resources`, in the order in which they
-    /// were added; the disk with the id `seed_id` is the seed.
-    void take_apart(HostResources& resources, std::string_view seed_id);
+    /// were added, but for the disks that hako built.
+    void take_apart(HostResources& resources, const std::vector<seed::Helper>& helpers);
 
   private:
     struct Disowned {

@@ -1,15 +1,12 @@
-// What a VM takes from the host beside KVM: its images, opened and locked, its taps and sockets, and its
-// seed.
+// What a VM takes from the host beside KVM: its images, opened and locked, its taps and sockets.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "virtio/blk/disk.h"
 #include "virtio/net/host_end.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
-#include "vmm/seed/seed.h"
 
 namespace hako {
 
@@ -18,9 +15,8 @@ namespace hako {
 struct HostResources {
     std::vector<virtio::blk::Disk> disks;    ///< in the order of MachineConfig::disks
     std::vector<virtio::net::HostEnd> nets;  ///< in the order of MachineConfig::nets
-    std::optional<virtio::blk::Disk> seed;
 
-    /// Opens and locks every image, opens every tap and socket and builds the seed.
+    /// Opens and locks every image, opens every tap and socket.
     static Result<HostResources> open(const MachineConfig& config);
 };
 

@@ -74,6 +74,7 @@ Result<> Instance::build(HostResources resources, std::optional<Machine::Restore
         HAKO_TRY(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
                                  *this, std::move(saved)));
     window_.open(*machine_);
+    config_.helpers.clear();  // an image that the machine drops shall be gone
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
     return {};
 }
@@ -106,6 +107,7 @@ void Instance::remove_from_next(std::string_view id) {
     const auto named = [id](const auto& device) { return device.id == id; };
     std::erase_if(config_.disks, named);
     std::erase_if(config_.nets, named);
+    std::erase_if(config_.helpers, named);
     if (std::erase_if(config_.consoles, named) > 0) consoles_->close(id);
 }
 
@@ -192,7 +194,7 @@ void Instance::handle_end(const MachineEnd& end) {
 
 void Instance::handle_ejection(std::uint8_t slot) {
     const std::string id = machine_->devices().id_at(slot);
-    machine_->finish_removal(slot);
+    if (machine_->finish_removal(slot)) return events_.helper_updated(id);
     if (!id.empty() && !machine_->devices().has(id)) events_.device_removed(id);
 }
 

@@ -1,5 +1,7 @@
 #include "vmm/machine/machine.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -14,9 +16,6 @@
 
 namespace hako {
 namespace {
-
-/// The id of the seed's disk; the user's ids do not start with two underscores.
-constexpr const char* kSeedId = "__seed";
 
 Result<> require_extensions(const kvm::System& system) {
     struct Extension {
@@ -202,13 +201,9 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
         HAKO_TRY_WRAP(devices_->add(config_.disks[i], std::move(resources.disks[i]), state), "disk {}",
                       config_.disks[i].id);
     }
-    if (resources.seed) {
-        virtio::blk::Config seed;
-        seed.id = kSeedId;
-        seed.serial = "cidata";
-        seed.readonly = true;
-        const auto* const state = HAKO_TRY(saved.find(&MachineState::disks, "disk", seed.id));
-        HAKO_TRY_WRAP(devices_->add(seed, std::move(*resources.seed), state), "cloud-init seed");
+    for (const seed::Helper& helper : config_.helpers) {
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::disks, "disk", helper.id));
+        HAKO_TRY(plug(helper, state));
     }
     for (std::size_t i = 0; i < config_.nets.size(); ++i) {
         const auto* const state =
@@ -289,7 +284,10 @@ Machine::Legacy Machine::stop() {
     cpus_.reset();
     running_ = false;
     Legacy legacy{.config = std::move(config_), .resources = {}};
-    if (devices_) devices_->take_apart(legacy.resources, kSeedId);
+    if (devices_) devices_->take_apart(legacy.resources, legacy.config.helpers);
+    for (seed::Helper& helper : coming_)
+        seed::put_helper(legacy.config.helpers, std::move(helper));
+    coming_.clear();
     return legacy;
 }
 
@@ -342,6 +340,39 @@ Result<pci::Bdf> Machine::add_console(const virtio::console::Config& config) {
     return added;
 }
 
+Result<pci::Bdf> Machine::plug(const seed::Helper& helper, const DeviceState<virtio::blk::State>* restored) {
+    Fd image(::fcntl(helper.image->fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!image.valid()) return fail_errno(errno, "helper disk {}", helper.id);
+    auto disk =
+        HAKO_TRY(virtio::blk::Disk::adopt(std::move(image), fmt::format("of helper disk {}", helper.id)));
+    virtio::blk::Config config;
+    config.id = helper.id;
+    config.serial = helper.serial;
+    config.readonly = true;
+    return HAKO_TRY_WRAP(devices_->add(config, std::move(disk), restored), "helper disk {}", helper.id);
+}
+
+/// While the guest runs.
+Result<> Machine::plug_later(const seed::Helper& helper) {
+    const pci::Bdf address = HAKO_TRY(plug(helper));
+    seed::put_helper(config_.helpers, helper);
+    platform_->hotplug().inserted(address.device);
+    return {};
+}
+
+Result<> Machine::replace_helper(seed::Helper helper, bool force) {
+    if (std::ranges::find(config_.helpers, helper.id, &seed::Helper::id) == config_.helpers.end())
+        return fail_missing("there is no helper disk {}", helper.id);
+    if (force) {
+        HAKO_TRY(remove_now(helper.id));
+        return plug_later(helper);
+    }
+    const pci::Bdf address = HAKO_TRY(removable(helper.id));
+    seed::put_helper(coming_, std::move(helper));
+    ask_to_eject(address.device);
+    return {};
+}
+
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
     if (config_.rng && id == config_.rng->id)
@@ -352,12 +383,14 @@ Result<pci::Bdf> Machine::removable(const std::string& id) const {
 
 Result<> Machine::request_removal(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
+    std::erase_if(coming_, [&](const seed::Helper& helper) { return helper.id == id; });
     ask_to_eject(address.device);
     return {};
 }
 
 Result<> Machine::remove_now(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
+    std::erase_if(coming_, [&](const seed::Helper& helper) { return helper.id == id; });
     if (devices_->find<virtio::blk::BlockDevice>(id) != nullptr) {
         with_vcpus_parked([&] { devices_->disown(id); });
         forget(id);
@@ -432,10 +465,18 @@ Result<> Machine::dump_core(const std::string& path) {
     return written;
 }
 
-void Machine::finish_removal(std::uint8_t slot) {
+bool Machine::finish_removal(std::uint8_t slot) {
     // The news may have been on its way while the device was removed otherwise, or the machine rebooted.
-    if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return;
+    if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return false;
+    const std::string id = devices_->id_at(slot);
     take_out(slot);
+    const auto next = std::ranges::find(coming_, id, &seed::Helper::id);
+    if (id.empty() || next == coming_.end()) return false;
+    const seed::Helper helper = std::move(*next);
+    coming_.erase(next);
+    const auto plugged = plug_later(helper);
+    if (!plugged) log_error("{}", plugged.error().text());
+    return plugged.has_value();
 }
 
 void Machine::take_out(std::uint8_t slot) {
@@ -448,6 +489,7 @@ void Machine::take_out(std::uint8_t slot) {
 void Machine::forget(const std::string& id) {
     std::erase_if(config_.disks, [&](const auto& disk) { return disk.id == id; });
     std::erase_if(config_.nets, [&](const auto& net) { return net.id == id; });
+    std::erase_if(config_.helpers, [&](const auto& helper) { return helper.id == id; });
     if (std::erase_if(config_.consoles, [&](const auto& console) { return console.id == id; }) > 0)
         host_.consoles.close(id);
     log_info("device {} is removed", id);

@@ -120,6 +120,10 @@ class Machine final : private PlatformEvents {
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
     Result<pci::Bdf> add_net(const virtio::net::Config& config);
     Result<pci::Bdf> add_console(const virtio::console::Config& config);
+    /// Puts a disk in the place of the helper disk that has its id: the guest is asked to let go of that one,
+    /// and sees the new one once it has (finish_removal()), or at the next reboot. `force`: it sees it at
+    /// once, and the old one goes as remove_now() does it.
+    Result<> replace_helper(seed::Helper helper, bool force);
     /// Asks the guest to let go of a device (also again); once it has, finish_removal() takes it out. A
     /// guest that never answers keeps it.
     Result<> request_removal(const std::string& id);
@@ -138,8 +142,9 @@ class Machine final : private PlatformEvents {
     Result<> inject_nmi();
     /// Memory and registers as an ELF core in a new file (see core_dump.h); vCPUs that run wait meanwhile.
     Result<> dump_core(const std::string& path);
-    /// The second half of request_removal(). Does nothing for a slot of which that was not asked.
-    void finish_removal(std::uint8_t slot);
+    /// The second half of request_removal(). Does nothing for a slot of which that was not asked. True if
+    /// another disk with the same id is there now (replace_helper()).
+    bool finish_removal(std::uint8_t slot);
 
   private:
     Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
@@ -150,6 +155,9 @@ class Machine final : private PlatformEvents {
     Result<> build_devices(HostResources resources, const MachineState* restored);
     void cpu_stopped(const VcpuStop& stop);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
+    Result<pci::Bdf> plug(const seed::Helper& helper,
+                          const DeviceState<virtio::blk::State>* restored = nullptr);
+    Result<> plug_later(const seed::Helper& helper);
     void take_out(std::uint8_t slot);
     void forget(const std::string& id);
     template <typename Work>
@@ -185,6 +193,8 @@ class Machine final : private PlatformEvents {
     bool was_paused_ = false;  ///< its vCPUs have missed some time
     bool just_restored_ = false;
     std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested, and not finished
+    std::vector<seed::Helper>
+        coming_;  ///< in the places of those with the same id, once the guest let go of them
 };
 
 }  // namespace hako

@@ -9,6 +9,8 @@
 #include <sstream>
 #include <utility>
 
+#include "vmm/seed/utf8.h"
+
 namespace hako::seed {
 namespace {
 
@@ -47,7 +49,7 @@ class Watcher final : public YAML::EventHandler {
     }
     void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                          YAML::EmitterStyle::value) override {
-        enter(mark, anchor);
+        enter(mark, anchor, false);
     }
     void OnSequenceEnd() override { leave(); }
     void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
@@ -58,7 +60,7 @@ class Watcher final : public YAML::EventHandler {
             mapping_.begin = skipped_bytes_ + static_cast<std::size_t>(mark.pos);
             mapping_.column = static_cast<std::size_t>(mark.column);
         }
-        enter(mark, anchor);
+        enter(mark, anchor, true);
     }
     void OnMapEnd() override { leave(); }
 
@@ -66,6 +68,9 @@ class Watcher final : public YAML::EventHandler {
     struct Open {
         YAML::anchor_t anchor;
         std::uint64_t nodes;  ///< below it, aliases expanded
+        bool mapping;
+        bool expect_value = false;  ///< of `key`
+        std::string key;            ///< of a mapping, the last one
     };
 
     void leaf(const YAML::Mark& mark, YAML::anchor_t anchor, const std::string& value) {
@@ -73,14 +78,14 @@ class Watcher final : public YAML::EventHandler {
         if (anchor != 0) anchor_nodes_[anchor] = 1;
         child(value);
     }
-    void enter(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    void enter(const YAML::Mark& mark, YAML::anchor_t anchor, bool mapping) {
         if (open_.size() >= kMaxDepth) throw Refused(mark, fmt::format("nested deeper than {}", kMaxDepth));
         add(mark, 1);
         child("");
-        open_.push_back({anchor, 0});
+        open_.push_back({.anchor = anchor, .nodes = 0, .mapping = mapping, .expect_value = false, .key = {}});
     }
     void leave() {
-        const Open closed = open_.back();
+        const Open closed = std::move(open_.back());
         open_.pop_back();
         if (closed.anchor != 0) anchor_nodes_[closed.anchor] = closed.nodes + 1;
         if (!open_.empty()) open_.back().nodes += closed.nodes;
@@ -91,15 +96,19 @@ class Watcher final : public YAML::EventHandler {
         if (total_ > kMaxNodes) throw Refused(mark, "too large once its aliases are expanded");
         if (!open_.empty()) open_.back().nodes += nodes;
     }
-    /// A node directly in the top-level mapping: keys and values come in turn.
+    /// A node in a collection: in a mapping, keys and values come in turn.
     void child(const std::string& value) {
-        if (open_.size() != 1 || !is_mapping_) return;
-        if (!expect_value_) {
-            mapping_.keys.push_back(value);
-        } else if (mapping_.keys.back() == "instance-id") {
-            mapping_.instance_id = value;
+        if (open_.empty() || !open_.back().mapping) return;
+        Open& mapping = open_.back();
+        mapping.expect_value = !mapping.expect_value;
+        if (mapping.expect_value) {
+            if (open_.size() == 1) mapping_.keys.push_back(value);
+            mapping.key = value;
+        } else if (open_.size() == 1) {
+            mapping_.values[mapping.key] = value;
+        } else if (open_.size() == 2 && is_mapping_ && open_.front().key == "network") {
+            mapping_.values["network/" + mapping.key] = value;
         }
-        expect_value_ = !expect_value_;
     }
 
     std::size_t skipped_bytes_;
@@ -107,31 +116,8 @@ class Watcher final : public YAML::EventHandler {
     std::map<YAML::anchor_t, std::uint64_t> anchor_nodes_;
     std::uint64_t total_ = 0;
     bool is_mapping_ = false;
-    bool expect_value_ = false;
     YamlMapping mapping_;
 };
-
-/// Bytes of the well-formed UTF-8 sequence at the start of `text` (RFC 3629), 0 if it is none.
-std::size_t utf8_length(std::string_view text) {
-    const auto byte = [&](std::size_t i) -> unsigned {
-        return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-    };
-    const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-    const unsigned first = byte(0);
-    if (first < 0x80) return 1;
-    if (first >= 0xc2 && first <= 0xdf) return tail(1) ? 2 : 0;
-    if (first >= 0xe0 && first <= 0xef) {
-        const bool overlong = first == 0xe0 && byte(1) < 0xa0;
-        const bool surrogate = first == 0xed && byte(1) > 0x9f;
-        return tail(1) && tail(2) && !overlong && !surrogate ? 3 : 0;
-    }
-    if (first >= 0xf0 && first <= 0xf4) {
-        const bool overlong = first == 0xf0 && byte(1) < 0x90;
-        const bool too_high = first == 0xf4 && byte(1) > 0x8f;
-        return tail(1) && tail(2) && tail(3) && !overlong && !too_high ? 4 : 0;
-    }
-    return 0;
-}
 
 Result<> check_utf8(std::string_view text) {
     std::size_t line = 1;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,11 +13,17 @@
 namespace hako::seed {
 
 struct YamlMapping {
-    std::vector<std::string> keys;           ///< top-level, in order; one that is no scalar is ""
-    bool flow = false;                       ///< written as {…}
-    std::size_t begin = 0;                   ///< byte offset of the opening brace or of the first key
-    std::size_t column = 0;                  ///< of `begin` in its line, from 0
-    std::optional<std::string> instance_id;  ///< the value of that key; "" if it is no scalar
+    std::vector<std::string> keys;  ///< top-level, in order; one that is no scalar is ""
+    bool flow = false;              ///< written as {…}
+    std::size_t begin = 0;          ///< byte offset of the opening brace or of the first key
+    std::size_t column = 0;         ///< of `begin` in its line, from 0
+    /// Of each key, and as "network/version" of those in a mapping `network`; "" if it is no scalar.
+    std::map<std::string, std::string> values;
+
+    [[nodiscard]] const std::string* find(const std::string& key) const {
+        const auto found = values.find(key);
+        return found == values.end() ? nullptr : &found->second;
+    }
 };
 
 /// The mapping that is the only document in `text`; nothing if there is no document (comments only).

@@ -120,8 +120,8 @@ TEST_CASE("each refusal names the place, what is wanted and what was given") {
     CHECK(refusal(R"({"id":null})") == "id: missing, and must be given");
     CHECK(refusal(R"([])") == "the body: an object is wanted, not an array");
     CHECK(refusal(R"({"id":1})") == "id: a text is wanted, not 1");
-    CHECK(refusal(R"({"id":"a\u0000b"})") ==
-          R"(id: a text without NUL characters is wanted, not "a\u0000b")");
+    // It may be a secret.
+    CHECK(refusal(R"({"id":"a\u0000b"})") == "id: a text without NUL characters is wanted");
     CHECK(refusal(R"({"id":"a","on":"yes"})") == R"(on: true or false is wanted, not "yes")");
     CHECK(refusal(R"({"id":"a","on":0})") == "on: true or false is wanted, not 0");
     CHECK(refusal(R"({"id":"a","byte":256})") == "byte: a whole number from 0 to 255 is wanted, not 256");

@@ -12,6 +12,7 @@
 #include "api/schema/coredump.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
 #include "api/schema/ping.h"
@@ -37,6 +38,10 @@ constexpr std::string_view kName<CpuTopology> = "CpuTopology";
 template <>
 constexpr std::string_view kName<DiskConfig> = "DiskConfig";
 template <>
+constexpr std::string_view kName<HelperDiskConfig> = "HelperDiskConfig";
+template <>
+constexpr std::string_view kName<HelperDiskInfo> = "HelperDiskInfo";
+template <>
 constexpr std::string_view kName<api::MemoryConfig> = "MemoryConfig";
 template <>
 constexpr std::string_view kName<NetConfig> = "NetConfig";
@@ -61,6 +66,8 @@ constexpr std::string_view kName<VmConfig> = "VmConfig";
 template <>
 constexpr std::string_view kName<VmCoredumpData> = "VmCoredumpData";
 template <>
+constexpr std::string_view kName<VmEjectHelper> = "VmEjectHelper";
+template <>
 constexpr std::string_view kName<VmInfo> = "VmInfo";
 template <>
 constexpr std::string_view kName<VmmPingResponse> = "VmmPingResponse";
@@ -72,6 +79,8 @@ template <>
 constexpr std::string_view kName<VmSetLimits> = "VmSetLimits";
 template <>
 constexpr std::string_view kName<VmSetLink> = "VmSetLink";
+template <>
+constexpr std::string_view kName<VmUpdateHelper> = "VmUpdateHelper";
 
 js::object schemas;
 
@@ -83,6 +92,9 @@ js::value schema(const bool&, json::Range) {
 }
 js::value schema(const std::string&, json::Range) {
     return js::object{{"type", "string"}};
+}
+js::value schema(const HelperFiles&, json::Range) {
+    return js::object{{"type", "object"}};
 }
 template <std::unsigned_integral T>
 js::value schema(const T&, json::Range range) {
@@ -131,8 +143,9 @@ void describe() {
         if (field.required) {
             required.emplace_back(key);
         } else if (!property.get_object().contains("$ref") && property.get_object()["type"] != "array") {
+            using json::to_value;
             if constexpr (!requires { member.has_value(); })
-                property.get_object()["default"] = json::to_value(member);
+                property.get_object()["default"] = to_value(member);
         }
         properties[key] = std::move(property);
     };
@@ -154,6 +167,8 @@ int main() {
     describe<VmCoredumpData>();
     describe<VmSetLink>();
     describe<VmSetLimits>();
+    describe<VmEjectHelper>();
+    describe<VmUpdateHelper>();
     std::cout << js::serialize(schemas) << '\n';
     return 0;
 }

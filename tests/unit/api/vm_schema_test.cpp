@@ -74,7 +74,7 @@ TEST_CASE("a VM of a kernel alone has the contract's defaults") {
     CHECK(config->serial.mode == console::Mode::kFile);
     CHECK(config->serial.path == "/dev/null");
     CHECK(config->rng);
-    CHECK_FALSE(config->cloud_init);
+    CHECK(config->helpers.empty());
 }
 
 TEST_CASE("each part of a VM reaches the machine") {
@@ -94,8 +94,9 @@ TEST_CASE("each part of a VM reaches the machine") {
     CHECK(config->nets[1].id == "_net0");
     CHECK(config->nets[2].id == "_net2");
     CHECK(config->serial.path == "/log");
-    CHECK(config->cloud_init->network_config == "version: 2\n");
-    CHECK_FALSE(config->cloud_init->meta_data);
+    REQUIRE(config->helpers.size() == 1);
+    CHECK(config->helpers[0].id == "__seed");
+    CHECK(config->helpers[0].label == "cidata");
     CHECK(machine(R"({"payload":{"kernel":"/k"},"serial":{"mode":"Off"}})")->serial.mode ==
           console::Mode::kOff);
     CHECK(machine(R"({"payload":{"kernel":"/k"},"serial":{"mode":"Pty"}})")->serial.mode ==
@@ -183,11 +184,12 @@ TEST_CASE("vm.info gives back what the client sent, and what has come since") {
     added.id = "_net0";
     added.tap = "tap0";
     now.nets.push_back(added);
-    now.cloud_init = seed::Config{};
+    now.helpers.push_back(seed::make_seed({.user_data = "#!/bin/secret"}).value());
     const VmInfo info{.config = from_machine(now, sent), .state = "Running", .memory_actual_size = 2 * GiB};
     const std::string text = json::encode(info);
     CHECK(text.find(R"("state":"Running")") != std::string::npos);
     CHECK(text.find("cloud_init") == std::string::npos);
+    CHECK(text.find("secret") == std::string::npos);
     CHECK(text.find("null") == std::string::npos);
     const VmInfo back = json::decode<VmInfo>(std::string_view(text)).value();
     CHECK(back.config == info.config);

@@ -65,6 +65,8 @@ TEST_CASE("without a VM everything but a deletion is missing") {
     CHECK(fault(rig.vmm.add_net({})) == Fault::kMissing);
     CHECK(fault(rig.vmm.remove_device({.id = "x"})) == Fault::kMissing);
     CHECK(fault(rig.vmm.set_limits({.id = "x"})) == Fault::kMissing);
+    CHECK(fault(rig.vmm.eject_helper({.id = "x"})) == Fault::kMissing);
+    CHECK(fault(rig.vmm.update_helper({.id = "x"})) == Fault::kMissing);
     CHECK(fault(rig.vmm.dump_core("/x")) == Fault::kMissing);
     CHECK(rig.vmm.remove());
     CHECK(rig.heard().empty());
@@ -121,6 +123,47 @@ TEST_CASE("devices can be added to the next boot and taken from it") {
     REQUIRE(rig.vmm.add_disk({.path = "/e"}));
     CHECK(rig.vmm.info().value()->config.disks.back().id == "_disk0");
     CHECK(rig.vmm.info().value()->config.disks.back().path == "/e");
+}
+
+TEST_CASE("helper disks of the next boot are told, updated and ejected") {
+    Rig rig;
+    REQUIRE(rig.create(R"(,"cloud_init":{"user_data":"#!secret"},
+        "helper_disks":[{"id":"cm","files":{"key":"secret"}}])"));
+    const auto told = [&] { return rig.vmm.info()->helper_disks.value_or(std::vector<HelperDiskInfo>{}); };
+    auto before = told();
+    REQUIRE(before.size() == 2);
+    CHECK(before[0].id == "__seed");
+    CHECK(before[0].label == "cidata");
+    CHECK(before[1].id == "cm");
+    CHECK(before[1].serial == "cm");
+    CHECK(before[1].size > 0);
+    CHECK(before[1].checksum.size() == 16);
+    CHECK(json::encode(*rig.vmm.info()).find("secret") == std::string::npos);
+    CHECK(fault(rig.vmm.add_disk({.path = "/d", .id = "cm"})) == Fault::kConflict);
+
+    // What is refused changes nothing.
+    VmUpdateHelper update{.id = "cm", .files = HelperFiles{{{.path = "../key", .content = "new"}}}};
+    CHECK(fault(rig.vmm.update_helper(update)) == Fault::kInput);
+    update.cloud_init = seed::Config{};
+    CHECK(fault(rig.vmm.update_helper(update)) == Fault::kInput);
+    CHECK(fault(rig.vmm.update_helper({.id = "__seed", .files = HelperFiles{}})) == Fault::kInput);
+    CHECK(fault(rig.vmm.update_helper({.id = "nobody", .files = HelperFiles{}})) == Fault::kMissing);
+    CHECK(fault(rig.vmm.eject_helper({.id = "nobody"})) == Fault::kMissing);
+    CHECK(told() == before);
+
+    REQUIRE(rig.vmm.update_helper({.id = "cm", .files = HelperFiles{{{.path = "key", .content = "new"}}}}));
+    REQUIRE(rig.vmm.update_helper({.id = "__seed", .cloud_init = seed::Config{.user_data = "#!other"}}));
+    CHECK(told()[0].checksum != before[0].checksum);
+    CHECK(told()[1].checksum != before[1].checksum);
+    REQUIRE(
+        rig.vmm.update_helper({.id = "cm", .files = HelperFiles{{{.path = "key", .content = "secret"}}}}));
+    CHECK(told()[1] == before[1]);
+
+    REQUIRE(rig.vmm.add_disk({.path = "/d", .id = "disk"}));
+    CHECK(fault(rig.vmm.eject_helper({.id = "disk"})) == Fault::kMissing);
+    CHECK(rig.vmm.eject_helper({.id = "__seed"}));
+    CHECK(rig.vmm.eject_helper({.id = "cm"}));
+    CHECK_FALSE(rig.vmm.info()->helper_disks);
 }
 
 TEST_CASE("there is room for so many devices") {

@@ -269,6 +269,37 @@ TEST_CASE("cloud-init files are told apart by their place or by their key") {
     CHECK(seed("u,network-config=n") == SeedPaths{.user_data = "u", .network_config = "n"});
     CHECK(seed("u,vendor-data=v") == SeedPaths{.user_data = "u", .vendor_data = "v"});
     CHECK(seed("a,,b") == SeedPaths{.user_data = "a,b"});
+    CHECK(seed("u,instance-id=i,hostname=h,format=vfat") ==
+          SeedPaths{.user_data = "u", .instance_id = "i", .hostname = "h", .format = seed::Format::kVfat});
+}
+
+TEST_CASE("helper disks are folders") {
+    const RunCommand command = run_command({"--kernel", "k", "--helper-disk", "id=a,folder=/f",
+                                            "--helper-disk", "id=b,folder=g,label=l,serial=s,format=vfat",
+                                            "--helper-disk", "id=c,folder=h,mode=0400"});
+    REQUIRE(command.helper_disks.size() == 3);
+    CHECK(command.helper_disks[0] == HelperFolder{.id = "a", .folder = "/f", .serial = "a"});
+    CHECK(command.helper_disks[1] ==
+          HelperFolder{.id = "b", .folder = "g", .label = "l", .serial = "s", .format = seed::Format::kVfat});
+    CHECK(command.helper_disks[2].mode == 0400);
+}
+
+TEST_CASE("hako seed builds and checks one disk, and shows an image") {
+    const auto seed = [](std::vector<const char*> words) {
+        words.insert(words.begin(), "seed");
+        const auto command = parse_words(std::move(words));
+        REQUIRE_MESSAGE(command, command.error().text());
+        return std::get<SeedCommand>(*command);
+    };
+    CHECK(seed({"check", "--cloud-init", "u"}) ==
+          SeedCommand{.verb = SeedCommand::Verb::kCheck, .cloud_init = SeedPaths{.user_data = "u"}});
+    CHECK(seed({"build", "--helper-disk", "id=a,folder=f", "--output", "o"}) ==
+          SeedCommand{.verb = SeedCommand::Verb::kBuild,
+                      .helper = HelperFolder{.id = "a", .folder = "f", .serial = "a"},
+                      .image = "o"});
+    CHECK(seed({"show", "i"}) == SeedCommand{.verb = SeedCommand::Verb::kShow, .image = "i"});
+    CHECK(seed({"show", "i", "a/b"}) ==
+          SeedCommand{.verb = SeedCommand::Verb::kShow, .image = "i", .file = "a/b"});
 }
 
 TEST_CASE("bad values are refused with the option, the value and what is allowed") {
@@ -288,6 +319,14 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--cpus", ""}, {"--cpus", "empty"}},
         {{"--cpus", "1", "--cpus", "2"}, {"--cpus", "2 times", "1, 2"}},
         {{"--cpus"}, {"--cpus", "a value must follow"}},
+        {{"--cloud-init", "u,format=ext4"}, {"format must be iso9660 or vfat, not ext4"}},
+        {{"--helper-disk", "folder=f"}, {"id=TEXT is missing"}},
+        {{"--helper-disk", "id=a"}, {"folder=PATH is missing"}},
+        {{"--helper-disk", "id=__a,folder=f"}, {"id must be", "__a"}},
+        {{"--helper-disk", "id=a,folder=f,mode=8"}, {"mode must be an octal number up to 0777, not 8"}},
+        {{"--helper-disk", "id=a,folder=f,mode=1777"}, {"mode must be", "1777"}},
+        {{"--helper-disk", "id=a,folder=f,serial=123456789012345678901"}, {"serial must be at most 20"}},
+        {{"--helper-disk", "id=a,folder=f", "--helper-disk", "id=a,folder=g"}, {"the id a is taken"}},
         {{"--memory", "1X"}, {"--memory 1X", "512M or 2G"}},
         {{"--memory", "0"}, {"--memory 0", "1 MiB"}},
         {{"--memory", "1048577"}, {"multiple of 1 MiB"}},
@@ -428,7 +467,7 @@ TEST_CASE("a missing or unknown command is refused with those that exist") {
         const auto command = parse_words(std::move(words));
         return command ? std::string() : command.error().text();
     };
-    CHECK(contains(error({}), "run, serve, ctl, doctor, bench, state or completion"));
+    CHECK(contains(error({}), "run, serve, ctl, seed, doctor, bench, state or completion"));
     CHECK(contains(error({"rnu"}), "did you mean run?"));
     CHECK(contains(error({"--kernel", "k"}), "option before the command"));
     CHECK(contains(error({"run"}), "--kernel is missing"));

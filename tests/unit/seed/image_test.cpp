@@ -45,18 +45,15 @@ TEST_CASE("other programs read from the image what was put in") {
         CHECK(test::output_of(fmt::format("isoinfo -J -x /{} -i {}", name, iso)) == content + "0");
         CHECK(test::output_of(fmt::format("bsdtar -xOf {} {}", iso, name)) == content + "0");
     }
-    CHECK(test::output_of("bsdtar -tf " + iso) == ".\nmeta-data\nuser-data\nnetwork-config\nvendor-data\n0");
+    CHECK(test::output_of("bsdtar -tf " + iso + " | sort") ==
+          ".\nmeta-data\nnetwork-config\nuser-data\nvendor-data\n0");
     CHECK(test::output_of("/sbin/blkid -p -o value -s LABEL -s TYPE " + iso) == "cidata\niso9660\n0");
 }
 
 TEST_CASE("files that were not given are not there, and meta-data always is") {
     const test::TemporaryDirectory directory;
-    const std::string iso =
-        directory
-            .file("seed.iso",
-                  built({.user_data = "", .meta_data = {}, .network_config = {}, .vendor_data = {}}))
-            .string();
-    CHECK(test::output_of("bsdtar -tf " + iso) == ".\nmeta-data\nuser-data\n0");
+    const std::string iso = directory.file("seed.iso", built({.user_data = ""})).string();
+    CHECK(test::output_of("bsdtar -tf " + iso + " | sort") == ".\nmeta-data\nuser-data\n0");
     const std::string meta_data = test::output_of("isoinfo -R -x /meta-data -i " + iso);
     CHECK(meta_data.starts_with("instance-id: iid-"));
     CHECK(meta_data.size() == std::string("instance-id: iid-0123456789abcdef\n0").size());
@@ -80,6 +77,30 @@ TEST_CASE("the same config gives the same bytes, later and in another time zone"
     CHECK(built(other) != first);
 }
 
+TEST_CASE("what is given beside the texts is in meta-data") {
+    seed::Config config{.user_data = "", .instance_id = "123", .hostname = "web"};
+    const auto disk = seed::disk_of(config);
+    REQUIRE(disk);
+    CHECK(disk->label == "cidata");
+    REQUIRE(disk->files.size() == 2);
+    CHECK(disk->files[0].path == "meta-data");
+    CHECK(disk->files[0].content == "local-hostname: \"web\"\ninstance-id: \"123\"\n");
+    config.meta_data = "instance-id: other\n";
+    CHECK(seed::disk_of(config).error().text().starts_with("meta-data: it has another instance-id"));
+    config = {.user_data = "", .instance_id = "a b"};
+    CHECK(seed::disk_of(config).error().chain().front() == "instance-id");
+    config = {.user_data = "", .hostname = "a_b"};
+    CHECK(seed::disk_of(config).error().chain().front() == "hostname");
+}
+
+TEST_CASE("a seed is a FAT disk as well") {
+    seed::Config config = kFull;
+    config.format = seed::Format::kVfat;
+    const test::TemporaryDirectory directory;
+    const std::string image = directory.file("seed.img", built(config)).string();
+    CHECK(test::output_of("/sbin/blkid -p -o value -s LABEL -s TYPE " + image) == "CIDATA\nvfat\n0");
+}
+
 TEST_CASE("nobody can change the image") {
     const auto image = seed::build(kFull);
     REQUIRE(image);
@@ -88,6 +109,7 @@ TEST_CASE("nobody can change the image") {
     struct stat info{};
     REQUIRE(::fstat(image->fd.get(), &info) == 0);
     CHECK(static_cast<std::uint64_t>(info.st_size) == image->size);
+    CHECK((info.st_mode & 0777) == 0600);
 
     CHECK(::pwrite(image->fd.get(), "x", 1, 0) == -1);
     CHECK(::ftruncate(image->fd.get(), 0) == -1);
@@ -125,19 +147,21 @@ TEST_CASE("texts are read from regular files of bounded size") {
     const test::TemporaryDirectory directory;
     const auto user_data = directory.file("user-data", kFull.user_data);
     const auto meta_data = directory.file("meta-data", *kFull.meta_data);
-    const auto config = seed::from_files(user_data, meta_data);
+    const auto config =
+        seed::from_files({.user_data = user_data, .meta_data = meta_data, .vendor_data = meta_data});
     REQUIRE(config);
     CHECK(config->user_data == kFull.user_data);
     CHECK(config->meta_data == kFull.meta_data);
+    CHECK(config->vendor_data == kFull.meta_data);
     CHECK_FALSE(config->network_config);
 
     const auto error_of = [&](const std::filesystem::path& path) {
-        const auto result = seed::from_files(user_data, std::nullopt, path);
+        const auto result = seed::from_files({.user_data = user_data, .network_config = path});
         if (result) return std::string("no error");
         CHECK(result.error().fault() == Fault::kInput);
         return result.error().text();
     };
-    CHECK(error_of(directory.path() / "missing").find("network-config: cannot open") == 0);
+    CHECK(error_of(directory.path() / "missing").starts_with("network-config: cannot open"));
     CHECK(error_of(directory.path()).find("not a regular file") != std::string::npos);
     CHECK(error_of("/dev/null").find("not a regular file") != std::string::npos);
     const auto pipe = directory.path() / "pipe";

@@ -41,10 +41,41 @@ TEST_CASE("a cloud-config that cloud-init could not read is refused before the V
     CHECK_FALSE(seed::check_user_data("#cloud-config\n- a\n"));
 }
 
-TEST_CASE("network-config is a mapping") {
-    CHECK(seed::check_network_config("version: 2\nethernets: {}\n"));
-    CHECK_FALSE(seed::check_network_config(""));
-    CHECK_FALSE(seed::check_network_config("- version: 2\n"));
+TEST_CASE("network-config is of version 1 or 2") {
+    for (const char* good :
+         {"version: 2\nethernets: {}\n", "version: 1\nconfig: []\n", "network:\n  version: 2\n",
+          "network: {version: 1, config: [{type: physical, name: eth0}]}\n", "network: {config: disabled}\n",
+          "{\"version\": 2}"})
+        CHECK_MESSAGE(seed::check_network_config(good), good);
+    for (const char* bad : {"", "- version: 2\n", "ethernets: {}\n", "version: 3\n", "version: [2]\n",
+                            "version: 1\n", "network: {ethernets: {}}\n", "other: {version: 2}\n"})
+        CHECK_MESSAGE(!seed::check_network_config(bad), bad);
+}
+
+TEST_CASE("a key that is given is put into meta-data, or must be the same there") {
+    const auto set = [](std::string_view text) {
+        const auto result = seed::set_meta_data(text, "local-hostname", "web");
+        return result ? *result : "error: " + result.error().text();
+    };
+    CHECK(set("") == "local-hostname: \"web\"\n");
+    CHECK(set("instance-id: i\n") == "local-hostname: \"web\"\ninstance-id: i\n");
+    CHECK(set("{\"a\": 1}") == "{\"local-hostname\": \"web\", \"a\": 1}");
+    CHECK(set("local-hostname: web\n") == "local-hostname: web\n");
+    CHECK(set("local-hostname: other\n").find("another local-hostname") != std::string::npos);
+}
+
+TEST_CASE("instance ids and host names") {
+    for (const char* good : {"i-1", "iid:0.1_x", "7"})
+        CHECK_MESSAGE(seed::check_instance_id(good), good);
+    for (const char* bad : {"", "a b", "a\"", "a\n", "\xc3\xa9"})
+        CHECK_MESSAGE(!seed::check_instance_id(bad), bad);
+    CHECK_FALSE(seed::check_instance_id(std::string(256, 'a')));
+    for (const char* good : {"web", "web-1.example.org", "1", "a.b"})
+        CHECK_MESSAGE(seed::check_hostname(good), good);
+    for (const char* bad : {"", "-a", "a-", "a..b", ".a", "a.", "a_b", "a b", "\xc3\xa9"})
+        CHECK_MESSAGE(!seed::check_hostname(bad), bad);
+    CHECK(seed::check_hostname(std::string(63, 'a')));
+    CHECK_FALSE(seed::check_hostname(std::string(64, 'a')));
 }
 
 TEST_CASE("meta-data that has an instance-id stays as it is") {
@@ -76,7 +107,7 @@ TEST_CASE("meta-data that cannot carry an instance-id is refused with what to do
 }
 
 TEST_CASE("every change of a text makes another instance") {
-    const seed::Config base{.user_data = "#!a", .meta_data = {}, .network_config = {}, .vendor_data = {}};
+    const seed::Config base{.user_data = "#!a"};
     const std::string id = seed::derive_instance_id(base);
     CHECK(id.size() == 20);
     CHECK(id.starts_with("iid-"));
@@ -88,6 +119,9 @@ TEST_CASE("every change of a text makes another instance") {
     other = base;
     other.vendor_data = "";
     CHECK(seed::derive_instance_id(other) != id);
+    seed::Config named = base;
+    named.hostname = "web";
+    CHECK(seed::derive_instance_id(named) != id);
     seed::Config moved = base;
     moved.network_config = "";
     CHECK(seed::derive_instance_id(moved) != seed::derive_instance_id(other));

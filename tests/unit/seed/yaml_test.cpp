@@ -25,7 +25,7 @@ TEST_CASE("top-level keys and the instance-id are found, not those further down"
     REQUIRE(block);
     REQUIRE(block->has_value());
     CHECK((*block)->keys == std::vector<std::string>{"first", "second"});
-    CHECK_FALSE((*block)->instance_id);
+    CHECK((*block)->find("instance-id") == nullptr);
     CHECK_FALSE((*block)->flow);
     CHECK((*block)->begin == 5);  // bytes, not characters
 
@@ -34,7 +34,15 @@ TEST_CASE("top-level keys and the instance-id are found, not those further down"
     REQUIRE(flow->has_value());
     CHECK((*flow)->flow);
     CHECK((*flow)->begin == 1);
-    CHECK((*flow)->instance_id == "web-1");
+    CHECK((*flow)->values.at("instance-id") == "web-1");
+    CHECK((*flow)->values.at("a").empty());
+
+    const auto network = parse_mapping("network:\n  version: 2\n  a: {version: 3}\nother: {version: 4}\n");
+    REQUIRE(network);
+    REQUIRE(network->has_value());
+    CHECK((*network)->values ==
+          std::map<std::string, std::string>{
+              {"network", ""}, {"network/version", "2"}, {"network/a", ""}, {"other", ""}});
 }
 
 TEST_CASE("a text with comments only has no mapping, which is no error") {

@@ -10,7 +10,8 @@ HERE = Path(__file__).parent
 BUSYBOX = Path("/bin/busybox")
 MODULES = [
     "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "virtio_balloon", "virtio_mem",
-    "virtiofs", "vmw_vsock_virtio_transport", "ext4", "isofs", "overlay", "loop", "8250", "pvpanic-mmio", "pvpanic-pci", "vmgenid",
+    "virtiofs", "vmw_vsock_virtio_transport", "ext4", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "overlay",
+    "loop", "8250", "pvpanic-mmio", "pvpanic-pci", "vmgenid",
 ]
 
 
