@@ -1,10 +1,11 @@
 #include "api/snapshots.h"
 
-#include <algorithm>
 #include <utility>
 
+#include "api/departure.h"
 #include "api/json/codec.h"
 #include "api/schema/refusal.h"
+#include "migration/instance/saved_vm.h"
 #include "migration/snapshot/folder.h"
 #include "migration/snapshot/memory_reader.h"
 #include "vmm/machine/state.h"
@@ -17,24 +18,6 @@ Result<std::string> folder_of(std::string_view field, std::string_view url) {
     if (!url.starts_with(kScheme) || url.size() <= kScheme.size() || url[kScheme.size()] != '/')
         return refuse({}, field, "file:// and an absolute path", url);
     return std::string(url.substr(kScheme.size()));
-}
-
-/// Interfaces get their new taps; those that lived of descriptors need some.
-Result<> give_nets(VmConfig& config, const std::vector<RestoredNetConfig>& given) {
-    for (NetConfig& net : config.net) {
-        const std::string id = net.id.value_or("");
-        const bool replaced = std::ranges::any_of(given, [&](const auto& one) { return one.id == id; });
-        if (net.num_fds.value_or(0) > 0 && !replaced)
-            return fail_input("net_fds: network interface {} lived of descriptors: it needs new ones", id);
-    }
-    for (const RestoredNetConfig& one : given) {
-        const auto found =
-            std::ranges::find(config.net, one.id, [](const NetConfig& net) { return net.id.value_or(""); });
-        if (found == config.net.end())
-            return fail_input("net_fds: the snapshot has no network interface {}", one.id);
-        found->num_fds = one.num_fds;
-    }
-    return {};
 }
 
 Result<GuestMemory> memory_of(const migration::SnapshotFolder& folder, const migration::SnapshotFacts& facts,
@@ -82,11 +65,12 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
 }
 
 Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
-    if (vmm_.state()) return fail_state("there is a VM already, and a process has one only: delete it first");
+    HAKO_TRY(vmm_.require_no_vm());
     const migration::SnapshotFolder folder(HAKO_TRY(folder_of("source_url", wanted.source_url)));
     // All that can be wrong with the files is found before anything is built.
     const migration::SavedState saved = HAKO_TRY(folder.read_state());
-    const MachineState state = HAKO_TRY(decode(saved.machine));
+    migration::SavedVm vm = HAKO_TRY(migration::decode_saved_vm(saved.vm));
+    const MachineState state = HAKO_TRY(decode(vm.machine));
     const std::string text = HAKO_TRY(folder.read_config());
     VmConfig config = HAKO_TRY_WRAP(json::decode<VmConfig>(text), "{}/config.json", folder.path());
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
@@ -96,7 +80,7 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     Machine::Restored restored{
         .state = state,
         .memory = HAKO_TRY(memory_of(folder, saved.facts, memory, wanted.memory_restore_mode))};
-    HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(restored)));
+    HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(vm.helpers), std::move(restored)));
     if (wanted.resume) return vmm_.resume();
     return {};
 }

@@ -36,7 +36,7 @@ class Snapshots {
         migration::Snapshot snapshot;
         Result<migration::SnapshotOutcome> outcome;
         Under(Instance& instance, migration::ControlThread control, migration::SnapshotConfig config)
-            : source(instance, control, config.config, {}), snapshot(std::move(config), source) {}
+            : source(instance, control, {}, {}), snapshot(std::move(config), source) {}
     };
 
     Vmm& vmm_;

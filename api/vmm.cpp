@@ -47,9 +47,22 @@ bool has_device(const MachineConfig& config, std::string_view id) {
 
 }  // namespace
 
-Result<> Vmm::create(VmConfig config, std::vector<Fd> fds) {
+Result<> Vmm::require_no_vm() const {
+    if (instance_) return fail_state("there is a VM already, and a process has one only: delete it first");
+    if (job_.active()) return fail_conflict("{}: wait for its end", job_.what());
+    return {};
+}
+
+Result<> Vmm::create(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers) {
+    HAKO_TRY(require_no_vm());
+    return make(std::move(config), std::move(fds), std::move(helpers));
+}
+
+Result<> Vmm::make(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers) {
     name_devices(config);
     MachineConfig machine = HAKO_TRY(to_machine(config));
+    for (seed::Helper& helper : helpers)
+        machine.helpers.push_back(std::move(helper));
     Fds kept;
     auto next = fds.begin();
     for (std::size_t index = 0; index < config.net.size(); ++index) {
@@ -71,15 +84,15 @@ Result<> Vmm::create(VmConfig config, std::vector<Fd> fds) {
         return fail_input("{} descriptors came with the request that no net[].num_fds speaks of",
                           fds.end() - next);
     HAKO_TRY(check_devices(machine));
-    return create(std::move(machine), std::move(config), std::move(kept));
+    return make(std::move(machine), std::move(config), std::move(kept));
 }
 
 Result<> Vmm::create(MachineConfig config) {
-    return create(std::move(config), VmConfig{}, {});
+    HAKO_TRY(require_no_vm());
+    return make(std::move(config), VmConfig{}, {});
 }
 
-Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
-    if (instance_) return fail_state("there is a VM already, and a process has one only: delete it first");
+Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
     InstanceEvents heard{
         .ended =
             [this](const MachineEnd& end) {
@@ -102,8 +115,7 @@ Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
                 forget(id);
                 tell("device-removed", {{"id", id}});
             },
-        .helper_updated =
-            [this](const std::string& id) { tell("helper-updated", {{"id", id}}); },
+        .helper_updated = [this](const std::string& id) { tell("helper-updated", {{"id", id}}); },
         .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard), window_));
     sent_ = std::move(sent);
@@ -115,8 +127,9 @@ Result<> Vmm::create(MachineConfig machine, VmConfig sent, Fds fds) {
     return {};
 }
 
-Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, Machine::Restored saved) {
-    HAKO_TRY(create(std::move(config), std::move(fds)));
+Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers,
+                      Machine::Restored saved) {
+    HAKO_TRY(create(std::move(config), std::move(fds), std::move(helpers)));
     Result<> restored = instance_->restore(std::move(saved));
     if (!restored) {
         HAKO_TRY(remove());
@@ -142,13 +155,36 @@ Result<VmConfig> Vmm::config() const {
     return from_machine(instance->config(), sent_);
 }
 
+Result<Instance*> Vmm::begin_arrival(VmConfig config, std::vector<Fd> fds) {
+    if (instance_) return fail_state("there is a VM already");
+    HAKO_TRY(make(std::move(config), std::move(fds), {}));
+    instance_->hold([] {});
+    return instance_.get();
+}
+
+void Vmm::end_arrival() {
+    if (const auto ended = end(); !ended) log_error("{}", ended.error().text());
+}
+
+void Vmm::settle_arrival() {
+    if (instance_) instance_->let_go();
+}
+
 Result<> Vmm::remove() {
     if (!instance_) return {};
-    HAKO_TRY(instance());
-    if (instance_->machine()) HAKO_TRY(shut_down());
+    if (job_.active()) return fail_conflict("{}: wait for its end", job_.what());
+    return end();
+}
+
+Result<> Vmm::end() {
+    if (instance_->machine()) {
+        HAKO_TRY(instance_->shut_down());
+        tell("shutdown");
+    }
     instance_.reset();
     sent_ = {};
     fds_.clear();
+    sealed_.clear();
     tell("deleted");
     return {};
 }
@@ -156,6 +192,7 @@ Result<> Vmm::remove() {
 Result<Instance*> Vmm::instance() const {
     if (!instance_) return no_vm();
     if (job_.active()) return fail_conflict("{}: wait for its end", job_.what());
+    if (!sealed_.empty()) return fail_conflict("{}", sealed_);
     return instance_.get();
 }
 

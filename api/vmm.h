@@ -49,11 +49,13 @@ class Vmm {
 
     /// Checks the whole configuration and opens the console; all else waits for boot(). `fds` are the open
     /// taps of those interfaces that have NetConfig::num_fds, in their order.
-    Result<> create(VmConfig config, std::vector<Fd> fds = {});
+    /// `helpers`: disks that are built already.
+    Result<> create(VmConfig config, std::vector<Fd> fds = {}, std::vector<seed::Helper> helpers = {});
     /// From a command line.
     Result<> create(MachineConfig config);
     /// A VM that is paused, in a machine that goes on from what was saved. An error leaves no VM.
-    Result<> restore(VmConfig config, std::vector<Fd> fds, Machine::Restored saved);
+    Result<> restore(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers,
+                     Machine::Restored saved);
     /// Ends the machine, if there is one, without asking the guest. Fine without a VM.
     Result<> remove();
 
@@ -105,6 +107,20 @@ class Vmm {
     /// guest that ends cancels it.
     Result<> start_job(std::string what, std::function<void()> work, std::function<void()> cancel,
                        std::function<void()> ended);
+    /// For the job of a migration: a VM that nobody else may touch until its end, built but for a machine.
+    Result<Instance*> begin_arrival(VmConfig config, std::vector<Fd> fds);
+    /// It will not come after all.
+    void end_arrival();
+    /// It is here: what it says of itself counts from now on.
+    void settle_arrival();
+
+    /// From now on nobody works on the VM, and who tries is told why; it can still be deleted.
+    void seal(std::string why) { sealed_ = std::move(why); }
+    void unseal() { sealed_.clear(); }
+    [[nodiscard]] bool sealed() const { return !sealed_.empty(); }
+    /// There is none, and nothing is under way that will bring one.
+    [[nodiscard]] Result<> require_no_vm() const;
+
     /// From which create() makes the same VM.
     [[nodiscard]] Result<VmConfig> config() const;
     /// Adds an event of the VM, with what has changed published before.
@@ -118,7 +134,9 @@ class Vmm {
   private:
     using Fds = std::map<std::string, std::vector<Fd>, std::less<>>;  ///< by the interface's id
 
-    Result<> create(MachineConfig machine, VmConfig sent, Fds fds);
+    Result<> make(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers);
+    Result<> make(MachineConfig machine, VmConfig sent, Fds fds);
+    Result<> end();
     [[nodiscard]] Result<std::string> choose_id(const std::optional<std::string>& given,
                                                 std::string_view prefix) const;
     /// What the VM has, and one device more: `list` is where it goes.
@@ -147,6 +165,7 @@ class Vmm {
     Fds fds_;        ///< MachineConfig::nets name them by number
     MachineWindow window_;
     Job job_;
+    std::string sealed_;        ///< why nobody may work on the VM, or ""
     mutable std::mutex mutex_;  ///< for `published_`
     Published published_;
     std::unique_ptr<Instance> instance_;

@@ -13,7 +13,7 @@ namespace hako::api {
 namespace {
 
 /// Path, and what it needs.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kFuture = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kFuture = {{
     {"vm.resize", "CPUs, memory and balloons that change their size"},
     {"vm.resize-zone", "memory zones"},
     {"vm.add-device", "VFIO devices"},
@@ -23,8 +23,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kFuture 
     {"vm.add-pmem", "virtio-pmem devices"},
     {"vm.add-vsock", "virtio-vsock devices"},
     {"vm.add-vdpa", "vDPA devices"},
-    {"vm.receive-migration", "live migration"},
-    {"vm.send-migration", "live migration"},
 }};
 
 http::Response missing(std::string_view feature) {

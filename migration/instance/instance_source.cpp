@@ -4,6 +4,7 @@
 
 #include "migration/instance/cpu_blob.h"
 #include "migration/instance/image_locks.h"
+#include "migration/instance/saved_vm.h"
 #include "migration/progress.h"
 
 namespace hako::migration {
@@ -32,7 +33,7 @@ std::optional<std::string> record_path_of(const MachineConfig& config) {
     return std::nullopt;
 }
 
-InstanceSource::InstanceSource(Instance& instance, ControlThread control, std::string config, Uuid uuid)
+InstanceSource::InstanceSource(Instance& instance, ControlThread control, Blob config, Uuid uuid)
     : instance_(instance),
       machine_(**instance.machine()),
       control_(control),
@@ -50,8 +51,7 @@ Result<Description> InstanceSource::describe() {
         if (record) last = record->epoch;
     }
     description.epoch = last + 1;
-    const auto config = std::as_bytes(std::span(config_));
-    description.config.assign(config.begin(), config.end());
+    description.config = config_;
     // vCPUs stand still for a moment: what their CPU can do is asked of them.
     const auto cpus = HAKO_TRY(control_.call([&] { return machine_.save_cpus(); }));
     description.cpu = HAKO_TRY(encode_cpus(cpus));
@@ -108,7 +108,11 @@ Result<> InstanceSource::resume() {
 }
 
 Result<Blob> InstanceSource::save_state() {
-    return control_.call([&]() -> Result<Blob> { return encode(HAKO_TRY(machine_.save())); });
+    return control_.call([&]() -> Result<Blob> {
+        const MachineState state = HAKO_TRY(machine_.save());
+        return encode(
+            SavedVm{.machine = HAKO_TRY(hako::encode(state)), .helpers = machine_.config().helpers});
+    });
 }
 
 Result<> InstanceSource::release_locks() {

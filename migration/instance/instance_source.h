@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 
 #include "migration/instance/control_thread.h"
 #include "migration/source_machine.h"
@@ -15,7 +14,7 @@ class InstanceSource final : public SourceMachine {
   public:
     /// On the control thread. `config`: what the destination builds the VM from. Both outlive it; the VM is
     /// booted.
-    InstanceSource(Instance& instance, ControlThread control, std::string config, Uuid uuid);
+    InstanceSource(Instance& instance, ControlThread control, Blob config, Uuid uuid);
     ~InstanceSource() override = default;
 
     Result<Description> describe() override;
@@ -43,7 +42,7 @@ class InstanceSource final : public SourceMachine {
     Instance& instance_;
     Machine& machine_;
     const ControlThread control_;
-    const std::string config_;
+    const Blob config_;
     const Uuid uuid_;
     const MemoryView memory_;
     const bool was_running_;

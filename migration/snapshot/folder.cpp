@@ -83,8 +83,8 @@ Result<std::string> to_json(const SavedState& state) {
     state::Writer writer;
     writer.add(kFacts, {}, state.facts);
     const std::vector<std::byte> facts = HAKO_TRY(std::move(writer).finish());
-    return boost::json::serialize(boost::json::object{
-        {"format", kFormat}, {"snapshot", to_hex(facts)}, {"machine", to_hex(state.machine)}});
+    return boost::json::serialize(
+        boost::json::object{{"format", kFormat}, {"snapshot", to_hex(facts)}, {"vm", to_hex(state.vm)}});
 }
 
 Result<SavedState> saved_state_of(std::string_view json) {
@@ -101,7 +101,7 @@ Result<SavedState> saved_state_of(std::string_view json) {
     SavedState state;
     state.facts = HAKO_TRY(reader.take<SnapshotFacts>(kFacts));
     HAKO_TRY(reader.finish());
-    state.machine = HAKO_TRY(bytes_of(*object, "machine"));
+    state.vm = HAKO_TRY(bytes_of(*object, "vm"));
     return state;
 }
 

@@ -29,7 +29,7 @@ struct SnapshotFacts {
 /// What state.json holds.
 struct SavedState {
     SnapshotFacts facts;
-    std::vector<std::byte> machine;  ///< hako::encode(MachineState)
+    std::vector<std::byte> vm;  ///< as SourceMachine::save_state() gave it
 };
 
 class SnapshotFolder {

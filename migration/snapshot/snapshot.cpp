@@ -97,7 +97,7 @@ Result<> Snapshot::write_standing(MemoryWriter& writer, SavedState& state, Snaps
     const auto begin = std::chrono::steady_clock::now();
     state.facts.taken = HAKO_TRY(machine_.pause());
     Result<> written = [&]() -> Result<> {
-        state.machine = HAKO_TRY(machine_.save_state());
+        state.vm = HAKO_TRY(machine_.save_state());
         return write_round(writer, HAKO_TRY(machine_.touched()), false);
     }();
     outcome.rounds = 1;
@@ -132,7 +132,7 @@ Result<> Snapshot::write_live(MemoryWriter& writer, SavedState& state, SnapshotO
     state.facts.taken = HAKO_TRY(machine_.pause());
     Result<> saved = [&]() -> Result<> {
         // The state first: to take it may write into memory.
-        state.machine = HAKO_TRY(machine_.save_state());
+        state.vm = HAKO_TRY(machine_.save_state());
         HAKO_TRY(machine_.fetch_dirty(bits));
         const std::uint64_t left = count_bits(bits);
         if (left > kMaxCopy) return write_round(writer, bits, false);

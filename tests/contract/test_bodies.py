@@ -20,10 +20,14 @@ BODIES = {
     "vm.set-limits": {"id": "x", "rate_limiter_config": {}},
     "vm.resize": {"desired_vcpus": 1},
     "vm.snapshot": {"destination_url": "file:///nowhere"},
+    "vm.restore": {"source_url": "file:///nowhere"},
+    "vm.send-migration": {"destination_url": "unix:/nowhere"},
+    "vm.receive-migration": {"receiver_url": "unix:/nowhere/at/all"},
+    "vm.migration-bandwidth": {"bandwidth": 1},
 }
 
 BODILESS = ["vmm.shutdown", "vm.boot", "vm.delete", "vm.shutdown", "vm.reboot", "vm.pause", "vm.resume",
-            "vm.power-button", "vm.nmi"]
+            "vm.power-button", "vm.nmi", "vm.cancel-migration", "vm.reclaim-migration"]
 
 
 def refused(api, name: str, body: bytes, status: int = 400) -> list[str]:

@@ -138,7 +138,7 @@ def damage(folder: Path, how: str) -> str:
             return "checksum"
         case "state flipped":
             text = state.read_text()
-            place = text.index('"machine":"') + 2000
+            place = text.index('"vm":"') + 2000
             state.write_text(text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1:])
             return "checksum"
         case "state of another format":

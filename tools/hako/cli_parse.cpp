@@ -291,7 +291,8 @@ Result<Command> parse(int argc, const char* const* argv) {
     }
     if (command == &app.root)
         return fail_input(
-            "no command is given: run, serve, ctl, seed, doctor, bench, state or completion; see `hako --help`");
+            "no command is given: run, serve, ctl, seed, doctor, bench, state or completion; see `hako "
+            "--help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "tools/hako/ctl_client.h"
+#include "tools/hako/ctl_migrate.h"
 #include "tools/hako/ctl_output.h"
 #include "tools/hako/ctl_request.h"
 
@@ -55,6 +56,7 @@ Result<> run(const cli::CtlCommand& command) {
     };
     const CtlClient::Reply reply = HAKO_TRY(client.call(request, on_piece));
     if (reply.status >= 300) return std::unexpected(refusal(reply));
+    if (verb.name == "migrate") return follow_migration(client, command.json);
     if (events) {
         print_events(reply.body, command.json);
     } else if (command.json || verb.name == "metrics") {

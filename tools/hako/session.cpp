@@ -8,6 +8,7 @@
 #include "api/routes/event_routes.h"
 #include "api/routes/future_routes.h"
 #include "api/routes/metrics_routes.h"
+#include "api/routes/migration_routes.h"
 #include "api/routes/snapshot_routes.h"
 #include "api/routes/vm_routes.h"
 #include "api/routes/vmm_routes.h"
@@ -63,6 +64,7 @@ Result<> Session::listen() {
     api::add_vm_routes(router_, vmm_);
     api::add_device_routes(router_, vmm_);
     api::add_snapshot_routes(router_, vmm_, snapshots_);
+    api::add_migration_routes(router_, vmm_, migrations_);
     api::add_event_routes(router_, api_.io(), events_);
     api::add_metrics_routes(router_, vmm_, request_metrics_);
     api::add_future_routes(router_);
@@ -109,6 +111,11 @@ void Session::ended(const MachineEnd& end) {
     if (!options_.outlive_vm) return finish(outcome.code, std::move(outcome.words));
     log_info("{}", outcome.words);
     if (const auto down = vmm_.shut_down(); !down) log_error("{}", down.error().text());
+}
+
+void Session::moved() {
+    log_info("the VM has moved to another process");
+    if (!options_.outlive_vm) finish(ExitCode::kPowerOff, "the VM has moved to another process");
 }
 
 void Session::wait_for_signal() {

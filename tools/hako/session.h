@@ -13,6 +13,7 @@
 #include "api/api_thread.h"
 #include "api/events/event_log.h"
 #include "api/metrics/request_metrics.h"
+#include "api/migrations.h"
 #include "api/router/router.h"
 #include "api/snapshots.h"
 #include "api/vmm.h"
@@ -52,6 +53,7 @@ class Session {
   private:
     boost::asio::awaitable<api::http::Response> answer(api::http::Request& request);
     void ended(const MachineEnd& end);
+    void moved();
     void wait_for_signal();
     void shut_down();
     void watch_disks();
@@ -65,6 +67,7 @@ class Session {
     boost::asio::steady_timer disk_timer_;
     api::Vmm vmm_;
     api::Snapshots snapshots_{vmm_};
+    api::Migrations migrations_{vmm_, [this] { moved(); }};
     api::Router router_;
     api::RequestMetrics request_metrics_;
     api::ApiThread api_{io_};

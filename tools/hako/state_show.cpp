@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "migration/instance/saved_vm.h"
 #include "migration/snapshot/folder.h"
 #include "vmm/base/fd.h"
 #include "vmm/machine/state.h"
@@ -44,7 +45,8 @@ Result<std::string> text_of(const std::string& path) {
     // A snapshot's.
     const std::string_view json(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     const migration::SavedState saved = HAKO_TRY_WRAP(migration::saved_state_of(json), "{}", path);
-    return HAKO_TRY_WRAP(describe(saved.machine), "{}", path);
+    const migration::SavedVm vm = HAKO_TRY_WRAP(migration::decode_saved_vm(saved.vm), "{}", path);
+    return HAKO_TRY_WRAP(describe(vm.machine), "{}", path);
 }
 
 }  // namespace

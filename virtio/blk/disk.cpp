@@ -88,7 +88,7 @@ std::uint32_t block_ioctl(int fd, unsigned long request, std::uint32_t otherwise
 
 }  // namespace
 
-Result<Disk> Disk::open(const Config& config) {
+Result<Disk> Disk::open(const Config& config, Claim claim) {
     // O_PATH opens nothing yet: a FIFO does not block and a tape does not rewind.
     const Fd path_fd(::open(config.path.c_str(), O_PATH | O_CLOEXEC));
     if (!path_fd.valid()) return explain_open_error(errno, config);
@@ -100,7 +100,7 @@ Result<Disk> Disk::open(const Config& config) {
     HAKO_TRY(disk.check_size());
     disk.lock_ = ImageLock(disk.buffered_.get(),
                            config.readonly ? ImageLock::Use::kRead : ImageLock::Use::kWrite, config.path);
-    HAKO_TRY(disk.lock_.acquire());
+    HAKO_TRY(claim == Claim::kOwn ? disk.lock_.acquire() : disk.lock_.announce());
     HAKO_TRY(disk.open_direct(config, path_fd.get()));
     HAKO_TRY(disk.read_topology());
     return disk;

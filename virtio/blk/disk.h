@@ -23,7 +23,9 @@ struct DirectAlignment {
 class Disk {
   public:
     /// Opens and locks `config.path`. What the user can mend is a Fault::kInput that names the path.
-    static Result<Disk> open(const Config& config);
+    /// With kAnnounce the image is another's until lock().own().
+    enum class Claim { kOwn, kAnnounce };
+    static Result<Disk> open(const Config& config, Claim claim = Claim::kOwn);
     /// Takes over an open file (a sealed memfd): read-only, through the page cache, not locked.
     /// `name` stands for it in messages.
     static Result<Disk> adopt(Fd file, std::string name);

@@ -2,10 +2,10 @@
 
 namespace hako {
 
-Result<HostResources> HostResources::open(const MachineConfig& config) {
+Result<HostResources> HostResources::open(const MachineConfig& config, virtio::blk::Disk::Claim claim) {
     HostResources resources;
     for (const virtio::blk::Config& disk : config.disks)
-        resources.disks.push_back(HAKO_TRY_WRAP(virtio::blk::Disk::open(disk), "disk {}", disk.id));
+        resources.disks.push_back(HAKO_TRY_WRAP(virtio::blk::Disk::open(disk, claim), "disk {}", disk.id));
     for (const virtio::net::Config& net : config.nets)
         resources.nets.push_back(
             HAKO_TRY_WRAP(virtio::net::HostEnd::open(net), "network interface {}", net.id));

@@ -17,7 +17,9 @@ struct HostResources {
     std::vector<virtio::net::HostEnd> nets;  ///< in the order of MachineConfig::nets
 
     /// Opens and locks every image, opens every tap and socket.
-    static Result<HostResources> open(const MachineConfig& config);
+    /// With kAnnounce images stay another's until their locks are taken.
+    static Result<HostResources> open(const MachineConfig& config,
+                                      virtio::blk::Disk::Claim claim = virtio::blk::Disk::Claim::kOwn);
 };
 
 }  // namespace hako

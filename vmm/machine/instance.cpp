@@ -61,8 +61,11 @@ Result<> Instance::boot() {
 }
 
 Result<> Instance::restore(Machine::Restored saved) {
+    return restore(std::move(saved), HAKO_TRY(HostResources::open(config_)));
+}
+
+Result<> Instance::restore(Machine::Restored saved, HostResources resources) {
     if (machine_) return wrong_state(state_, "not booted");
-    HostResources resources = HAKO_TRY(HostResources::open(config_));
     HAKO_TRY(build(std::move(resources), std::move(saved)));
     state_ = VmState::kPaused;
     return {};

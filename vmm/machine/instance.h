@@ -59,6 +59,8 @@ class Instance final : private MachineListener {
     Result<> boot();
     /// The same, but the machine goes on from what was saved, and is paused. From kCreated and kShutdown.
     Result<> restore(Machine::Restored saved);
+    /// The same with images and taps that are open already.
+    Result<> restore(Machine::Restored saved, HostResources resources);
     /// From kRunning.
     Result<> pause();
     /// From kPaused.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -55,6 +56,19 @@ Result<GuestMemory> GuestMemory::map(const MemoryConfig& config, Fd file) {
     HAKO_TRY(check_size(config));
     if (config.hugepages) return fail_input("memory that is mapped from a file cannot have huge pages");
     return create(config, std::move(file), true);
+}
+
+Result<GuestMemory> GuestMemory::adopt(const MemoryConfig& config, Fd memfd) {
+    HAKO_TRY(check_size(config));
+    const int seals = ::fcntl(memfd.get(), F_GET_SEALS);
+    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+        return fail_input("the guest memory that was handed over is no memory file that keeps its size");
+    struct stat status{};
+    if (::fstat(memfd.get(), &status) != 0) return fail_errno(errno, "guest memory");
+    if (static_cast<std::uint64_t>(status.st_size) != config.size)
+        return fail_input("{} of guest memory were handed over, the VM has {}",
+                          format_size(static_cast<std::uint64_t>(status.st_size)), format_size(config.size));
+    return create(config, std::move(memfd), false);
 }
 
 Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, bool is_private) {

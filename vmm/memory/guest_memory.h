@@ -49,6 +49,8 @@ class GuestMemory {
     /// read when it is first touched, and many VMs share those that they only read. Nobody may change or cut
     /// the file meanwhile: who touches a page that is gone gets SIGBUS. Has no memfd; no huge pages.
     static Result<GuestMemory> map(const MemoryConfig& config, Fd file);
+    /// The memory of another process: a memfd of config.size bytes that nobody can shrink.
+    static Result<GuestMemory> adopt(const MemoryConfig& config, Fd memfd);
     GuestMemory(GuestMemory&&) noexcept = default;
     GuestMemory& operator=(GuestMemory&&) = delete;
     ~GuestMemory();

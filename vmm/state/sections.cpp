@@ -179,6 +179,13 @@ std::vector<std::string_view> Reader::instances(std::string_view name) const {
     return found;
 }
 
+Result<std::span<const std::byte>> Reader::take_payload(std::string_view name, std::string_view instance) {
+    const Section* const section = take_section(name, instance);
+    if (section == nullptr)
+        return fail_input("the state has no {}", Section{.name = name, .instance = instance}.text());
+    return section->payload;
+}
+
 const Section* Reader::take_section(std::string_view name, std::string_view instance) {
     for (std::size_t i = 0; i < sections_.size(); ++i) {
         if (sections_[i].name != name || sections_[i].instance != instance) continue;

@@ -118,6 +118,8 @@ class Reader {
             return fail_input("the state has no {}", Section{.name = name, .instance = instance}.text());
         return *std::move(value);
     }
+    /// The section's payload as it is; the section must be there.
+    Result<std::span<const std::byte>> take_payload(std::string_view name, std::string_view instance);
     /// Nothing is left that a reader must know.
     [[nodiscard]] Result<> finish() const;
 

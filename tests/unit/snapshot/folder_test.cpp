@@ -13,7 +13,7 @@ namespace {
 SavedState sample() {
     SavedState state;
     state.facts = {.memory = 3 * kPageSize, .checksums = 0, .taken = 5, .live = true};
-    state.machine = {std::byte{1}, std::byte{0xff}, std::byte{0}};
+    state.vm = {std::byte{1}, std::byte{0xff}, std::byte{0}};
     return state;
 }
 
@@ -34,7 +34,7 @@ TEST_CASE("a snapshot's small files come back") {
     const auto read = folder.read_state();
     REQUIRE(read);
     CHECK(read->facts == state.facts);
-    CHECK(read->machine == state.machine);
+    CHECK(read->vm == state.vm);
     CHECK(folder.read_checksums(read->facts).value() == checksums);
     SnapshotFacts other = read->facts;
     other.memory += kPageSize;
@@ -50,9 +50,9 @@ TEST_CASE("state.json that is none is refused") {
     for (std::size_t length = 0; length < good.size(); ++length)
         CHECK_FALSE(saved_state_of(good.substr(0, length)));
     for (const char* const text : {"[]", "{}", "null", R"({"format":1})", R"({"format":"hako snapshot 1"})",
-                                   R"({"format":"hako snapshot 1","snapshot":"0","machine":""})",
-                                   R"({"format":"hako snapshot 1","snapshot":"zz","machine":""})",
-                                   R"({"format":"hako snapshot 1","snapshot":"00","machine":"00"})"})
+                                   R"({"format":"hako snapshot 1","snapshot":"0","vm":""})",
+                                   R"({"format":"hako snapshot 1","snapshot":"zz","vm":""})",
+                                   R"({"format":"hako snapshot 1","snapshot":"00","vm":"00"})"})
         CHECK_FALSE(saved_state_of(text));
 }
 

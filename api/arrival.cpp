@@ -1,0 +1,104 @@
+#include "api/arrival.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "api/departure.h"
+#include "api/schema/vm.h"
+#include "migration/instance/cpu_blob.h"
+#include "migration/instance/image_locks.h"
+#include "migration/instance/instance_source.h"
+#include "migration/instance/saved_vm.h"
+#include "migration/progress.h"
+#include "vmm/machine/state.h"
+
+namespace hako::api {
+namespace {
+
+/// What it takes to build a machine from its state, about: the source counts it as downtime.
+constexpr std::chrono::milliseconds kRestoreCost{20};
+
+/// Memory as the source hands it over, or empty.
+Result<GuestMemory> memory_for(const hako::MemoryConfig& config, std::vector<migration::ReceivedFd> fds) {
+    if (fds.empty()) return GuestMemory::create(config);
+    for (migration::ReceivedFd& fd : fds)
+        if (fd.name == "memory") return GuestMemory::adopt(config, std::move(fd.fd));
+    return fail_input("the source hands descriptors over, and none of them is its memory");
+}
+
+}  // namespace
+
+Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
+                                             std::vector<migration::ReceivedFd> fds) {
+    Departing departing = HAKO_TRY(read_departing(hello.config));
+    HAKO_TRY(give_nets(departing.config, nets_));
+    HAKO_TRY(migration::check_cpus(hello.cpu));
+    uuid_ = hello.uuid;
+    runs_ = departing.running;
+    return control_.call([&]() -> Result<migration::Prepared> {
+        instance_ = HAKO_TRY(vmm_.begin_arrival(std::move(departing.config), std::move(fds_)));
+        const MachineConfig& config = instance_->config();
+        resources_ = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
+        memory_.emplace(HAKO_TRY(memory_for(config.memory, std::move(fds))));
+        record_path_ = migration::record_path_of(config);
+        migration::Prepared prepared{.memory = migration::view_of(*memory_), .restore_cost = kRestoreCost};
+        if (prepared.memory.layout != hello.layout)
+            return fail_input("the source's memory has another layout than its configuration says");
+        return prepared;
+    });
+}
+
+Result<> Arrival::load_state(std::span<const std::byte> state) {
+    migration::SavedVm vm = HAKO_TRY(migration::decode_saved_vm(state));
+    const MachineState machine = HAKO_TRY(decode(vm.machine));
+    return control_.call([&]() -> Result<> {
+        instance_->next_config()->helpers = std::move(vm.helpers);
+        return instance_->restore({.state = machine, .memory = *std::exchange(memory_, std::nullopt)},
+                                  *std::exchange(resources_, std::nullopt));
+    });
+}
+
+Result<> Arrival::acquire_locks() {
+    return control_.call([&]() -> Result<> {
+        const Machine* const machine = HAKO_TRY(instance_->machine());
+        return migration::own_images(*machine);
+    });
+}
+
+Result<> Arrival::write_epoch_record(std::uint64_t epoch) {
+    if (!record_path_) return {};
+    const auto found = HAKO_TRY(migration::read_epoch_record(*record_path_));
+    HAKO_TRY(migration::may_start(found, uuid_, epoch));
+    return migration::write_epoch_record(
+        *record_path_, {.epoch = epoch, .vm = uuid_, .who = fmt::format("hako, process {}", ::getpid())});
+}
+
+Result<> Arrival::withdraw_epoch_record(std::uint64_t epoch) {
+    if (!record_path_) return {};
+    const auto found = HAKO_TRY(migration::read_epoch_record(*record_path_));
+    if (!found || found->epoch != epoch || found->vm != uuid_) return {};
+    return migration::write_epoch_record(*record_path_,
+                                         {.epoch = epoch, .vm = uuid_, .withdrawn = true, .who = found->who});
+}
+
+Result<migration::Stamp> Arrival::run() {
+    return control_.call([&]() -> Result<migration::Stamp> {
+        if (!runs_) return migration::now_stamp();
+        HAKO_TRY(instance_->resume());
+        const migration::Stamp first = migration::now_stamp();
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        machine->announce();
+        return first;
+    });
+}
+
+void Arrival::discard() {
+    control_.call([&] {
+        resources_.reset();
+        memory_.reset();
+        if (std::exchange(instance_, nullptr) != nullptr) vmm_.end_arrival();
+    });
+}
+
+}  // namespace hako::api

@@ -1,0 +1,231 @@
+#include "api/migrations.h"
+
+#include <boost/asio/post.hpp>
+#include <random>
+#include <utility>
+
+#include "api/departure.h"
+#include "vmm/base/log.h"
+
+namespace hako::api {
+namespace {
+
+/// Names a VM for as long as it lives, wherever it goes.
+migration::Uuid new_uuid() {
+    std::random_device entropy;
+    migration::Uuid uuid;
+    for (std::byte& byte : uuid)
+        byte = static_cast<std::byte>(entropy());
+    return uuid;
+}
+
+Result<> refuse_tls(const std::optional<std::string>& directory) {
+    if (!directory) return {};
+    return fail_input("tls_dir: this hako is built without TLS: tunnel the connection, or leave tls_dir out");
+}
+
+Result<> refuse_postcopy(MemoryMode mode) {
+    if (mode == MemoryMode::kPrecopy) return {};
+    return fail_input("memory_mode: hako does not have Postcopy yet: use Precopy");
+}
+
+migration::SourceConfig source_config(const SendMigrationData& wanted) {
+    migration::SourceConfig config;
+    config.convergence = {.downtime = std::chrono::milliseconds(wanted.downtime_ms),
+                          .timeout = std::chrono::seconds(wanted.timeout_s),
+                          .strategy = wanted.timeout_strategy == MigrationTimeout::kCancel
+                                          ? migration::TimeoutStrategy::kCancel
+                                          : migration::TimeoutStrategy::kIgnore,
+                          .auto_converge = wanted.auto_converge};
+    config.connections = wanted.connections;
+    config.local = wanted.local;
+    config.bandwidth = wanted.bandwidth;
+    config.transport = wanted.local ? "Local" : fmt::format("{} connections", wanted.connections);
+    return config;
+}
+
+MigrationProgress to_api(const migration::Progress& progress, std::string_view role) {
+    constexpr std::uint64_t kMs = 1'000'000;
+    const migration::MemoryProgress& memory = progress.memory;
+    return {.role = std::string(role),
+            .status = std::string(migration::status_name(progress.status)),
+            .phase = std::string(migration::phase_name(progress.phase)),
+            .step = progress.step,
+            .transportation_mode = progress.transport,
+            .timestamp_begin_ms = progress.timestamp_begin / kMs,
+            .timestamp_snapshot_ms = progress.timestamp_snapshot / kMs,
+            .downtime_configured_ms = progress.downtime_configured_ms,
+            .downtime_estimated_ms = progress.downtime_estimated_ms,
+            .downtime_us = progress.stamps.downtime_ns() / 1000,
+            .vcpu_throttle_percent = progress.vcpu_throttle_percent,
+            .memory_transmission_info = {.memory_iteration = memory.iteration,
+                                         .memory_transmission_bps = memory.bps,
+                                         .memory_bytes_total = memory.bytes_total,
+                                         .memory_bytes_transmitted = memory.bytes_transmitted,
+                                         .memory_bytes_remaining_iteration = memory.bytes_remaining_iteration,
+                                         .memory_pages_4k_transmitted = memory.pages_4k_transmitted,
+                                         .memory_pages_4k_remaining_iteration =
+                                             memory.pages_4k_remaining_iteration,
+                                         .memory_pages_constant_count = memory.pages_constant_count,
+                                         .memory_dirty_rate_pps = memory.dirty_rate_pps},
+            .error = progress.causes};
+}
+
+std::string causes_text(const std::vector<std::string>& causes) {
+    std::string text;
+    for (const std::string& cause : causes)
+        text += (text.empty() ? "" : ": ") + cause;
+    return text;
+}
+
+}  // namespace
+
+Result<> Migrations::send(const SendMigrationData& wanted) {
+    HAKO_TRY(refuse_tls(wanted.tls_dir));
+    HAKO_TRY(refuse_postcopy(wanted.memory_mode));
+    const migration::Address address =
+        HAKO_TRY_WRAP(migration::parse_address(wanted.destination_url), "destination_url");
+    Instance* const instance = HAKO_TRY(vmm_.instance());
+    HAKO_TRY(instance->machine());
+    const Departing departing{.config = HAKO_TRY(vmm_.config()),
+                              .running = instance->state() == VmState::kRunning};
+    auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
+                                             HAKO_TRY(write_departing(departing)), new_uuid());
+    sending->dialer = HAKO_TRY(migration::Dialer::create(address));
+    sending->source = HAKO_TRY(
+        migration::Source::create(source_config(wanted), *sending->dialer, sending->machine,
+                                  [this](const migration::Progress& progress) { observe(progress); }));
+    {
+        const std::lock_guard lock(mutex_);
+        receiving_.reset();
+        sending_ = std::move(sending);
+    }
+    vmm_.tell("migration-started");
+    return vmm_.start_job(
+        "the VM is migrated", [this] { sending_->source->run(); }, [this] { sending_->source->cancel(); },
+        [this] { sent(sending_->source->progress().status); });
+}
+
+void Migrations::sent(migration::Status status) {
+    const MigrationProgress end = to_api(sending_->source->progress(), "source");
+    if (status == migration::Status::kUnconfirmed || status == migration::Status::kStranded) {
+        // The source is needed for reclaim().
+        vmm_.seal("the VM was handed over and nobody knows whether it runs there: reclaim or delete it");
+        return vmm_.tell("migration-unconfirmed", {{"reason", causes_text(end.error)}});
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        last_ = end;
+        sending_.reset();
+    }
+    if (status == migration::Status::kFinished || status == migration::Status::kLost) {
+        vmm_.seal("the VM has moved away");
+        vmm_.tell("migration-finished", {{"downtime_us", std::to_string(end.downtime_us)}});
+        if (const auto removed = vmm_.remove(); !removed) log_error("{}", removed.error().text());
+        return moved_();
+    }
+    vmm_.tell("migration-failed", {{"reason", causes_text(end.error)}});
+}
+
+Result<> Migrations::reclaim() {
+    if (!sending_ || !vmm_.sealed() || vmm_.job().active())
+        return fail_conflict("no VM was handed over without a word that it runs there");
+    vmm_.unseal();
+    const Result<> started = vmm_.start_job(
+        "the VM is reclaimed", [this] { sending_->source->reclaim(); }, [] {},
+        [this] { sent(sending_->source->progress().status); });
+    if (!started) vmm_.seal("the VM was handed over: reclaim or delete it");
+    return started;
+}
+
+void Migrations::receive(const ReceiveMigrationData& wanted, std::vector<Fd> fds,
+                         std::function<void(Result<>)> done) {
+    if (Result<> started = start_receiving(wanted, std::move(fds), done); !started) done(std::move(started));
+}
+
+Result<> Migrations::start_receiving(const ReceiveMigrationData& wanted, std::vector<Fd> fds,
+                                     const std::function<void(Result<>)>& done) {
+    HAKO_TRY(refuse_tls(wanted.tls_dir));
+    HAKO_TRY(refuse_postcopy(wanted.memory_mode));
+    const migration::Address address =
+        HAKO_TRY_WRAP(migration::parse_address(wanted.receiver_url), "receiver_url");
+    HAKO_TRY(vmm_.require_no_vm());
+    auto receiving = std::make_unique<Receiving>(
+        vmm_, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}), std::move(fds));
+    receiving->listener = HAKO_TRY(migration::Listener::open(address));
+    receiving->destination = HAKO_TRY(migration::Destination::create(
+        {.transport = migration::address_text(address), .timeouts = {}}, *receiving->listener,
+        receiving->machine, [this](const migration::Progress& progress) { observe(progress); }));
+    {
+        const std::lock_guard lock(mutex_);
+        sending_.reset();
+        receiving_ = std::move(receiving);
+    }
+    vmm_.tell("migration-receive-ready");
+    vmm_.job().start(
+        "a VM is received", [this] { receiving_->destination->run(); },
+        [this] { receiving_->destination->cancel(); },
+        [this, done] {
+            const Result<> outcome = received(receiving_->destination->progress().status);
+            vmm_.settle_arrival();
+            done(outcome);
+        });
+    return {};
+}
+
+Result<> Migrations::received(migration::Status status) {
+    const MigrationProgress end = to_api(receiving_->destination->progress(), "destination");
+    {
+        const std::lock_guard lock(mutex_);
+        last_ = end;
+        receiving_.reset();
+    }
+    if (status == migration::Status::kFinished) {
+        vmm_.tell("migration-receive-finished", {{"downtime_us", std::to_string(end.downtime_us)}});
+        return {};
+    }
+    if (status == migration::Status::kStranded)
+        vmm_.seal("the VM came, and does not run, and may run at its source: delete it");
+    vmm_.tell("migration-receive-failed", {{"reason", causes_text(end.error)}});
+    Error error(Fault::kHost, end.error.empty() ? "the migration failed" : end.error.back());
+    for (std::size_t outer = end.error.size(); outer-- > 1;)
+        error = std::move(error).wrap(end.error[outer - 1]);
+    return std::unexpected(std::move(error));
+}
+
+void Migrations::observe(const migration::Progress& progress) {
+    if (std::exchange(step_, progress.step) == progress.step && progress.phase != migration::Phase::kPrecopy)
+        return;
+    boost::asio::post(vmm_.control(), [this, step = progress.step, round = progress.memory.iteration] {
+        vmm_.tell("migration-step", {{"step", step}, {"iteration", std::to_string(round)}});
+    });
+}
+
+Result<MigrationProgress> Migrations::progress() const {
+    const std::lock_guard lock(mutex_);
+    if (sending_) return to_api(sending_->source->progress(), "source");
+    if (receiving_) return to_api(receiving_->destination->progress(), "destination");
+    if (last_) return *last_;
+    return fail_missing("there is no migration, and there was none");
+}
+
+Result<> Migrations::cancel() {
+    const std::lock_guard lock(mutex_);
+    if (sending_) {
+        if (sending_->source->cancel()) return {};
+        return fail_conflict("it is too late: the VM is handed over");
+    }
+    if (receiving_) {
+        if (receiving_->destination->cancel()) return {};
+        return fail_conflict("it is too late: the VM runs here");
+    }
+    return fail_conflict("there is no migration");
+}
+
+Result<> Migrations::set_bandwidth(std::uint64_t bandwidth) {
+    if (!sending_) return fail_conflict("no VM is being sent");
+    sending_->source->set_bandwidth(bandwidth);
+    return {};
+}
+
+}  // namespace hako::api

@@ -1,0 +1,267 @@
+"""Machines that write all the time and move to another process meanwhile. Runs on any KVM."""
+
+import contextlib
+import json
+import signal
+import time
+
+import pytest
+
+from tests.contract.test_events import kept
+from tests.support.api import refusal
+from tests.support.serve import Server, vm_config
+
+TTY = {"serial": {"mode": "Tty"}}
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Makes servers, each in a folder of its own."""
+    with contextlib.ExitStack() as stack:
+        count = 0
+
+        def make(*arguments) -> Server:
+            nonlocal count
+            folder = tmp_path / f"server{count}"
+            count += 1
+            folder.mkdir()
+            return stack.enter_context(Server(folder, *arguments))
+
+        yield make
+
+
+@pytest.fixture
+def disk(tmp_path):
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(4 << 20))
+    return path
+
+
+def goes_on(server, rounds: int = 3) -> None:
+    """A guest that finds its memory changed panics, and says no more rounds."""
+    for _ in range(rounds):
+        server.wait_for("round ")
+
+
+def boot(server, **fields) -> None:
+    with server.api() as api:
+        api.put("vm.create", vm_config("dirty", **TTY, **fields))
+        api.put("vm.boot")
+    goes_on(server, 1)
+
+
+def receive(server, url: str):
+    """A connection on which the answer will come, once the server listens."""
+    api = server.api(timeout=120)
+    api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url}).encode())
+    with server.api() as other:
+        wait_for_event(other, "migration-receive-ready")
+    return api
+
+
+def wait_for_event(api, name: str, count: int = 1) -> list[dict]:
+    for _ in range(3000):
+        events = [event for event in kept(api) if event["event"] == name]
+        if len(events) >= count:
+            return events
+        time.sleep(0.02)
+    raise AssertionError(f"no event {name}: {kept(api)}")
+
+
+def wait_for_end(api) -> dict:
+    """The progress of a migration that is over."""
+    for _ in range(3000):
+        progress = api.get("vm.migration-progress")
+        if progress["status"] != "ongoing":
+            return progress
+        time.sleep(0.02)
+    raise AssertionError(progress)
+
+
+def url_of(server) -> str:
+    return f"unix:{server.folder}/migration.sock"
+
+
+def move(source, destination, **fields) -> dict:
+    answer = receive(destination, url_of(destination))
+    with source.api() as api:
+        assert api.put("vm.send-migration", {"destination_url": url_of(destination), **fields}) is None
+        progress = wait_for_end(api)
+        assert progress["status"] == "finished", progress
+        # The process stays, without a VM.
+        wait_for_event(api, "deleted")
+        assert refusal(api.get, "vm.info").status == 404
+    with answer:
+        assert answer.response().status == 204
+    return progress
+
+
+@pytest.mark.parametrize("fields", [{}, {"local": True}], ids=["unix", "local"])
+def test_a_vm_moves(server, disk, fields):
+    source, destination = server(), server()
+    boot(source, disks=[{"path": str(disk)}])
+    progress = move(source, destination, **fields)
+    assert progress["downtime_us"] > 0
+    goes_on(destination, 5)
+    with destination.api() as api:
+        assert api.get("vm.info")["state"] == "Running"
+        assert api.get("vm.info")["config"]["disks"][0]["path"] == str(disk)
+        api.put("vm.pause")
+        api.put("vm.resume")
+        goes_on(destination)
+
+
+def test_over_tcp_with_many_connections(server):
+    source, destination = server(), server()
+    boot(source)
+    answer = receive(destination, "tcp:127.0.0.1:47611")
+    with source.api() as api:
+        api.put("vm.send-migration", {"destination_url": "tcp:127.0.0.1:47611", "connections": 4})
+        assert wait_for_end(api)["status"] == "finished"
+    with answer:
+        assert answer.response().status == 204
+    goes_on(destination, 5)
+
+
+def test_there_and_back_many_times(server, disk):
+    a, b = server(), server()
+    boot(a, disks=[{"path": str(disk)}])
+    for _ in range(10):
+        move(a, b)
+        goes_on(b, 1)
+        move(b, a)
+        goes_on(a, 1)
+
+
+def test_a_paused_vm_stays_paused(server):
+    source, destination = server(), server()
+    boot(source)
+    with source.api() as api:
+        api.put("vm.pause")
+    move(source, destination)
+    with destination.api() as api:
+        assert api.get("vm.info")["state"] == "Paused"
+        api.put("vm.resume")
+    goes_on(destination)
+
+
+def test_nobody_listens(server, tmp_path):
+    source = server()
+    boot(source)
+    with source.api() as api:
+        api.put("vm.send-migration", {"destination_url": f"unix:{tmp_path}/nobody.sock"})
+        progress = wait_for_end(api)
+        assert progress["status"] == "failed" and progress["error"], progress
+        wait_for_event(api, "migration-failed")
+        assert api.get("vm.info")["state"] == "Running"
+    goes_on(source)
+
+
+def slow(source, destination) -> None:
+    """A migration that takes a while."""
+    with source.api() as api:
+        api.put("vm.send-migration", {"destination_url": url_of(destination), "bandwidth": 1 << 20})
+        wait_for_event(api, "migration-step", 3)
+
+
+def test_a_migration_is_cancelled_and_repeated(server, disk):
+    source, destination = server(), server()
+    boot(source, disks=[{"path": str(disk)}])
+    with receive(destination, url_of(destination)) as answer:
+        slow(source, destination)
+        with source.api() as api:
+            # All else waits, and is told why; what only asks is answered.
+            assert refusal(api.put, "vm.pause").status == 409
+            assert api.get("vm.info")["state"] == "Running"
+            assert api.get("vm.migration-progress")["status"] == "ongoing"
+            api.put("vm.cancel-migration")
+            assert wait_for_end(api)["status"] == "cancelled"
+            wait_for_event(api, "migration-failed")
+        assert answer.response().status == 500
+    goes_on(source)
+    with destination.api() as api:
+        wait_for_event(api, "migration-receive-failed")
+        assert refusal(api.get, "vm.info").status == 404
+    move(source, destination)
+    goes_on(destination)
+
+
+def test_the_destination_cancels(server):
+    source, destination = server(), server()
+    boot(source)
+    with receive(destination, url_of(destination)) as answer, destination.api() as api:
+        slow(source, destination)
+        api.put("vm.cancel-migration")
+        assert answer.response().status == 500
+    with source.api() as api:
+        assert wait_for_end(api)["status"] == "failed"
+    goes_on(source)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_destination_dies(server, disk, how):
+    source, destination = server(), server()
+    boot(source, disks=[{"path": str(disk)}])
+    with receive(destination, url_of(destination)):
+        slow(source, destination)
+        destination.process.send_signal(how)
+        destination.wait()
+    with source.api() as api:
+        assert wait_for_end(api)["status"] == "failed"
+        wait_for_event(api, "migration-failed")
+    goes_on(source)
+    # Its images are its own again.
+    other = server()
+    with other.api() as api:
+        api.put("vm.create", vm_config("deaf", disks=[{"path": str(disk)}]))
+        assert "in use" in " ".join(refusal(api.put, "vm.boot").chain)
+    move(source, server())
+
+
+def test_the_source_dies(server, disk):
+    source, destination = server(), server()
+    boot(source, disks=[{"path": str(disk)}])
+    with receive(destination, url_of(destination)) as answer:
+        slow(source, destination)
+        source.process.kill()
+        source.wait()
+        assert answer.response().status == 500
+    with destination.api() as api:
+        assert refusal(api.get, "vm.info").status == 404
+        api.put("vm.create", vm_config("deaf", disks=[{"path": str(disk)}]))
+        api.put("vm.boot")
+
+
+def test_a_guest_that_ends_meanwhile_ends_at_the_source(server):
+    source, destination = server(), server()
+    with source.api() as api:
+        api.put("vm.create", vm_config("wait", **TTY))
+        api.put("vm.boot")
+        with receive(destination, url_of(destination)) as answer:
+            api.put("vm.send-migration", {"destination_url": url_of(destination), "bandwidth": 1 << 16})
+            wait_for_event(api, "migration-step", 3)
+            api.put("vm.cancel-migration")
+            wait_for_end(api)
+            assert answer.response().status == 500
+        api.put("vm.power-button")
+        wait_for_event(api, "ended")
+
+
+def test_what_cannot_be_sent(server):
+    source = server()
+    with source.api() as api:
+        assert refusal(api.put, "vm.send-migration", {"destination_url": "unix:/x"}).status == 404
+        api.put("vm.create", vm_config("dirty", **TTY))
+        assert refusal(api.put, "vm.send-migration", {"destination_url": "unix:/x"}).status == 500
+        api.put("vm.boot")
+        for body, word in [({"destination_url": "nowhere"}, "destination_url"),
+                           ({"destination_url": "unix:/x", "memory_mode": "Postcopy"}, "memory_mode"),
+                           ({"destination_url": "tcp:127.0.0.1:1", "tls_dir": "/x"}, "tls_dir"),
+                           ({"destination_url": "unix:/x", "connections": 0}, "connections"),
+                           ({}, "destination_url")]:
+            error = refusal(api.put, "vm.send-migration", body)
+            assert error.status == 400 and word in " ".join(error.chain), error.chain
+        assert refusal(api.put, "vm.cancel-migration").status == 409
+        assert refusal(api.get, "vm.migration-progress").status == 404
+        assert refusal(api.put, "vm.receive-migration", {"receiver_url": "unix:/x"}).status == 500
+    goes_on(source)
