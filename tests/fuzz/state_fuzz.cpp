@@ -1,14 +1,19 @@
 // libFuzzer target: a saved state that anybody may have written.
 //
 // The first byte says how the rest is read: as it is, or with its checksums and its last section made right,
-// so that what lies behind them is reached.
+// so that what lies behind them is reached. Devices are built from what can be read, go on, and are saved
+// again.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
+#include "tests/unit/base/fake_interrupts.h"
+#include "tests/unit/pci/fake_device.h"
 #include "vmm/base/log.h"
+#include "vmm/machine/devices.h"
 #include "vmm/machine/state.h"
 
 using namespace hako;
@@ -45,7 +50,36 @@ Bytes mended(std::span<const std::byte> bytes) {
     return whole ? *std::move(whole) : Bytes{};
 }
 
-void try_state(std::span<const std::byte> bytes) {
+/// A bus on which devices are built that need nothing of the host. What does not fit is refused, and no more.
+void try_devices(const MachineState& state, io::Engine& engine) {
+    constexpr std::size_t kTried = 2;
+    GuestMemory memory = GuestMemory::create({.size = 2 * MiB, .thp = false}).value();
+    Bus mmio;
+    Bus ports;
+    test::FakeInterrupts interrupts;
+    test::FakeKicks kicks;
+    pci::AddressSpace space(mmio, pci::windows_above(memory.end()));
+    const auto bridge = pci::HostBridge::create(space, ports, state.bridge);
+    if (!bridge) return;
+    Devices devices({.memory = memory, .space = space, .interrupts = interrupts, .kicks = kicks}, **bridge,
+                    engine);
+    for (std::size_t i = 0; i < std::min(state.rngs.size(), kTried); ++i) {
+        virtio::rng::Config config;
+        config.id = state.rngs[i].id;
+        (void)devices.add(config, &state.rngs[i]);
+    }
+    for (std::size_t i = 0; i < std::min(state.gone_disks.size(), kTried); ++i)
+        (void)devices.restore_gone(state.gone_disks[i]);
+    for (int life = 0; life < 2; ++life) {
+        devices.resume();
+        devices.pause();
+        MachineState again;
+        devices.save(again);
+        require(again.rngs.size() <= kTried && again.gone_disks.size() <= kTried, "devices multiply");
+    }
+}
+
+void try_state(std::span<const std::byte> bytes, io::Engine& engine) {
     const auto text = describe(bytes);
     const auto state = decode(bytes);
     if (!state) {
@@ -58,17 +92,21 @@ void try_state(std::span<const std::byte> bytes) {
     const auto back = decode(*again);
     require(back.has_value(), "what was written cannot be read");
     require(encode(*back).value() == *again, "a state changes when it is read");
+    try_devices(*state, engine);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    static const bool quiet = (set_log_level(LogLevel::kError), true);
-    if (size == 0 || !quiet) return 0;
+    static const std::unique_ptr<io::Engine> engine = [] {
+        set_log_level(LogLevel::kError);
+        return io::Engine::create().value();
+    }();
+    if (size == 0) return 0;
     const auto bytes = std::as_bytes(std::span(data, size)).subspan(1);
     if (data[0] % 2 == 0)
-        try_state(bytes);
+        try_state(bytes, *engine);
     else
-        try_state(mended(bytes));
+        try_state(mended(bytes), *engine);
     return 0;
 }

@@ -4,168 +4,78 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <chrono>
 #include <cstring>
 #include <fstream>
-#include <future>
-#include <memory>
-#include <sstream>
 #include <string>
-#include <thread>
 
 #include "tests/guest/mailbox.h"
-#include "tests/unit/virtio/temp_image.h"
+#include "tests/guest/restore_vm.h"
 #include "vmm/base/log.h"
-#include "vmm/machine/machine.h"
 #include "vmm/state/difference.h"
 
 using namespace hako;
 
 namespace {
 
+using test::copy_of;
+using test::recoded;
+using test::value_of;
+
 std::string guest_path;
 
 constexpr std::uint64_t kSectors = 64;
 constexpr auto kLimit = std::chrono::seconds(60);
 
-class Listener final : public MachineListener {
-  public:
-    void machine_ended(const MachineEnd& end) override {
-        ended_ = true;
-        promise_.set_value(end);
-    }
-    void slot_ejected(std::uint8_t) override {}
-    [[nodiscard]] bool ended() const { return ended_; }
-
-    std::optional<MachineEnd> wait() {
-        auto future = promise_.get_future();
-        if (future.wait_for(kLimit) != std::future_status::ready) return std::nullopt;
-        return future.get();
-    }
-
-  private:
-    std::atomic<bool> ended_{false};
-    std::promise<MachineEnd> promise_;
-};
-
-template <typename T>
-T value_of(Result<T> result) {
-    if (!result) MESSAGE(result.error().text());
-    REQUIRE(result);
-    return *std::move(result);
+MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus) {
+    MachineConfig config;
+    config.payload = {.kernel = guest_path, .initrd = {}, .command_line = "test=restore"};
+    config.cpus.count = cpus;
+    config.memory.size = 64 * MiB;
+    virtio::blk::Config disk;
+    disk.id = "disk0";
+    disk.path = image.path();
+    config.disks = {disk};
+    virtio::console::Config console;
+    console.id = "console0";
+    console.console = {.mode = console::Mode::kFile, .path = "/dev/null"};
+    config.consoles = {console};
+    return config;
 }
 
-/// One VM over all its machines.
-class Vm {
-  public:
-    explicit Vm(std::uint32_t cpus = 2) {
+struct Disk {
+    Disk() {
         std::string sectors(kSectors * 512, '\0');
         for (std::uint64_t sector = 0; sector < kSectors; ++sector)
             sectors[sector * 512] = static_cast<char>(guest::sector_mark(sector));
-        std::ofstream(image_.path(), std::ios::binary) << sectors;
+        std::ofstream(image.path(), std::ios::binary) << sectors;
+    }
+    test::TempImage image{kSectors * 512};
+};
 
-        config_.payload = {.kernel = guest_path, .initrd = {}, .command_line = "test=restore"};
-        config_.cpus.count = cpus;
-        config_.memory.size = 64 * MiB;
-        virtio::blk::Config disk;
-        disk.id = "disk0";
-        disk.path = image_.path();
-        config_.disks = {disk};
-        config_.serial = {.mode = console::Mode::kFile, .path = output_.path()};
-        virtio::console::Config console;
-        console.id = "console0";
-        console.console = {.mode = console::Mode::kFile, .path = "/dev/null"};
-        config_.consoles = {console};
-        REQUIRE(consoles_.open_serial(config_.serial));
-    }
-    ~Vm() {
-        end();
-        // What the guest said goes with the report of a test that failed.
-        MESSAGE(output());
-    }
-
-    void boot() {
-        start(Machine::create(config_, value_of(HostResources::open(config_)), host(), listener_));
-    }
-    /// A machine that goes on from `state` and `memory`.
-    void restore(const MachineState& state, GuestMemory memory, HostResources resources) {
-        start(Machine::create(config_, std::move(resources), host(), listener_,
-                              Machine::Restored{.state = state, .memory = std::move(memory)}));
-    }
-    HostResources end() {
-        HostResources resources;
-        if (machine_) resources = machine_->stop().resources;
-        if (consoles_.serial() != nullptr) consoles_.serial()->stop();
-        machine_.reset();
-        return resources;
-    }
-
-    [[nodiscard]] Machine& machine() { return *machine_; }
-    [[nodiscard]] const MachineConfig& config() const { return config_; }
-    [[nodiscard]] MachineHost host() { return {.engine = *engine_, .consoles = consoles_}; }
-    [[nodiscard]] Listener& listener() { return listener_; }
+/// A VM with the bare-metal guest in it.
+class ProbeVm : private Disk, public test::Vm {
+  public:
+    explicit ProbeVm(std::uint32_t cpus = 2) : Vm(probe_config(image, cpus), kLimit) {}
 
     [[nodiscard]] guest::Mailbox mail() {
-        return machine_->memory().load<guest::Mailbox>(GuestAddress{guest::kMailbox}).value();
+        return machine().memory().load<guest::Mailbox>(GuestAddress{guest::kMailbox}).value();
     }
     /// Waits until the guest has done `count` more rounds.
     void wait_for_rounds(std::uint64_t count) {
         const std::uint64_t wanted = mail().rounds + count;
-        const auto deadline = std::chrono::steady_clock::now() + kLimit;
-        while (mail().rounds < wanted) {
-            if (listener_.ended() || std::chrono::steady_clock::now() > deadline)
-                FAIL("the guest does not get on");
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
+        wait_until([&] { return mail().rounds >= wanted; });
     }
     void stop_guest() {
         guest::Mailbox mail = this->mail();
-        mail.stop = config_.cpus.count;
-        REQUIRE(machine_->memory().store(GuestAddress{guest::kMailbox}, mail));
+        mail.stop = config().cpus.count;
+        REQUIRE(machine().memory().store(GuestAddress{guest::kMailbox}, mail));
     }
-    [[nodiscard]] std::string output() {
-        std::ostringstream text;
-        text << std::ifstream(output_.path()).rdbuf();
-        return text.str();
-    }
-
-  private:
-    void start(Result<std::unique_ptr<Machine>> made) {
-        machine_ = value_of(std::move(made));
-        consoles_.serial()->start(*machine_->serial());
-    }
-
-    test::TempImage image_{kSectors * 512};
-    test::TempImage output_{0};
-    MachineConfig config_;
-    boost::asio::io_context io_;
-    std::unique_ptr<io::Engine> engine_ = io::Engine::create().value();
-    Consoles consoles_{io_, *engine_, [] {}};
-    Listener listener_;
-    std::unique_ptr<Machine> machine_;
 };
-
-GuestMemory copy_of(const GuestMemory& memory) {
-    GuestMemory copy = value_of(GuestMemory::create({.size = memory.size()}));
-    for (std::size_t i = 0; i < memory.regions().size(); ++i)
-        std::memcpy(copy.regions()[i].host, memory.regions()[i].host, memory.regions()[i].size);
-    return copy;
-}
 
 bool same_memory(const GuestMemory& a, const GuestMemory& b) {
     for (std::size_t i = 0; i < a.regions().size(); ++i)
         if (std::memcmp(a.regions()[i].host, b.regions()[i].host, a.regions()[i].size) != 0) return false;
     return true;
-}
-
-/// Through the bytes that a file or a peer would get.
-MachineState recoded(const MachineState& state) {
-    const std::vector<std::byte> bytes = value_of(encode(state));
-    MachineState back = value_of(decode(bytes));
-    CHECK(value_of(encode(back)) == bytes);
-    return back;
 }
 
 std::string lines(const std::vector<std::string>& all) {
@@ -204,7 +114,7 @@ void check_same(const MachineState& saved, const MachineState& restored) {
     }
 }
 
-std::string refusal(Vm& vm, const MachineConfig& config, const MachineState& state) {
+std::string refusal(test::Vm& vm, const MachineConfig& config, const MachineState& state) {
     auto memory = GuestMemory::create(config.memory);
     const auto made =
         Machine::create(config, value_of(HostResources::open(config)), vm.host(), vm.listener(),
@@ -221,25 +131,20 @@ bool contains(std::string_view text, std::string_view part) {
 }  // namespace
 
 TEST_CASE("a machine goes on in a new one, over generations") {
-    Vm vm;
+    ProbeVm vm;
     vm.boot();
     vm.machine().resume();
     CHECK_FALSE(vm.machine().save());  // it runs
     for (int generation = 0; generation < 5; ++generation) {
         vm.wait_for_rounds(3);
-        vm.machine().pause();
-        const MachineState saved = recoded(value_of(vm.machine().save()));
-        GuestMemory memory = copy_of(vm.machine().memory());
-        const std::uint64_t rounds = vm.mail().rounds;
-        vm.restore(saved, std::move(memory), vm.end());
-        CHECK(vm.mail().rounds == rounds);
+        const MachineState saved = vm.next();
         check_same(saved, value_of(vm.machine().save()));
         vm.machine().resume();
     }
     vm.wait_for_rounds(3);
     CHECK(vm.mail().timers > 0);
     vm.stop_guest();
-    const auto end = vm.listener().wait();
+    const auto end = vm.wait_for_end();
     vm.end();
     INFO(vm.output());
     REQUIRE(end);
@@ -248,7 +153,7 @@ TEST_CASE("a machine goes on in a new one, over generations") {
 }
 
 TEST_CASE("memory is not touched until the machine goes on") {
-    Vm vm(1);
+    ProbeVm vm(1);
     vm.boot();
     vm.machine().resume();
     vm.wait_for_rounds(1);
@@ -259,11 +164,11 @@ TEST_CASE("memory is not touched until the machine goes on") {
     CHECK(same_memory(before, vm.machine().memory()));
     vm.machine().resume();
     vm.stop_guest();
-    CHECK(vm.listener().wait().has_value());
+    CHECK(vm.wait_for_end().has_value());
 }
 
 TEST_CASE("a machine that never ran, and one that was never resumed, can be saved") {
-    Vm vm(1);
+    ProbeVm vm(1);
     vm.boot();
     const MachineState first = recoded(value_of(vm.machine().save()));
     GuestMemory once = copy_of(vm.machine().memory());
@@ -275,11 +180,11 @@ TEST_CASE("a machine that never ran, and one that was never resumed, can be save
     vm.machine().resume();
     vm.wait_for_rounds(1);
     vm.stop_guest();
-    CHECK(vm.listener().wait().has_value());
+    CHECK(vm.wait_for_end().has_value());
 }
 
 TEST_CASE("a state for another machine, or another CPU, is refused with the reason") {
-    Vm vm(1);
+    ProbeVm vm(1);
     vm.boot();
     const MachineState good = value_of(vm.machine().save());
     vm.end();

@@ -66,8 +66,10 @@ std::vector<Msr> in_restore_order(std::span<const Msr> msrs) {
     const auto rank = [](const Msr& msr) {
         return msr.index == msr::kFeatureControl ? 0 : msr.index == msr::kTscDeadline ? 2 : 1;
     };
-    std::vector<Msr> ordered(msrs.begin(), msrs.end());
-    std::ranges::stable_sort(ordered, {}, rank);
+    std::vector<Msr> ordered;
+    for (int wanted = 0; wanted <= 2; ++wanted)
+        std::ranges::copy_if(msrs, std::back_inserter(ordered),
+                             [&](const Msr& msr) { return rank(msr) == wanted; });
     return ordered;
 }
 
