@@ -192,8 +192,10 @@ void name_devices(VmConfig& config) {
 }
 
 Result<> check_devices(const MachineConfig& machine) {
-    const std::size_t count =
-        machine.disks.size() + machine.helpers.size() + machine.nets.size() + machine.consoles.size();
+    // cloud-init's disk has a slot of its own.
+    const auto helpers = static_cast<std::size_t>(std::ranges::count_if(
+        machine.helpers, [](const seed::Helper& helper) { return helper.id != seed::kSeedId; }));
+    const std::size_t count = machine.disks.size() + helpers + machine.nets.size() + machine.consoles.size();
     if (count > kMaxDevices)
         return fail_input("disks, helper_disks, net and console: {} devices are more than fit, at most {}",
                           count, kMaxDevices);

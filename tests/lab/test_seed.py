@@ -53,13 +53,13 @@ def section(server: Server, name: str) -> list[str]:
     return server.wait_for(f"{name}]").splitlines()
 
 
-def vm(folder: Path, script: str, root_disk: Path, **fields) -> dict:
+def vm(folder: Path, script: str, root_disk: Path, *, cmdline: str = "", **fields) -> dict:
     """A Debian kernel that runs `script` in Debian's user space, then powers off."""
     (folder / "script").write_text(script)
     subprocess.run([ROOT / "tools" / "lab", "quick-initrd", "--kernel", "kernel", "--script", folder / "script",
                     "--output", folder / "initrd"], check=True)
     return {"payload": {"kernel": artifact("kernel"), "initramfs": str(folder / "initrd"),
-                        "cmdline": "console=ttyS0 panic=-1 hako.root=/dev/vda"},
+                        "cmdline": f"console=ttyS0 panic=-1 hako.root=/dev/vda {cmdline}"},
             "memory": {"size": 1 << 30}, "disks": [{"path": str(root_disk)}], "serial": {"mode": "Tty"},
             "console": {"mode": "Off"}, **fields}
 
@@ -123,7 +123,9 @@ def test_helper_disks_mount_change_and_go(tmp_path, root_disk):
         api.put("vm.update-helper", {"id": "cm", "files": {"key": "new\n"}})
         server.wait_for("UPDATED")
         # The guest has it mounted by now.
+        api.put("vm.pause")
         api.put("vm.update-helper", {"id": "cm", "files": {"key": "newest\n"}})
+        api.put("vm.resume")
         server.wait_for("MOUNTED AGAIN")
         after = api.get("vm.info")["helper_disks"]
         assert {each["id"] for each in after} == {"cm", "dos"}
@@ -139,6 +141,39 @@ def test_helper_disks_mount_change_and_go(tmp_path, root_disk):
         assert events.count("helper-updated") == 3 and events.count("device-removed") == 1, events
         assert images(server.pid) <= 2
         assert "sEcReT" not in server.stderr()
+
+
+def test_a_guest_that_never_answers_has_new_content_after_a_reboot(tmp_path, root_disk):
+    script = """
+disk=$(grep -lsx CM0 /sys/block/vd?/serial | cut -d/ -f4)
+mkdir -p /run/config
+[ -z "$disk" ] || mount -o ro /dev/$disk /run/config || exit 1
+echo "SAW $(cat /run/config/key 2>/dev/null || echo nothing)."
+sleep 1000
+"""
+    config = vm(tmp_path, script, root_disk, cmdline="acpiphp.disable=1",
+                helper_disks=[{"id": "cm", "serial": "CM0", "files": {"key": "old"}}])
+    with Server(tmp_path) as server, server.api() as api:
+        api.put("vm.create", config)
+        api.put("vm.boot")
+        server.wait_for("SAW old.", timeout=300)
+        before = api.get("vm.info")["helper_disks"]
+        for text in ("newer", "newest"):
+            api.put("vm.update-helper", {"id": "cm", "files": {"key": text}})
+        assert api.get("vm.info")["helper_disks"] == before
+        api.put("vm.reboot")
+        server.wait_for("SAW newest.", timeout=300)
+        assert api.get("vm.info")["helper_disks"] != before
+        # An eject takes back an update that waits.
+        api.put("vm.update-helper", {"id": "cm", "files": {"key": "lost"}})
+        api.put("vm.eject-helper", {"id": "cm"})
+        api.put("vm.reboot")
+        server.wait_for("SAW newest.", timeout=300)
+        api.put("vm.shutdown")
+        api.put("vm.eject-helper", {"id": "cm"})
+        api.put("vm.boot")
+        server.wait_for("SAW nothing.", timeout=300)
+        assert images(server.pid) == 0
 
 
 def mime(parts: dict[str, str], size: int) -> str:

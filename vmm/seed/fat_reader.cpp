@@ -127,7 +127,7 @@ Result<> FatReader::read_folder(std::string_view bytes, const std::string& path,
                 if (unit == 0) break;
                 piece += static_cast<char16_t>(unit);
             }
-            pending = piece + pending;
+            pending.insert(0, piece);
             if (pending.size() > kMaxLongName) return fail_input("the image is damaged: a name without end");
         } else {
             HAKO_TRY(read_entry(entry, to_utf8(pending), path, depth));

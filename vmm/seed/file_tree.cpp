@@ -94,6 +94,7 @@ Result<FileTree> FileTree::create(std::span<const File> files, Format format) {
     if (format != Format::kVfat) return tree;
     for (const Node& folder : tree.nodes_) {
         std::vector<std::string> names;
+        names.reserve(folder.children.size());
         for (const std::size_t child : folder.children)
             names.push_back(folded(tree.nodes_[child].name));
         std::ranges::sort(names);

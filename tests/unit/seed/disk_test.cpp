@@ -134,6 +134,35 @@ TEST_CASE("other programs read ISO 9660 in the same way") {
         CHECK_MESSAGE(joliet.find(name) != std::string::npos, joliet);
 }
 
+TEST_CASE("other programs find each of many files, and folders by their numbers") {
+    const test::TemporaryDirectory directory;
+    DiskConfig config{.label = "cfgdata", .format = Format::kIso9660, .files = {}};
+    for (std::size_t i = 0; i < seed::kMaxFiles; ++i)
+        config.files.push_back(
+            {.path = "a/b" + std::to_string(i % 5) + "/a name of some length " + std::to_string(i),
+             .content = "x"});
+    const std::string iso = directory.file("disk.iso", bytes_of(config)).string();
+    CHECK(test::output_of("isoinfo -R -f -i " + iso + " | wc -l") == "1030\n0");
+    CHECK(test::output_of("isoinfo -J -f -i " + iso + " | wc -l") == "1030\n0");
+    CHECK(test::output_of("bsdtar -tf " + iso + " | wc -l") == "1031\n0");
+    const std::string table = test::output_of("isoinfo -p -i " + iso);
+    for (const char* line : {"   1:    1 ", "   2:    1 ", "   3:    2 ", "   7:    2 "})
+        CHECK_MESSAGE(table.find(line) != std::string::npos, table);
+    // No record lies across two sectors (ECMA-119, 6.8.1.1).
+    const std::string image = bytes_of(config);
+    const std::size_t table_at =
+        std::size_t{seed::load_le32(image, 16 * seed::kSector + 140)} * seed::kSector;
+    const std::size_t last = table_at + 10 + 10 + 4 * 10;  // of the root, "A" and "B0" to "B4"
+    std::size_t at = std::size_t{seed::load_le32(image, last + 2)} * seed::kSector;
+    const std::size_t size = seed::load_le32(image, at + 10);
+    REQUIRE(size > 2 * seed::kSector);
+    for (const std::size_t end = at + size; at < end;) {
+        const std::size_t length = seed::load8(image, at);
+        CHECK(at % seed::kSector + length <= seed::kSector);
+        at = length == 0 ? (at / seed::kSector + 1) * seed::kSector : at + length;
+    }
+}
+
 TEST_CASE("other programs read FAT in the same way") {
     const test::TemporaryDirectory directory;
     std::vector<File> large = plenty(false);
@@ -155,6 +184,8 @@ TEST_CASE("other programs read FAT in the same way") {
             if (file.path.find("😀") == std::string::npos)  // mtools knows characters of one unit only
                 CHECK(test::output_of(fmt::format("LC_ALL=C.UTF-8 mcopy -i {} '::{}' - 2>&1", image,
                                                   file.path)) == file.content + "0");
+        CHECK(test::output_of("mdir -i " + image + " ::README.TXT").find("1980-01-01   0:00") !=
+              std::string::npos);
         CHECK(test::output_of("mlabel -s -i " + image + " :: 2>&1").find("CIDATA") != std::string::npos);
     }
 }
