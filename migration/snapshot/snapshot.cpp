@@ -135,6 +135,7 @@ Result<> Snapshot::write_live(MemoryWriter& writer, SavedState& state, SnapshotO
         state.vm = HAKO_TRY(machine_.save_state());
         HAKO_TRY(machine_.fetch_dirty(bits));
         const std::uint64_t left = count_bits(bits);
+        if (left == 0) return {};
         if (left > kMaxCopy) return write_round(writer, bits, false);
         copies.emplace(left);
         return for_each_run(layout, bits, [&](std::size_t region, const PageRun& run) -> Result<> {

@@ -87,7 +87,7 @@ def move(source, destination, **fields) -> dict:
     with source.api() as api:
         assert api.put("vm.send-migration", {"destination_url": url_of(destination), **fields}) is None
         progress = wait_for_end(api)
-        assert progress["status"] == "finished", progress
+        assert progress["status"] == "finished", json.dumps(progress)
         # The process stays, without a VM.
         wait_for_event(api, "deleted")
         assert refusal(api.get, "vm.info").status == 404
