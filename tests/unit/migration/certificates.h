@@ -1,6 +1,7 @@
 // A CA, and a server's and a client's certificate of it, made for one test.
 #pragma once
 
+#include <fmt/core.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -26,7 +27,7 @@ class Certificate {
         const Certificate& by = issuer != nullptr ? *issuer : *this;
         X509_set_issuer_name(certificate_.get(), X509_get_subject_name(by.certificate_.get()));
         if (issuer == nullptr) extend(NID_basic_constraints, "critical,CA:TRUE");
-        if (!address.empty()) extend(NID_subject_alt_name, "IP:" + address);
+        if (!address.empty()) extend(NID_subject_alt_name, fmt::format("IP:{}", address));
         X509_sign(certificate_.get(), by.key_.get(), EVP_sha256());
     }
 

@@ -1,7 +1,10 @@
 // When to stop copying.
+#include "migration/convergence.h"
+
 #include <doctest/doctest.h>
 
-#include "migration/convergence.h"
+#include <vector>
+
 #include "vmm/base/units.h"
 
 using namespace hako;
@@ -12,7 +15,11 @@ namespace {
 
 /// A second-long round of 1 GiB, after which this much is dirty.
 RoundFacts after(std::uint64_t dirty_bytes, std::uint32_t round = 0) {
-    return {.round = round, .elapsed = 1s * (round + 1), .duration = 1s, .bytes = GiB, .dirty_bytes = dirty_bytes};
+    return {.round = round,
+            .elapsed = 1s * (round + 1),
+            .duration = 1s,
+            .bytes = GiB,
+            .dirty_bytes = dirty_bytes};
 }
 
 }  // namespace
@@ -34,8 +41,8 @@ TEST_CASE("migration convergence: pauses when it fits, but not while a round mor
     Convergence convergence({.downtime = 300ms});
     CHECK(convergence.decide(after(GiB / 2)).verdict == Verdict::kAnotherRound);
     CHECK(convergence.decide(after(GiB / 5)).verdict == Verdict::kAnotherRound);  // fits, and shrinks
-    CHECK(convergence.decide(after(GiB / 6)).verdict == Verdict::kPause);         // fits, and no longer shrinks
-    CHECK(Convergence({}).decide(after(MiB)).verdict == Verdict::kPause);         // short as it is
+    CHECK(convergence.decide(after(GiB / 6)).verdict == Verdict::kPause);  // fits, and no longer shrinks
+    CHECK(Convergence({}).decide(after(MiB)).verdict == Verdict::kPause);  // short as it is
     CHECK(Convergence({.downtime = 1ms}).decide(after(0)).verdict == Verdict::kPause);
 }
 
@@ -57,7 +64,8 @@ TEST_CASE("migration convergence: at the timeout the strategy decides, unless it
     CHECK(at_timeout(TimeoutStrategy::kCancel, GiB / 5) == Verdict::kPause);
 }
 
-TEST_CASE("migration convergence: vCPUs are slowed down in steps, and only for a guest that writes too fast") {
+TEST_CASE(
+    "migration convergence: vCPUs are slowed down in steps, and only for a guest that writes too fast") {
     Convergence convergence({.downtime = 1ms, .auto_converge = true});
     std::vector<unsigned> steps;
     for (std::uint32_t round = 0; round < 30; ++round)

@@ -1,11 +1,12 @@
 // Who ran the VM last.
+#include "migration/epoch_record.h"
+
 #include <doctest/doctest.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
-#include "migration/epoch_record.h"
 #include "tests/unit/boot/temp_dir.h"
 
 using namespace hako;
@@ -29,7 +30,7 @@ TEST_CASE("migration epoch record: written, read, replaced") {
     EpochRecord next = kRecord;
     next.epoch = 6;
     next.withdrawn = true;
-    next.who = "a";
+    next.who = std::string("somebody");
     REQUIRE(write_epoch_record(path, next));
     CHECK(read_epoch_record(path).value() == next);
     CHECK(std::filesystem::file_size(path) == 512);

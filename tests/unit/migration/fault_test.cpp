@@ -71,13 +71,15 @@ void try_trouble(bool at_source, Type type, Harm harm, int after, const Timeouts
     rig.source_config.connections = 2;
     rig.source_config.timeouts = timeouts;
     // A destination that runs never gives its locks up.
-    if (type == Type::kRunning || type == Type::kGo || type == Type::kLocked) rig.source_config.timeouts.locks = milliseconds(200);
+    if (type == Type::kRunning || type == Type::kGo || type == Type::kLocked)
+        rig.source_config.timeouts.locks = milliseconds(200);
     rig.destination_config.timeouts = timeouts;
     rig.migrate();
     // With short deadlines, a slow machine may not get so far.
     if (timeouts.ready == patient().ready) CHECK(trouble->due);
     // What was sent before the cut may still arrive: LOCKED, and the answer to it.
-    const bool may_run = type == Type::kRunning || (harm == Harm::kCutAfter && (type == Type::kGo || type == Type::kLocked));
+    const bool may_run =
+        type == Type::kRunning || (harm == Harm::kCutAfter && (type == Type::kGo || type == Type::kLocked));
     if (trouble->due && !may_run) CHECK(rig.destination_status != Status::kFinished);
     check_one_runs(rig);
 }

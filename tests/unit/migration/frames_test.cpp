@@ -59,7 +59,8 @@ TEST_CASE("migration frames: messages come back as they were") {
 }
 
 TEST_CASE("migration frames: PAGES is a table of runs") {
-    const Pages pages{.runs = {{.address = 0x1000, .pages = 3}, {.address = 0x9000, .pages = 1, .zero = true}}};
+    const Pages pages{
+        .runs = {{.address = 0x1000, .pages = 3}, {.address = 0x9000, .pages = 1, .zero = true}}};
     const Blob bytes = encode(pages);
     CHECK(bytes.size() == 2 * kRunBytes);
     CHECK(decode<Pages>(bytes).value() == pages);
@@ -85,7 +86,8 @@ TEST_CASE("migration frames: counts and lengths beyond their limits are refused,
     hello.config.resize(kMaxConfig + 1);
     CHECK_FALSE(decode<Hello>(encode(hello)).has_value());
 
-    const Abort cut = decode<Abort>(encode(Abort{.causes = std::vector<std::string>(100, std::string(5000, 'x'))})).value();
+    const Abort cut =
+        decode<Abort>(encode(Abort{.causes = std::vector<std::string>(100, std::string(5000, 'x'))})).value();
     CHECK(cut.causes.size() == kMaxCauses);
     CHECK(cut.causes[0].size() == kMaxCause);
 
@@ -114,12 +116,15 @@ TEST_CASE("migration frames: a header says what may be read") {
         CHECK_FALSE(check_crc(header, flipped).has_value());
     }
     CHECK_FALSE(decode_header(encode_header(Type::kPages, kFlagCompressed, {})).has_value());
-    CHECK_FALSE(decode_header(encode_header(Type::kAbort, 0, Blob(max_payload(Type::kAbort) + 1))).has_value());
+    CHECK_FALSE(
+        decode_header(encode_header(Type::kAbort, 0, Blob(max_payload(Type::kAbort) + 1))).has_value());
     CHECK_FALSE(decode_header(encode_header(static_cast<Type>(99), 0, {})).has_value());
 }
 
 TEST_CASE("migration memory layout: whole pages, in order, apart, below 52 bits") {
-    const auto good = [](std::vector<Region> regions) { return MemoryLayout{.regions = std::move(regions)}.check().has_value(); };
+    const auto good = [](std::vector<Region> regions) {
+        return MemoryLayout{.regions = std::move(regions)}.check().has_value();
+    };
     CHECK(good({{.address = 0, .bytes = GiB}}));
     CHECK(good({{.address = 0, .bytes = GiB}, {.address = GiB, .bytes = GiB}}));
     CHECK_FALSE(good({}));

@@ -40,7 +40,8 @@ struct Pair {
 };
 
 /// What a receiver of `layout` says to one PAGES and its content.
-Outcome<Round> receive(const Pages& pages, std::size_t content, unsigned connections = 1, unsigned index = 0) {
+Outcome<Round> receive(const Pages& pages, std::size_t content, unsigned connections = 1,
+                       unsigned index = 0) {
     const FakeMemory memory(small_layout());
     PageBits received = make_bits(small_layout(), false);
     MemoryCounters counters;
@@ -50,8 +51,9 @@ Outcome<Round> receive(const Pages& pages, std::size_t content, unsigned connect
         (void)pair.near->send(Blob(content), kPatient);
         (void)send_message(*pair.near, Round{.pages = content / kPageSize}, kPatient);
     });
-    PageReceiver receiver({.memory = memory.view(), .connections = connections, .received = received, .counters = counters},
-                          *pair.far, index);
+    PageReceiver receiver(
+        {.memory = memory.view(), .connections = connections, .received = received, .counters = counters},
+        *pair.far, index);
     auto round = receiver.receive_round(0, kPatient);
     pair.far->shut_down();
     sends.join();
@@ -66,10 +68,18 @@ TEST_CASE("migration pages: runs of any bits, as a loop over bits finds them") {
         std::vector<std::uint64_t> words(1 + random() % 6);
         for (std::uint64_t& word : words) {
             switch (random() % 4) {
-                case 0: word = 0; break;
-                case 1: word = ~std::uint64_t{0}; break;
-                case 2: word = random() & random() & random(); break;
-                default: word = random(); break;
+                case 0:
+                    word = 0;
+                    break;
+                case 1:
+                    word = ~std::uint64_t{0};
+                    break;
+                case 2:
+                    word = random() & random() & random();
+                    break;
+                default:
+                    word = random();
+                    break;
             }
         }
         const std::uint64_t end = 1 + random() % (words.size() * 64);
@@ -93,7 +103,8 @@ TEST_CASE("migration pages: runs of any bits, as a loop over bits finds them") {
 }
 
 TEST_CASE("migration pages: all bits of a layout, and none beyond it") {
-    const MemoryLayout layout{.regions = {{.address = 0, .bytes = 65 * kPageSize}, {.address = GiB, .bytes = 64 * kPageSize}}};
+    const MemoryLayout layout{
+        .regions = {{.address = 0, .bytes = 65 * kPageSize}, {.address = GiB, .bytes = 64 * kPageSize}}};
     const PageBits bits = make_bits(layout, true);
     CHECK(bits[0] == RegionBits{~std::uint64_t{0}, 1});
     CHECK(bits[1] == RegionBits{~std::uint64_t{0}});
@@ -133,12 +144,14 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     BandwidthLimit limit;
     NoLog log;
     Pair pair;
-    PageSender sender({.memory = here.view(), .limit = limit, .counters = counters, .clearer = log}, *pair.near, 0);
+    PageSender sender({.memory = here.view(), .limit = limit, .counters = counters, .clearer = log},
+                      *pair.near, 0);
     PageReceiver receiver({.memory = there.view(), .received = received, .counters = counters}, *pair.far, 0);
     for (std::uint64_t page = 0; page < 2000; ++page)
         here.write(0, page, 7);
     const auto round = [&](std::uint32_t number) {
-        std::thread sends([&] { CHECK(sender.send_round(number, false, make_bits(small_layout(), true), kPatient)); });
+        std::thread sends(
+            [&] { CHECK(sender.send_round(number, false, make_bits(small_layout(), true), kPatient)); });
         CHECK(receiver.receive_round(number, kPatient));
         sends.join();
     };
@@ -157,7 +170,9 @@ TEST_CASE("migration pages: nothing is written where it does not belong") {
         return Pages{.runs = {{.address = address, .pages = pages}}};
     };
     CHECK(receive(one(0, 2), 2 * kPageSize).has_value());
-    const auto refused = [](const Outcome<Round>& round) { return !round && round.error().event == Event::kGarbage; };
+    const auto refused = [](const Outcome<Round>& round) {
+        return !round && round.error().event == Event::kGarbage;
+    };
     CHECK(refused(receive(Pages{}, 0)));
     CHECK(refused(receive(one(0, 0), 0)));
     CHECK(refused(receive(one(1, 1), kPageSize)));

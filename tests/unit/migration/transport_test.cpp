@@ -33,12 +33,16 @@ Ends connect(Listener& listener, Dialer& dialer) {
     Ends ends;
     std::thread accepts([&] {
         auto far = listener.accept(kPatient);
-        if (far) ends.far = *std::move(far);
-        else ends.far_failure = far.error();
+        if (far)
+            ends.far = *std::move(far);
+        else
+            ends.far_failure = far.error();
     });
     auto near = dialer.connect(kPatient);
-    if (near) ends.near = *std::move(near);
-    else ends.near_failure = near.error();
+    if (near)
+        ends.near = *std::move(near);
+    else
+        ends.near_failure = near.error();
     accepts.join();
     return ends;
 }
@@ -69,15 +73,17 @@ TEST_CASE("migration address: unix paths, hosts, IPv4, IPv6 in brackets") {
     CHECK(parse_address("unix:/run/a.sock").value() == Address(UnixAddress{.path = "/run/a.sock"}));
     CHECK(parse_address("tcp:node2:6000").value() == Address(TcpAddress{.host = "node2", .port = "6000"}));
     CHECK(parse_address("tcp:10.0.0.1:0").value() == Address(TcpAddress{.host = "10.0.0.1", .port = "0"}));
-    CHECK(parse_address("tcp:[fe80::1%eth0]:6000").value() == Address(TcpAddress{.host = "fe80::1%eth0", .port = "6000"}));
+    CHECK(parse_address("tcp:[fe80::1%eth0]:6000").value() ==
+          Address(TcpAddress{.host = "fe80::1%eth0", .port = "6000"}));
     for (const char* const url : {"unix:/run/a.sock", "tcp:node2:6000", "tcp:[::1]:6000"})
         CHECK(address_text(parse_address(url).value()) == url);
-    for (const char* const url : {"", "unix:", "tcp:", "tcp:host", "tcp::1", "tcp:host:", "tcp:host:65536", "tcp:host:x",
-                                  "tcp:host:+1", "tcp:::1:6000", "tcp:[]:1", "udp:host:1", "/run/a.sock"}) {
+    for (const char* const url :
+         {"", "unix:", "tcp:", "tcp:host", "tcp::1", "tcp:host:", "tcp:host:65536", "tcp:host:x",
+          "tcp:host:+1", "tcp:::1:6000", "tcp:[]:1", "udp:host:1", "/run/a.sock"}) {
         CAPTURE(url);
         CHECK_FALSE(parse_address(url));
     }
-    CHECK_FALSE(parse_address("unix:" + std::string(200, 'x')));
+    CHECK_FALSE(parse_address(fmt::format("unix:{}", std::string(200, 'x'))));
 }
 
 TEST_CASE("migration transport: over a unix socket, whose file goes with the listener") {
@@ -104,7 +110,8 @@ TEST_CASE("migration transport: over TCP, whose port is free again at once") {
         REQUIRE(first);
         const std::string port = std::to_string((*first)->port());
         for (int turn = 0; turn < 2; ++turn) {
-            auto listener = turn == 0 ? *std::move(first) : Listener::open(TcpAddress{.host = host, .port = port}).value();
+            auto listener = turn == 0 ? *std::move(first)
+                                      : Listener::open(TcpAddress{.host = host, .port = port}).value();
             auto dialer = Dialer::create(TcpAddress{.host = host, .port = port}).value();
             const Ends ends = connect(*listener, *dialer);
             check_talk(ends);
@@ -114,7 +121,8 @@ TEST_CASE("migration transport: over TCP, whose port is free again at once") {
 
 TEST_CASE("migration transport: who stops ends a wait; who is silent is not waited for") {
     auto listener = Listener::open(TcpAddress{.host = "127.0.0.1", .port = "0"}).value();
-    auto dialer = Dialer::create(TcpAddress{.host = "127.0.0.1", .port = std::to_string(listener->port())}).value();
+    auto dialer =
+        Dialer::create(TcpAddress{.host = "127.0.0.1", .port = std::to_string(listener->port())}).value();
     const Ends ends = connect(*listener, *dialer);
     const auto silent = receive_frame(*ends.near, {.silence = milliseconds(1)});
     REQUIRE_FALSE(silent);
@@ -165,10 +173,12 @@ TEST_CASE("migration transport: descriptors come with the frame they were sent w
 TEST_CASE("migration TLS: both sides show a certificate of the same CA") {
     const hako::testing::TempDir dir;
     migration::testing::write_certificates(dir.path(), "127.0.0.1");
-    auto listener =
-        Listener::open(TcpAddress{.host = "127.0.0.1", .port = "0"}, TlsContext::server(dir.path().string()).value()).value();
+    auto listener = Listener::open(TcpAddress{.host = "127.0.0.1", .port = "0"},
+                                   TlsContext::server(dir.path().string()).value())
+                        .value();
     const TcpAddress address{.host = "127.0.0.1", .port = std::to_string(listener->port())};
-    auto dialer = Dialer::create(address, TlsContext::client(dir.path().string(), address.host).value()).value();
+    auto dialer =
+        Dialer::create(address, TlsContext::client(dir.path().string(), address.host).value()).value();
     check_talk(connect(*listener, *dialer));
 
     SUBCASE("a client of another CA is refused") {
@@ -176,7 +186,8 @@ TEST_CASE("migration TLS: both sides show a certificate of the same CA") {
         migration::testing::write_certificates(other.path(), "127.0.0.1");
         std::filesystem::copy_file(dir.path() / "ca-cert.pem", other.path() / "ca-cert.pem",
                                    std::filesystem::copy_options::overwrite_existing);
-        auto stranger = Dialer::create(address, TlsContext::client(other.path().string(), address.host).value()).value();
+        auto stranger =
+            Dialer::create(address, TlsContext::client(other.path().string(), address.host).value()).value();
         const Ends ends = connect(*listener, *stranger);
         REQUIRE(ends.far_failure);
         CHECK(ends.far_failure->event == Event::kRefused);
