@@ -48,7 +48,8 @@ Decision Convergence::decide(const RoundFacts& facts) {
     const bool shrinks = facts.dirty_bytes < last_dirty_ / 2;
     last_dirty_ = facts.dirty_bytes;
 
-    if (fits && (facts.dirty_bytes == 0 || decision.predicted_downtime <= kShort || !shrinks)) {
+    // With nothing dirty no further round makes the pause shorter.
+    if (facts.dirty_bytes == 0 || (fits && (decision.predicted_downtime <= kShort || !shrinks))) {
         decision.verdict = Verdict::kPause;
     } else if (facts.elapsed >= config_.timeout) {
         decision.verdict =

@@ -47,7 +47,7 @@ struct [[nodiscard]] Failure {
     Failure(Error why) : Failure(Event::kLocal, std::move(why)) {}  // NOLINT(google-explicit-constructor)
 
     Failure&& wrap(std::string outer) && {
-        error = std::move(error).wrap(std::move(outer));
+        (void)std::move(error).wrap(std::move(outer));  // in place
         return std::move(*this);
     }
 };

@@ -14,7 +14,7 @@ std::unexpected<Failure> peer_failure(Event event, std::vector<std::string> caus
     Error error(Fault::kHost, std::move(causes.back()));
     causes.pop_back();
     for (auto cause = causes.rbegin(); cause != causes.rend(); ++cause)
-        error = std::move(error).wrap(std::move(*cause));
+        (void)std::move(error).wrap(std::move(*cause));  // in place
     return std::unexpected(Failure(event, std::move(error)));
 }
 
