@@ -8,6 +8,7 @@
 #include "api/schema/vm.h"
 #include "migration/instance/cpu_blob.h"
 #include "migration/instance/image_locks.h"
+#include "migration/instance/images_record.h"
 #include "migration/instance/instance_source.h"
 #include "migration/instance/saved_vm.h"
 #include "migration/progress.h"
@@ -37,7 +38,7 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     uuid_ = hello.uuid;
     runs_ = departing.running;
     return control_.call([&]() -> Result<migration::Prepared> {
-        instance_ = HAKO_TRY(vmm_.begin_arrival(std::move(departing.config), std::move(fds_)));
+        instance_ = HAKO_TRY(vmm_.begin_arrival(std::move(departing.config), std::move(fds_), uuid_));
         const MachineConfig& config = instance_->config();
         resources_ = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
         memory_.emplace(HAKO_TRY(memory_for(config.memory, std::move(fds))));

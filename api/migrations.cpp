@@ -1,7 +1,6 @@
 #include "api/migrations.h"
 
 #include <boost/asio/post.hpp>
-#include <random>
 #include <utility>
 
 #include "api/departure.h"
@@ -9,15 +8,6 @@
 
 namespace hako::api {
 namespace {
-
-/// Names a VM for as long as it lives, wherever it goes.
-migration::Uuid new_uuid() {
-    std::random_device entropy;
-    migration::Uuid uuid;
-    for (std::byte& byte : uuid)
-        byte = static_cast<std::byte>(entropy());
-    return uuid;
-}
 
 Result<> refuse_tls(const std::optional<std::string>& directory) {
     if (!directory) return {};
@@ -90,7 +80,7 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
     auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
-                                             HAKO_TRY(write_departing(departing)), new_uuid());
+                                             HAKO_TRY(write_departing(departing)), vmm_.uuid());
     sending->dialer = HAKO_TRY(migration::Dialer::create(address));
     sending->source = HAKO_TRY(
         migration::Source::create(source_config(wanted), *sending->dialer, sending->machine,

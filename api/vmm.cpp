@@ -1,9 +1,12 @@
 #include "api/vmm.h"
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
 #include "api/schema/refusal.h"
+#include "migration/instance/images_record.h"
+#include "vmm/base/log.h"
 
 namespace hako::api {
 namespace {
@@ -23,6 +26,14 @@ std::string_view reason(MachineEnd::Kind kind) {
             return "kvm-error";
     }
     return "";
+}
+
+migration::Uuid new_uuid() {
+    std::random_device entropy;
+    migration::Uuid uuid;
+    for (std::byte& byte : uuid)
+        byte = static_cast<std::byte>(entropy());
+    return uuid;
 }
 
 std::unexpected<Error> no_vm() {
@@ -118,6 +129,7 @@ Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
         .helper_updated = [this](const std::string& id) { tell("helper-updated", {{"id", id}}); },
         .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard), window_));
+    uuid_ = new_uuid();
     sent_ = std::move(sent);
     // The images have it all; nothing else keeps what may be secret.
     sent_.cloud_init.reset();
@@ -135,6 +147,7 @@ Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, std::vector<seed::He
         HAKO_TRY(remove());
         return restored;
     }
+    claim_images();
     tell("restored");
     return {};
 }
@@ -155,9 +168,16 @@ Result<VmConfig> Vmm::config() const {
     return from_machine(instance->config(), sent_);
 }
 
-Result<Instance*> Vmm::begin_arrival(VmConfig config, std::vector<Fd> fds) {
+/// Whoever handed a VM with these images over, and waits to have it back, is to see that another has run since.
+void Vmm::claim_images() {
+    if (const auto claimed = migration::claim_record(instance_->config(), uuid_); !claimed)
+        log_warn("{}", claimed.error().text());
+}
+
+Result<Instance*> Vmm::begin_arrival(VmConfig config, std::vector<Fd> fds, const migration::Uuid& uuid) {
     if (instance_) return fail_state("there is a VM already");
     HAKO_TRY(make(std::move(config), std::move(fds), {}));
+    uuid_ = uuid;
     instance_->hold([] {});
     return instance_.get();
 }
@@ -205,6 +225,7 @@ Result<> Vmm::boot() {
     Instance* const instance = HAKO_TRY(this->instance());
     tell("booting");
     HAKO_TRY(instance->boot());
+    claim_images();
     tell("booted");
     return {};
 }

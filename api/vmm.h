@@ -20,6 +20,7 @@
 #include "api/schema/net.h"
 #include "api/schema/vm.h"
 #include "api/schema/vm_info.h"
+#include "migration/protocol/messages.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/instance.h"
@@ -108,7 +109,7 @@ class Vmm {
     Result<> start_job(std::string what, std::function<void()> work, std::function<void()> cancel,
                        std::function<void()> ended);
     /// For the job of a migration: a VM that nobody else may touch until its end, built but for a machine.
-    Result<Instance*> begin_arrival(VmConfig config, std::vector<Fd> fds);
+    Result<Instance*> begin_arrival(VmConfig config, std::vector<Fd> fds, const migration::Uuid& uuid);
     /// It will not come after all.
     void end_arrival();
     /// It is here: what it says of itself counts from now on.
@@ -121,6 +122,8 @@ class Vmm {
     /// There is none, and nothing is under way that will bring one.
     [[nodiscard]] Result<> require_no_vm() const;
 
+    /// Names the VM for as long as it lives, wherever it moves to.
+    [[nodiscard]] const migration::Uuid& uuid() const { return uuid_; }
     /// From which create() makes the same VM.
     [[nodiscard]] Result<VmConfig> config() const;
     /// Adds an event of the VM, with what has changed published before.
@@ -137,6 +140,7 @@ class Vmm {
     Result<> make(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers);
     Result<> make(MachineConfig machine, VmConfig sent, Fds fds);
     Result<> end();
+    void claim_images();
     [[nodiscard]] Result<std::string> choose_id(const std::optional<std::string>& given,
                                                 std::string_view prefix) const;
     /// What the VM has, and one device more: `list` is where it goes.
@@ -165,6 +169,7 @@ class Vmm {
     Fds fds_;        ///< MachineConfig::nets name them by number
     MachineWindow window_;
     Job job_;
+    migration::Uuid uuid_{};
     std::string sealed_;        ///< why nobody may work on the VM, or ""
     mutable std::mutex mutex_;  ///< for `published_`
     Published published_;

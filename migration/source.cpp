@@ -234,7 +234,8 @@ Outcome<SourceState> Source::join() {
                             .connections = config_.connections,
                             .limit = limit_,
                             .counters = counters_,
-                            .clearer = machine_};
+                            .clearer = machine_,
+                            .touched = touched_};
     pool_ = HAKO_TRY(SenderPool::start(setup, std::move(streams), config_.timeouts.silence, *stop_));
     return SourceState::kPrecopy;
 }
@@ -242,7 +243,8 @@ Outcome<SourceState> Source::join() {
 Outcome<SourceState> Source::precopy() {
     HAKO_TRY(machine_.start_dirty_tracking());
     tracking_ = true;
-    bits_ = HAKO_TRY(machine_.touched());
+    touched_ = HAKO_TRY(machine_.touched());
+    bits_ = make_bits(machine_.memory().layout, true);
     for (unsigned throttled = 0;;) {
         const Clock::time_point round_start = Clock::now();
         const MemoryTotals sent = HAKO_TRY(send_round(false));

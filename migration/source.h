@@ -118,7 +118,8 @@ class Source {
     Accept accept_;
     std::unique_ptr<Stream> control_;
     std::unique_ptr<SenderPool> pool_;
-    PageBits bits_;  ///< of the round under way
+    PageBits bits_;     ///< of the round under way
+    PageBits touched_;  ///< before the first one
     std::uint32_t round_ = 0;
     bool tracking_ = false;
     bool paused_ = false;

@@ -1,9 +1,8 @@
 #include "migration/instance/instance_source.h"
 
-#include <sys/stat.h>
-
 #include "migration/instance/cpu_blob.h"
 #include "migration/instance/image_locks.h"
+#include "migration/instance/images_record.h"
 #include "migration/instance/saved_vm.h"
 #include "migration/progress.h"
 
@@ -24,15 +23,6 @@ MemoryView view_of(GuestMemory& memory) {
     return view;
 }
 
-std::optional<std::string> record_path_of(const MachineConfig& config) {
-    for (const virtio::blk::Config& disk : config.disks) {
-        struct stat status{};
-        if (disk.readonly || ::stat(disk.path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
-        return epoch_record_path(disk.path);
-    }
-    return std::nullopt;
-}
-
 InstanceSource::InstanceSource(Instance& instance, ControlThread control, Blob config, Uuid uuid)
     : instance_(instance),
       machine_(**instance.machine()),
@@ -45,18 +35,24 @@ InstanceSource::InstanceSource(Instance& instance, ControlThread control, Blob c
 Result<Description> InstanceSource::describe() {
     Description description;
     description.uuid = uuid_;
-    std::uint64_t last = 0;
-    if (record_path_of(instance_.config())) {
-        const auto record = HAKO_TRY(read_epoch_record());
-        if (record) last = record->epoch;
-    }
-    description.epoch = last + 1;
+    description.epoch = HAKO_TRY(own_epoch()) + 1;
     description.config = config_;
     // vCPUs stand still for a moment: what their CPU can do is asked of them.
     const auto cpus = HAKO_TRY(control_.call([&] { return machine_.save_cpus(); }));
     description.cpu = HAKO_TRY(encode_cpus(cpus));
     description.state_bytes = description.cpu.size() + kOtherState;
     return description;
+}
+
+/// That the record says so, whoever wrote it before: this VM holds the images. Without a record somebody who
+/// starts another VM on them, once they are handed over, would leave no trace.
+Result<std::uint64_t> InstanceSource::own_epoch() {
+    if (!record_path_of(instance_.config())) return 0;
+    const auto found = HAKO_TRY(read_epoch_record());
+    if (found && found->vm == uuid_ && !found->withdrawn) return found->epoch;
+    const EpochRecord own{.epoch = found ? found->epoch + 1 : 1, .vm = uuid_, .who = "the source, before it moved"};
+    HAKO_TRY(write_epoch_record(own));
+    return own.epoch;
 }
 
 std::vector<NamedFd> InstanceSource::fds() {

@@ -39,6 +39,8 @@ class InstanceSource final : public SourceMachine {
     Result<> write_epoch_record(const EpochRecord& record) override;
 
   private:
+    Result<std::uint64_t> own_epoch();
+
     Instance& instance_;
     Machine& machine_;
     const ControlThread control_;
@@ -50,7 +52,5 @@ class InstanceSource final : public SourceMachine {
 
 /// How migrations see guest memory.
 [[nodiscard]] MemoryView view_of(GuestMemory& memory);
-/// Where a VM's epoch record lies: beside its first image that is written to and is a file.
-[[nodiscard]] std::optional<std::string> record_path_of(const MachineConfig& config);
 
 }  // namespace hako::migration

@@ -10,6 +10,7 @@ namespace hako::migration {
 
 Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, const PageBits& bits,
                                              const Wait& wait) {
+    first_ = round == 0;
     last_ = last;
     wait_ = wait;
     sent_ = {};
@@ -49,7 +50,7 @@ Outcome<> PageSender::add_run(std::size_t region, const PageRun& run) {
     bool open = false;  // does the frame's last run end where this page begins?
     for (std::uint64_t page = 0; page < run.pages; ++page) {
         const std::span<std::byte> content = host.subspan(page * kPageSize, kPageSize);
-        const bool zero = is_zero_page(content.data());
+        const bool zero = is_zero(region, run.first + page, content.data());
         if ((!zero && frame_pages_ == kMaxFramePages) ||
             (frame_.runs.size() == kMaxRuns && !(open && frame_.runs.back().zero == zero))) {
             HAKO_TRY(flush());
@@ -68,6 +69,12 @@ Outcome<> PageSender::add_run(std::size_t region, const PageRun& run) {
         ++(zero ? sent_.zero_pages : sent_.pages);
     }
     return {};
+}
+
+bool PageSender::is_zero(std::size_t region, std::uint64_t page, const std::byte* content) const {
+    const bool untouched = first_ && !setup_.touched.empty() &&
+                           (setup_.touched[region][page / 64] >> page % 64 & 1) == 0;
+    return untouched || is_zero_page(content);
 }
 
 Outcome<> PageSender::flush() {

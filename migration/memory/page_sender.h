@@ -31,6 +31,9 @@ struct SenderSetup {
     BandwidthLimit& limit;
     MemoryCounters& counters;
     DirtyLogClearer& clearer;
+    /// Of the first round: what is not in it is zeros and is not read, since a read would give it memory.
+    /// Empty: all is read.
+    const PageBits& touched;
 };
 
 /// Used by one thread, the connection's.
@@ -46,6 +49,7 @@ class PageSender {
   private:
     Outcome<> send_chunk(std::size_t region, const PageRun& chunk, std::span<const std::uint64_t> words);
     Outcome<> add_run(std::size_t region, const PageRun& run);
+    [[nodiscard]] bool is_zero(std::size_t region, std::uint64_t page, const std::byte* content) const;
     Outcome<> flush();
 
     const SenderSetup setup_;
@@ -53,6 +57,7 @@ class PageSender {
     const unsigned index_;
 
     // Of the round under way.
+    bool first_ = false;
     bool last_ = false;
     Wait wait_;
     MemoryTotals sent_;
