@@ -18,7 +18,7 @@ using namespace hako;
 
 namespace {
 
-constexpr std::size_t kDiskBytes = 16 * MiB;
+constexpr std::size_t kDiskBytes = 4 * MiB;
 constexpr std::uint64_t kHour = std::uint64_t{3600} * 1'000'000'000;
 
 std::size_t ticks(const std::string& text) {
