@@ -45,7 +45,7 @@ void zero_page(benchmark::State& state) {
     for (auto _ : state) {
         std::size_t zero = 0;
         for (std::size_t at = 0; at < kBytes; at += kPageSize)
-            zero += kIsZero(pages + at) ? 1 : 0;
+            zero += kIsZero(pages + at) ? 1U : 0U;
         benchmark::DoNotOptimize(zero);
     }
     state.SetBytesProcessed(static_cast<std::int64_t>(kBytes) *
