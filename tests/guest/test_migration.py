@@ -52,10 +52,12 @@ def boot(server, **fields) -> None:
 
 def receive(server, url: str):
     """A connection on which the answer will come, once the server listens."""
-    api = server.api(timeout=120)
-    api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url}).encode())
+    ready = "migration-receive-ready"
     with server.api() as other:
-        wait_for_event(other, "migration-receive-ready")
+        before = sum(event["event"] == ready for event in kept(other))
+        api = server.api(timeout=120)
+        api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url}).encode())
+        wait_for_event(other, ready, before + 1)
     return api
 
 

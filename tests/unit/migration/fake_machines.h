@@ -30,7 +30,7 @@ class World {
         const std::lock_guard lock(mutex_);
         if (runs_ != Who::kNobody && runs_ != who) broken_ = "two run";
         if (owner_ != who) broken_ = "one runs without the locks";
-        if (who == Who::kDestination && (!record_ || record_->epoch != 7 || record_->withdrawn))
+        if (who == Who::kDestination && (!record_ || record_->withdrawn))
             broken_ = "the destination runs without a record";
         runs_ = who;
     }
@@ -188,12 +188,19 @@ class FakeSource final : public SourceMachine {
     Result<> clear_dirty(std::size_t region, std::uint64_t first, std::uint64_t /*pages*/,
                          std::span<const std::uint64_t> words) override {
         HAKO_TRY(hook("clear_dirty"));
+        // The guest writes at the worst moments: just before the log is cleared, so that only reading the
+        // page later brings the value, and just after, so that only the next round does.
+        if (writes > 0) {
+            std::uint64_t last = words.size() * 64 - 1;
+            while ((words[last / 64] >> last % 64 & 1) == 0)
+                --last;
+            dirty(region, first + last);
+        }
         {
             const std::lock_guard lock(mutex_);
             for (std::size_t word = 0; word < words.size(); ++word)
                 log_[region][first / 64 + word] &= ~words[word];
         }
-        // The guest writes at the worst moment: the log is clear, the page not yet read, or already.
         if (writes > 0) dirty(region, first);
         return {};
     }
