@@ -84,6 +84,7 @@ void loopback(benchmark::State& state) {
     MemoryCounters came;
     BandwidthLimit limit;
     NoLog log;
+    const PageBits touched;
     const auto stop = Stop::create().value();
     auto listener = Listener::open(TcpAddress{.host = "127.0.0.1", .port = "0"}).value();
     auto dialer =
@@ -99,7 +100,8 @@ void loopback(benchmark::State& state) {
                                                 .connections = connections,
                                                 .limit = limit,
                                                 .counters = sent,
-                                                .clearer = log},
+                                                .clearer = log,
+                                                .touched = touched},
                                                std::move(near), milliseconds(60'000), *stop)
                                  .value();
         const auto receivers =

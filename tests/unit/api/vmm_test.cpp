@@ -129,7 +129,7 @@ TEST_CASE("helper disks of the next boot are told, updated and ejected") {
     Rig rig;
     REQUIRE(rig.create(R"(,"cloud_init":{"user_data":"#!secret"},
         "helper_disks":[{"id":"cm","files":{"key":"secret"}}])"));
-    const auto told = [&] { return rig.vmm.info()->helper_disks.value_or(std::vector<HelperDiskInfo>{}); };
+    const auto told = [&] { return rig.vmm.info().value()->helper_disks.value_or(std::vector<HelperDiskInfo>{}); };
     auto before = told();
     REQUIRE(before.size() == 2);
     CHECK(before[0].id == "__seed");
@@ -163,7 +163,7 @@ TEST_CASE("helper disks of the next boot are told, updated and ejected") {
     CHECK(fault(rig.vmm.eject_helper({.id = "disk"})) == Fault::kMissing);
     CHECK(rig.vmm.eject_helper({.id = "__seed"}));
     CHECK(rig.vmm.eject_helper({.id = "cm"}));
-    CHECK_FALSE(rig.vmm.info()->helper_disks);
+    CHECK_FALSE(rig.vmm.info().value()->helper_disks);
 }
 
 TEST_CASE("there is room for so many devices") {

@@ -144,7 +144,8 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     BandwidthLimit limit;
     NoLog log;
     Pair pair;
-    PageSender sender({.memory = here.view(), .limit = limit, .counters = counters, .clearer = log, .touched = none},
+    const PageBits all;
+    PageSender sender({.memory = here.view(), .limit = limit, .counters = counters, .clearer = log, .touched = all},
                       *pair.near, 0);
     PageReceiver receiver({.memory = there.view(), .received = received, .counters = counters}, *pair.far, 0);
     for (std::uint64_t page = 0; page < 2000; ++page)
