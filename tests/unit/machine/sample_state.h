@@ -36,9 +36,9 @@ namespace hako::test {
     fill_device(state.consoles, "console0");
     fill_device(state.gone_disks, "7");
     // What is one by one in the middle of large pages need not be in the fixture.
-    for (auto* const device : {&state.disks[0].transport, &state.disks[1].transport, &state.nets[0].transport,
-                               &state.rngs[0].transport, &state.consoles[0].transport,
-                               &state.gone_disks[0].transport})
+    for (auto* const device :
+         {&state.disks[0].transport, &state.disks[1].transport, &state.nets[0].transport,
+          &state.rngs[0].transport, &state.consoles[0].transport, &state.gone_disks[0].transport})
         std::fill(device->function.config.bytes.begin() + 256, device->function.config.bytes.end(), 0);
     std::fill(state.bridge.function.config.bytes.begin() + 64, state.bridge.function.config.bytes.end(), 0);
     return state;
