@@ -84,6 +84,7 @@ Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> de
 void Devices::save(MachineState& state) const {
     // By slot: the order in which they came is nobody's business.
     std::vector<const Slot*> in_order;
+    in_order.reserve(slots_.size());
     for (const Slot& slot : slots_)
         in_order.push_back(&slot);
     std::ranges::sort(in_order, {}, [](const Slot* slot) { return slot->address.device; });
