@@ -39,6 +39,7 @@ MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus) {
     console.id = "console0";
     console.console = {.mode = console::Mode::kFile, .path = "/dev/null"};
     config.consoles = {console};
+    config.cloud_init.emplace().user_data = "#cloud-config\n";
     return config;
 }
 
@@ -94,6 +95,7 @@ void check_same(const MachineState& saved, const MachineState& restored) {
     CHECK(saved.disks == restored.disks);
     CHECK(saved.rngs == restored.rngs);
     CHECK(saved.consoles == restored.consoles);
+    CHECK(saved.gone_disks == restored.gone_disks);
     CHECK(lines(state::differences(saved.irqchip, restored.irqchip)).empty());
     CHECK(restored.clock.guest >= saved.clock.guest);
     REQUIRE(saved.cpus.size() == restored.cpus.size());
@@ -183,6 +185,49 @@ TEST_CASE("a machine that never ran, and one that was never resumed, can be save
     CHECK(vm.wait_for_end().has_value());
 }
 
+TEST_CASE("devices that came late, or are on their way out, go on so") {
+    const test::TempImage first(1 * MiB);
+    const test::TempImage second(1 * MiB);
+    const auto disk = [](const char* id, const test::TempImage& image) {
+        virtio::blk::Config config;
+        config.id = id;
+        config.path = image.path();
+        return config;
+    };
+    ProbeVm vm(1);
+    vm.boot();
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    const pci::Bdf late = value_of(vm.machine().add_disk(disk("late", first)));
+    const pci::Bdf leaving = value_of(vm.machine().add_disk(disk("leaving", second)));
+    REQUIRE(vm.machine().request_removal("leaving"));
+    const MachineState saved = vm.next();
+    CHECK(saved.platform.hotplug.inserted == (1U << late.device | 1U << leaving.device));
+    CHECK(saved.platform.hotplug.asked == 1U << leaving.device);
+    check_same(saved, value_of(vm.machine().save()));
+    CHECK(value_of(vm.machine().devices().address("late")) == late);
+
+    // The guest has let go of it, and nobody has taken it out before the state was taken.
+    const auto ejected = [](MachineState& state) { state.platform.hotplug.asked = 0; };
+    vm.next(ejected);
+    CHECK(vm.listener().ejected() == 0);
+    vm.machine().resume();
+    CHECK(vm.listener().ejected() == 1U << leaving.device);
+    vm.machine().finish_removal(leaving.device);
+    CHECK_FALSE(vm.machine().devices().has("leaving"));
+
+    // Taken away by force: the guest goes on seeing it.
+    REQUIRE(vm.machine().remove_now("late"));
+    const MachineState without = vm.next();
+    REQUIRE(without.gone_disks.size() == 1);
+    CHECK(without.gone_disks[0].slot == late.device);
+    check_same(without, value_of(vm.machine().save()));
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    vm.stop_guest();
+    CHECK(vm.wait_for_end().has_value());
+}
+
 TEST_CASE("a state for another machine, or another CPU, is refused with the reason") {
     ProbeVm vm(1);
     vm.boot();
@@ -202,6 +247,9 @@ TEST_CASE("a state for another machine, or another CPU, is refused with the reas
     other = config;
     other.consoles.clear();
     CHECK(contains(refusal(vm, other, good), "the state has a console console0"));
+    other = config;
+    other.cloud_init.reset();
+    CHECK(contains(refusal(vm, other, good), "the state has a disk __seed"));
 
     MachineState bad = good;
     for (kvm_cpuid_entry2& entry : bad.cpus[0].cpuid)

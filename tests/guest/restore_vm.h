@@ -26,7 +26,8 @@ class Listener final : public MachineListener {
         ended_ = true;
         promise_.set_value(end);
     }
-    void slot_ejected(std::uint8_t) override {}
+    void slot_ejected(std::uint8_t slot) override { ejected_ |= std::uint32_t{1} << slot; }
+    [[nodiscard]] std::uint32_t ejected() const { return ejected_; }
     [[nodiscard]] bool ended() const { return ended_; }
 
     std::optional<MachineEnd> wait(std::chrono::seconds limit) {
@@ -37,6 +38,7 @@ class Listener final : public MachineListener {
 
   private:
     std::atomic<bool> ended_{false};
+    std::atomic<std::uint32_t> ejected_{0};
     std::promise<MachineEnd> promise_;
 };
 
@@ -96,7 +98,11 @@ class Vm {
     }
     HostResources end() {
         HostResources resources;
-        if (machine_) resources = machine_->stop().resources;
+        if (machine_) {
+            Machine::Legacy legacy = machine_->stop();
+            config_ = std::move(legacy.config);
+            resources = std::move(legacy.resources);
+        }
         if (consoles_.serial() != nullptr) consoles_.serial()->stop();
         machine_.reset();
         return resources;

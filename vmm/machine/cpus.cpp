@@ -127,6 +127,7 @@ Result<std::vector<CpuRegisters>> Cpus::registers() const {
 
 Result<std::vector<kvm::VcpuState>> Cpus::save(const kvm::Vm& vm) const {
     std::vector<kvm::VcpuState> all;
+    all.reserve(threads_.size());
     for (const auto& thread : threads_)
         all.push_back(HAKO_TRY_WRAP(kvm::save_vcpu(vm, thread->vcpu(), cpuid_[all.size()], msrs_), "vCPU {}",
                                     all.size()));
@@ -135,6 +136,7 @@ Result<std::vector<kvm::VcpuState>> Cpus::save(const kvm::Vm& vm) const {
 
 std::vector<VcpuMetrics> Cpus::metrics() const {
     std::vector<VcpuMetrics> all;
+    all.reserve(threads_.size());
     for (const auto& thread : threads_)
         all.push_back(thread->metrics());
     return all;

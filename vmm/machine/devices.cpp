@@ -83,7 +83,14 @@ Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> de
 }
 
 void Devices::save(MachineState& state) const {
-    for (const Slot& slot : slots_) {
+    // By slot: the order in which they came is nobody's business.
+    std::vector<const Slot*> in_order;
+    in_order.reserve(slots_.size());
+    for (const Slot& slot : slots_)
+        in_order.push_back(&slot);
+    std::ranges::sort(in_order, {}, [](const Slot* slot) { return slot->address.device; });
+    for (const Slot* const each : in_order) {
+        const Slot& slot = *each;
         const auto saved = [&slot](const auto& device) {
             return DeviceState{.id = slot.id,
                                .slot = slot.address.device,

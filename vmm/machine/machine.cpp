@@ -191,7 +191,7 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     std::optional<pci::HostBridge::State> bridge;
     if (restored != nullptr) bridge = restored->bridge;
     platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), platform));
-    bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, std::move(bridge)));
+    bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
     devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
                                          *bridge_, host_.engine);
     SavedDevices saved(restored);

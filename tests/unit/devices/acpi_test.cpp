@@ -71,6 +71,14 @@ TEST_CASE("a button pressed before a save is there after the restore") {
     CHECK(in(after, 3) == 1);
     CHECK(after.state() != saved);
 
+    // An edge that the save has lost comes again, for what waits.
+    after.repeat_edge();
+    CHECK(other.edges() == 0);
+    after.press_power_button();
+    CHECK(other.edges() == 1);
+    after.repeat_edge();
+    CHECK(other.edges() == 1);
+
     test::Line third;
     const acpi_pm::Device wild(third.take(), events, acpi_pm::State{.sleep_status = 0xff, .events = 0xff});
     CHECK(wild.state() == acpi_pm::State{.sleep_status = 0x80, .events = 0x07});
