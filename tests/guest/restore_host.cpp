@@ -39,7 +39,9 @@ MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus) {
     console.id = "console0";
     console.console = {.mode = console::Mode::kFile, .path = "/dev/null"};
     config.consoles = {console};
-    config.cloud_init.emplace().user_data = "#cloud-config\n";
+    seed::Config seed;
+    seed.user_data = "#cloud-config\n";
+    config.helpers.push_back(seed::make_seed(seed).value());
     return config;
 }
 
@@ -248,7 +250,7 @@ TEST_CASE("a state for another machine, or another CPU, is refused with the reas
     other.consoles.clear();
     CHECK(contains(refusal(vm, other, good), "the state has a console console0"));
     other = config;
-    other.cloud_init.reset();
+    other.helpers.clear();
     CHECK(contains(refusal(vm, other, good), "the state has a disk __seed"));
 
     MachineState bad = good;

@@ -138,7 +138,7 @@ TEST_CASE("helper disks of the next boot are told, updated and ejected") {
     CHECK(before[1].serial == "cm");
     CHECK(before[1].size > 0);
     CHECK(before[1].checksum.size() == 16);
-    CHECK(json::encode(*rig.vmm.info()).find("secret") == std::string::npos);
+    CHECK(json::encode(*rig.vmm.info().value()).find("secret") == std::string::npos);
     CHECK(fault(rig.vmm.add_disk({.path = "/d", .id = "cm"})) == Fault::kConflict);
 
     // What is refused changes nothing.
