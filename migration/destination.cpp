@@ -227,11 +227,12 @@ Outcome<DestinationState> Destination::join() {
         Wait wait = within(config_.timeouts.connect);
         wait.until = end;
         Outcome<std::unique_ptr<Stream>> stream = acceptor_.accept(wait);
+        const bool accepted = stream.has_value();
         const Outcome<> joined =
-            stream ? join_one(*std::move(stream), streams) : std::unexpected(stream.error());
+            accepted ? join_one(*std::move(stream), streams) : std::unexpected(stream.error());
         if (joined) continue;
         if (stop_->reason() || Clock::now() >= end || joined.error().event == Event::kLocal ||
-            (!stream && joined.error().event == Event::kTimeout) || ++strangers > kMaxStrangers)
+            (!accepted && joined.error().event == Event::kTimeout) || ++strangers > kMaxStrangers)
             return std::unexpected(joined.error());
     }
     acceptor_.close();  // the address is free; nobody else has anything to say
@@ -382,9 +383,9 @@ void Destination::say_goodbye() {
     const Wait wait = Wait::within(config_.timeouts.farewell, nullptr);
     const std::vector<std::string>& causes = failure_->error.chain();
     if (failed_in_ == DestinationState::kPreparing) {
-        (void)send_message(*control_, Refuse{.causes = causes}, wait);
+        [[maybe_unused]] const auto told = send_message(*control_, Refuse{.causes = causes}, wait);
     } else if (failure_->event != Event::kAborted) {
-        (void)send_message(*control_, Abort{.causes = causes}, wait);
+        [[maybe_unused]] const auto told = send_message(*control_, Abort{.causes = causes}, wait);
     }
     control_->shut_down();
 }

@@ -455,7 +455,7 @@ Result<> Source::get_locks_back() {
     for (;;) {
         Result<> got = machine_.acquire_locks();
         if (got || Clock::now() >= end) return got;
-        (void)sleep_for(kLockInterval, nullptr);
+        [[maybe_unused]] const auto slept = sleep_for(kLockInterval, nullptr);
     }
 }
 
@@ -479,7 +479,8 @@ void Source::say_goodbye() {
             break;
         }
     } else if (failure_->event != Event::kAborted && failure_->event != Event::kRefused) {
-        (void)send_message(*control_, Abort{.causes = failure_->error.chain()}, wait);
+        [[maybe_unused]] const auto told =
+            send_message(*control_, Abort{.causes = failure_->error.chain()}, wait);
     }
     if (pool_) pool_->shut_down();
     control_->shut_down();

@@ -12,9 +12,10 @@ constexpr std::size_t kStep = 1 * MiB;
 std::unexpected<Failure> peer_failure(Event event, std::vector<std::string> causes) {
     if (causes.empty()) causes.emplace_back("the peer does not say why");
     Error error(Fault::kHost, std::move(causes.back()));
-    causes.pop_back();
-    for (auto cause = causes.rbegin(); cause != causes.rend(); ++cause)
-        (void)std::move(error).wrap(std::move(*cause));  // in place
+    for (std::size_t left = causes.size() - 1; left-- > 0;) {
+        Error outer = std::move(error).wrap(std::move(causes[left]));
+        error = std::move(outer);
+    }
     return std::unexpected(Failure(event, std::move(error)));
 }
 

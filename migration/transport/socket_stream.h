@@ -7,7 +7,7 @@
 
 namespace hako::migration {
 
-class SocketStream final : public Stream {
+class SocketStream : public Stream {
   public:
     /// `socket`: connected, of type SOCK_STREAM. It is made non-blocking.
     explicit SocketStream(Fd socket);

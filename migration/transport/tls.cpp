@@ -10,9 +10,10 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <vector>
 
 #include "migration/transport/socket_stream.h"
+#include "vmm/base/units.h"
 
 namespace hako::migration {
 namespace {
@@ -140,7 +141,22 @@ class TlsStream final : public Stream {
     [[nodiscard]] std::uint64_t handed() const override { return wire_->handed; }
     void shut_down() override { ::shutdown(wire_->socket.get(), SHUT_RDWR); }
 
+    Outcome<> pump(int plain);
+
   private:
+    /// One step of a pump, without waiting. False: nothing moved.
+    Outcome<bool> step_out(int plain);
+    Outcome<bool> step_in(int plain);
+
+    /// Bytes on their way through a pump.
+    struct Bucket {
+        std::vector<std::byte> bytes = std::vector<std::byte>(256 * KiB);
+        std::span<std::byte> left;
+        bool ended = false;  ///< no more will come
+    };
+    Bucket out_;
+    Bucket in_;
+
     /// Waits for what OpenSSL wants, or says why it cannot go on.
     Outcome<> again(int result, const Wait& wait) {
         switch (SSL_get_error(ssl_.get(), result)) {
@@ -173,6 +189,80 @@ class TlsStream final : public Stream {
     std::unique_ptr<Wire> wire_;
     Ssl ssl_;
 };
+
+Outcome<bool> TlsStream::step_out(int plain) {
+    bool moved = false;
+    if (out_.left.empty() && !out_.ended) {
+        const ssize_t got = ::recv(plain, out_.bytes.data(), out_.bytes.size(), MSG_DONTWAIT);
+        if (got < 0 && errno != EAGAIN && errno != EINTR)
+            return std::unexpected(socket_failure(errno, "cannot receive"));
+        out_.ended = got == 0;
+        moved = got >= 0;
+        if (got > 0) out_.left = std::span(out_.bytes).first(static_cast<std::size_t>(got));
+    }
+    while (!out_.left.empty()) {
+        std::size_t sent = 0;
+        wire_->error = 0;
+        const int result = SSL_write_ex(ssl_.get(), out_.left.data(), out_.left.size(), &sent);
+        if (result != 1) {
+            const int why = SSL_get_error(ssl_.get(), result);
+            if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ) return moved;
+            return fail_as(Event::kLost, "cannot send: {}", ssl_error());
+        }
+        out_.left = out_.left.subspan(sent);
+        moved = true;
+    }
+    return moved;
+}
+
+Outcome<bool> TlsStream::step_in(int plain) {
+    bool moved = false;
+    if (in_.left.empty() && !in_.ended) {
+        std::size_t got = 0;
+        wire_->error = 0;
+        const int result = SSL_read_ex(ssl_.get(), in_.bytes.data(), in_.bytes.size(), &got);
+        if (result == 1) {
+            in_.left = std::span(in_.bytes).first(got);
+        } else {
+            const int why = SSL_get_error(ssl_.get(), result);
+            if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return moved;
+            in_.ended = true;  // in order or not: what came is passed on
+        }
+        moved = true;
+    }
+    while (!in_.left.empty()) {
+        const ssize_t sent = ::send(plain, in_.left.data(), in_.left.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            if (errno == EAGAIN || errno == EINTR) return moved;
+            return std::unexpected(socket_failure(errno, "cannot send"));
+        }
+        in_.left = in_.left.subspan(static_cast<std::size_t>(sent));
+        moved = true;
+    }
+    return moved;
+}
+
+Outcome<> TlsStream::pump(int plain) {
+    for (;;) {
+        const bool went = HAKO_TRY(step_out(plain));
+        const bool came = HAKO_TRY(step_in(plain));
+        if ((out_.ended && out_.left.empty()) || (in_.ended && in_.left.empty())) {
+            SSL_shutdown(ssl_.get());
+            return {};
+        }
+        if (went || came) continue;
+        const auto events = [](bool in, bool out) {
+            return static_cast<short>((in ? POLLIN : 0) | (out ? POLLOUT : 0));
+        };
+        std::array<pollfd, 2> polled{
+            {{.fd = wire_->socket.get(),
+              .events = events(in_.left.empty(), !out_.left.empty()),
+              .revents = 0},
+             {.fd = plain, .events = events(out_.left.empty(), !in_.left.empty()), .revents = 0}}};
+        if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR)
+            return fail_as(Event::kLocal, "poll: {}", errno_text(errno));
+    }
+}
 
 class Context final : public TlsContext {
   public:
@@ -234,6 +324,10 @@ Result<std::unique_ptr<TlsContext>> make(const std::string& directory, bool serv
 }
 
 }  // namespace
+
+Outcome<> pump_tls(Stream& tls, int plain) {
+    return static_cast<TlsStream&>(tls).pump(plain);
+}
 
 Result<std::unique_ptr<TlsContext>> TlsContext::server(const std::string& directory) {
     return make(directory, true, "");

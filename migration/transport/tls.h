@@ -8,7 +8,8 @@
 
 namespace hako::migration {
 
-/// Certificates and keys of one side, read once: nothing of OpenSSL is touched before.
+/// Takes connections through a handshake. Those made by server() and client() do it in this process, which
+/// then has OpenSSL in it (migration-tls); TlsProcess leaves it to another.
 ///
 /// The directory has ca-cert.pem, and server-cert.pem and server-key.pem (who receives) or client-cert.pem
 /// and client-key.pem (who sends). Both sides must show a certificate of that CA; the sender also checks that
@@ -23,5 +24,9 @@ class TlsContext {
     /// Takes a connected socket through the handshake.
     virtual Outcome<std::unique_ptr<Stream>> wrap(Fd socket, const Wait& wait) const = 0;
 };
+
+/// Carries bytes between `plain`, a connected socket, and what wrap() of a context made here gave, until
+/// either ends.
+Outcome<> pump_tls(Stream& tls, int plain);
 
 }  // namespace hako::migration

@@ -77,7 +77,7 @@ class ScriptStream final : public Stream {
         }
         for (const iovec& part : parts) {
             const std::size_t count = std::min(part.iov_len, bytes_.size() - at_);
-            std::memcpy(part.iov_base, bytes_.data() + at_, count);
+            if (count > 0) std::memcpy(part.iov_base, bytes_.data() + at_, count);
             at_ += count;
             if (count < part.iov_len) return fail_as(Event::kLost, "the end");
         }

@@ -11,6 +11,7 @@
 #include "migration/transport/dialer.h"
 #include "migration/transport/listener.h"
 #include "migration/transport/socket_stream.h"
+#include "migration/transport/tls_process.h"
 #include "tests/unit/boot/temp_dir.h"
 #include "tests/unit/migration/certificates.h"
 
@@ -170,36 +171,51 @@ TEST_CASE("migration transport: descriptors come with the frame they were sent w
     CHECK(heap.error().event == Event::kGarbage);
 }
 
-TEST_CASE("migration TLS: both sides show a certificate of the same CA") {
-    const hako::testing::TempDir dir;
-    migration::testing::write_certificates(dir.path(), "127.0.0.1");
-    auto listener = Listener::open(TcpAddress{.host = "127.0.0.1", .port = "0"},
-                                   TlsContext::server(dir.path().string()).value())
-                        .value();
-    const TcpAddress address{.host = "127.0.0.1", .port = std::to_string(listener->port())};
-    auto dialer =
-        Dialer::create(address, TlsContext::client(dir.path().string(), address.host).value()).value();
-    check_talk(connect(*listener, *dialer));
+namespace {
 
-    SUBCASE("a client of another CA is refused") {
+std::unique_ptr<TlsContext> server(bool own_process, const std::string& directory) {
+    if (own_process) return TlsProcess::server(HAKO_TLS_PROGRAM, directory).value();
+    return TlsContext::server(directory).value();
+}
+
+std::unique_ptr<TlsContext> client(bool own_process, const std::string& directory, const std::string& host) {
+    if (own_process) return TlsProcess::client(HAKO_TLS_PROGRAM, directory, host).value();
+    return TlsContext::client(directory, host).value();
+}
+
+}  // namespace
+
+TEST_CASE("migration TLS: both sides show a certificate of the same CA, in this process or another") {
+    const hako::testing::TempDir dir;
+    const std::string files = dir.path().string();
+    migration::testing::write_certificates(dir.path(), "127.0.0.1");
+    for (const bool own_process : {false, true}) {
+        CAPTURE(own_process);
+        auto listener =
+            Listener::open(TcpAddress{.host = "127.0.0.1", .port = "0"}, server(own_process, files)).value();
+        const TcpAddress address{.host = "127.0.0.1", .port = std::to_string(listener->port())};
+        auto dialer = Dialer::create(address, client(own_process, files, address.host)).value();
+        check_talk(connect(*listener, *dialer));
+
+        // A client of another CA.
         const hako::testing::TempDir other;
         migration::testing::write_certificates(other.path(), "127.0.0.1");
         std::filesystem::copy_file(dir.path() / "ca-cert.pem", other.path() / "ca-cert.pem",
                                    std::filesystem::copy_options::overwrite_existing);
         auto stranger =
-            Dialer::create(address, TlsContext::client(other.path().string(), address.host).value()).value();
-        const Ends ends = connect(*listener, *stranger);
-        REQUIRE(ends.far_failure);
-        CHECK(ends.far_failure->event == Event::kRefused);
-    }
-    SUBCASE("a server for another host is refused") {
-        auto elsewhere =
-            Dialer::create(address, TlsContext::client(dir.path().string(), "192.0.2.1").value()).value();
-        const Ends ends = connect(*listener, *elsewhere);
-        REQUIRE(ends.near_failure);
-        CHECK(ends.near_failure->event == Event::kRefused);
-    }
-    SUBCASE("a client without TLS gets nowhere") {
+            Dialer::create(address, client(own_process, other.path().string(), address.host)).value();
+        const Ends refused = connect(*listener, *stranger);
+        REQUIRE(refused.far_failure);
+        CHECK(refused.far_failure->event == Event::kRefused);
+
+        // A server for another host.
+        auto elsewhere = Dialer::create(address, client(own_process, files, "192.0.2.1")).value();
+        const Ends wrong = connect(*listener, *elsewhere);
+        REQUIRE(wrong.near_failure);
+        CHECK(wrong.near_failure->event == Event::kRefused);
+        CHECK(wrong.near_failure->error.text().contains("IP address mismatch"));
+
+        // A client without TLS.
         auto plain = Dialer::create(address).value();
         std::unique_ptr<Stream> near;
         std::thread connects([&] {
@@ -209,12 +225,16 @@ TEST_CASE("migration TLS: both sides show a certificate of the same CA") {
         CHECK_FALSE(listener->accept(kPatient));
         connects.join();
     }
-    SUBCASE("files that are missing are named") {
-        std::filesystem::remove(dir.path() / "server-key.pem");
-        const auto server = TlsContext::server(dir.path().string());
-        REQUIRE_FALSE(server);
-        CHECK(server.error().text().contains("server-key.pem"));
-    }
+}
+
+TEST_CASE("migration TLS: files that are missing are named") {
+    const hako::testing::TempDir dir;
+    const std::string files = dir.path().string();
+    migration::testing::write_certificates(dir.path(), "127.0.0.1");
+    std::filesystem::remove(dir.path() / "server-key.pem");
+    CHECK(TlsContext::server(files).error().text().contains("server-key.pem"));
+    CHECK(TlsProcess::server(HAKO_TLS_PROGRAM, files).error().text().contains("server-key.pem"));
+    CHECK(TlsProcess::client("/nowhere/hako-tls", files, "a").error().text().contains("/nowhere/hako-tls"));
 }
 
 TEST_CASE("migration TLS: is for TCP only") {
