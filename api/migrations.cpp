@@ -4,14 +4,30 @@
 #include <utility>
 
 #include "api/departure.h"
+#include "migration/transport/tls_process.h"
 #include "vmm/base/log.h"
 
 namespace hako::api {
 namespace {
 
-Result<> refuse_tls(const std::optional<std::string>& directory) {
-    if (!directory) return {};
-    return fail_input("tls_dir: this hako is built without TLS: tunnel the connection, or leave tls_dir out");
+/// Null: no TLS is wanted.
+Result<std::unique_ptr<migration::TlsContext>> tls_client(const std::optional<std::string>& directory,
+                                                          const migration::Address& address) {
+    if (!directory) return nullptr;
+    const auto* const tcp = std::get_if<migration::TcpAddress>(&address);
+    if (tcp == nullptr) return fail_input("tls_dir: TLS is for tcp: only");
+    return HAKO_TRY_WRAP(
+        migration::TlsProcess::client(migration::TlsProcess::default_program(), *directory, tcp->host),
+        "tls_dir");
+}
+
+Result<std::unique_ptr<migration::TlsContext>> tls_server(const std::optional<std::string>& directory,
+                                                          const migration::Address& address) {
+    if (!directory) return nullptr;
+    if (!std::holds_alternative<migration::TcpAddress>(address))
+        return fail_input("tls_dir: TLS is for tcp: only");
+    return HAKO_TRY_WRAP(
+        migration::TlsProcess::server(migration::TlsProcess::default_program(), *directory), "tls_dir");
 }
 
 Result<> refuse_postcopy(MemoryMode mode) {
@@ -30,7 +46,9 @@ migration::SourceConfig source_config(const SendMigrationData& wanted) {
     config.connections = wanted.connections;
     config.local = wanted.local;
     config.bandwidth = wanted.bandwidth;
-    config.transport = wanted.local ? "Local" : fmt::format("{} connections", wanted.connections);
+    config.transport = wanted.local ? "local"
+                                    : fmt::format("{} connections{}", wanted.connections,
+                                                  wanted.tls_dir ? ", TLS" : "");
     return config;
 }
 
@@ -71,7 +89,6 @@ std::string causes_text(const std::vector<std::string>& causes) {
 }  // namespace
 
 Result<> Migrations::send(const SendMigrationData& wanted) {
-    HAKO_TRY(refuse_tls(wanted.tls_dir));
     HAKO_TRY(refuse_postcopy(wanted.memory_mode));
     const migration::Address address =
         HAKO_TRY_WRAP(migration::parse_address(wanted.destination_url), "destination_url");
@@ -81,7 +98,8 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
                               .running = instance->state() == VmState::kRunning};
     auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
                                              HAKO_TRY(write_departing(departing)), vmm_.uuid());
-    sending->dialer = HAKO_TRY(migration::Dialer::create(address));
+    auto tls = HAKO_TRY(tls_client(wanted.tls_dir, address));
+    sending->dialer = HAKO_TRY(migration::Dialer::create(address, std::move(tls)));
     sending->source = HAKO_TRY(
         migration::Source::create(source_config(wanted), *sending->dialer, sending->machine,
                                   [this](const migration::Progress& progress) { observe(progress); }));
@@ -135,14 +153,14 @@ void Migrations::receive(const ReceiveMigrationData& wanted, std::vector<Fd> fds
 
 Result<> Migrations::start_receiving(const ReceiveMigrationData& wanted, std::vector<Fd> fds,
                                      const std::function<void(Result<>)>& done) {
-    HAKO_TRY(refuse_tls(wanted.tls_dir));
     HAKO_TRY(refuse_postcopy(wanted.memory_mode));
     const migration::Address address =
         HAKO_TRY_WRAP(migration::parse_address(wanted.receiver_url), "receiver_url");
     HAKO_TRY(vmm_.require_no_vm());
     auto receiving = std::make_unique<Receiving>(
         vmm_, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}), std::move(fds));
-    receiving->listener = HAKO_TRY(migration::Listener::open(address));
+    auto tls = HAKO_TRY(tls_server(wanted.tls_dir, address));
+    receiving->listener = HAKO_TRY(migration::Listener::open(address, std::move(tls)));
     receiving->destination = HAKO_TRY(migration::Destination::create(
         {.transport = migration::address_text(address), .timeouts = {}}, *receiving->listener,
         receiving->machine, [this](const migration::Progress& progress) { observe(progress); }));

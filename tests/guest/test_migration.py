@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import subprocess
 import time
 
 import pytest
@@ -50,13 +51,13 @@ def boot(server, **fields) -> None:
     goes_on(server, 1)
 
 
-def receive(server, url: str):
+def receive(server, url: str, **fields):
     """A connection on which the answer will come, once the server listens."""
     ready = "migration-receive-ready"
     with server.api() as other:
         before = sum(event["event"] == ready for event in kept(other))
         api = server.api(timeout=120)
-        api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url}).encode())
+        api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url, **fields}).encode())
         wait_for_event(other, ready, before + 1)
     return api
 
@@ -130,6 +131,42 @@ def test_over_tcp_with_many_connections(server):
     with answer:
         assert answer.response().status == 204
     goes_on(destination, 5)
+
+
+def certificates(folder) -> str:
+    """A CA, and what it signed for either side of a migration on this host."""
+
+    def openssl(*words) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=folder)
+
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 2, "-subj",
+            "/CN=test CA", "-keyout", "ca-key.pem", "-out", "ca-cert.pem")
+    for side in ("server", "client"):
+        (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={side}",
+                "-keyout", f"{side}-key.pem", "-out", f"{side}.csr")
+        openssl("x509", "-req", "-in", f"{side}.csr", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem", "-days", 2,
+                "-extfile", "extensions", "-out", f"{side}-cert.pem")
+    return str(folder)
+
+
+def test_over_tls(server, tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+        certificates(folder)
+    url = "tcp:127.0.0.1:47612"
+    source, destination = server(), server()
+    boot(source)
+    for client, works in [(theirs, False), (ours, True)]:
+        with receive(destination, url, tls_dir=str(ours)) as answer, source.api() as api:
+            api.put("vm.send-migration", {"destination_url": url, "connections": 2, "tls_dir": str(client)})
+            assert (wait_for_end(api)["status"] == "finished") == works
+            if not works:
+                with destination.api() as other:
+                    other.put("vm.cancel-migration")
+            assert answer.response().status == (204 if works else 500)
+        goes_on(destination if works else source)
 
 
 def test_there_and_back_many_times(server, disk):
