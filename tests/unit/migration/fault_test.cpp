@@ -107,6 +107,13 @@ TEST_CASE("migration faults: the connections are cut at every frame") {
     try_all(false, kFromDestination, harms, patient());
 }
 
+TEST_CASE("migration faults: one data connection is cut, and the peer's reason is heard over the other one") {
+    try_trouble(true, Type::kPages, Harm::kCutThis, 0, patient());
+    try_trouble(true, Type::kPages, Harm::kCutThis, 1, patient());
+    try_trouble(true, Type::kRound, Harm::kCutThis, 0, patient());
+    try_trouble(true, Type::kRound, Harm::kCutThis, 1, patient());
+}
+
 TEST_CASE("migration faults: the peer is silent from any frame on") {
     try_all(true, kControlFromSource, {Harm::kSwallow}, hasty());
     try_all(true, kDataFromSource, {Harm::kSwallow}, hasty());

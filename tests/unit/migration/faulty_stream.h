@@ -17,6 +17,7 @@ enum class Harm {
     kCutBefore,  ///< all connections end; nothing of the frame goes
     kCutInside,  ///< half of it goes
     kCutAfter,   ///< all of it goes
+    kCutThis,    ///< as kCutBefore, but this connection only
     kSwallow,    ///< this and all that comes after goes nowhere; nobody is told
     kFlipMagic,
     kFlipType,
@@ -68,6 +69,9 @@ class FaultyStream final : public Stream {
         switch (*harm) {
             case Harm::kCutBefore:
                 cut();
+                break;
+            case Harm::kCutThis:
+                inner_->shut_down();
                 break;
             case Harm::kCutInside:
                 (void)inner_->send(std::span<const std::byte>(bytes).first(bytes.size() / 2), wait);
