@@ -26,8 +26,8 @@ Result<std::unique_ptr<migration::TlsContext>> tls_server(const std::optional<st
     if (!directory) return nullptr;
     if (!std::holds_alternative<migration::TcpAddress>(address))
         return fail_input("tls_dir: TLS is for tcp: only");
-    return HAKO_TRY_WRAP(
-        migration::TlsProcess::server(migration::TlsProcess::default_program(), *directory), "tls_dir");
+    return HAKO_TRY_WRAP(migration::TlsProcess::server(migration::TlsProcess::default_program(), *directory),
+                         "tls_dir");
 }
 
 Result<> refuse_postcopy(MemoryMode mode) {
@@ -46,9 +46,9 @@ migration::SourceConfig source_config(const SendMigrationData& wanted) {
     config.connections = wanted.connections;
     config.local = wanted.local;
     config.bandwidth = wanted.bandwidth;
-    config.transport = wanted.local ? "local"
-                                    : fmt::format("{} connections{}", wanted.connections,
-                                                  wanted.tls_dir ? ", TLS" : "");
+    config.transport =
+        wanted.local ? "local"
+                     : fmt::format("{} connections{}", wanted.connections, wanted.tls_dir ? ", TLS" : "");
     return config;
 }
 

@@ -168,7 +168,8 @@ Result<VmConfig> Vmm::config() const {
     return from_machine(instance->config(), sent_);
 }
 
-/// Whoever handed a VM with these images over, and waits to have it back, is to see that another has run since.
+/// Whoever handed a VM with these images over, and waits to have it back, is to see that another has run
+/// since.
 void Vmm::claim_images() {
     if (const auto claimed = migration::claim_record(instance_->config(), uuid_); !claimed)
         log_warn("{}", claimed.error().text());
@@ -438,7 +439,7 @@ Result<> Vmm::update_helper(const VmUpdateHelper& wanted) {
         HAKO_TRY(machine->replace_helper(std::move(next), wanted.force));
         if (!wanted.force) return {};
     }
-    events_.add("vm", "helper-updated", {{"id", wanted.id}});
+    tell("helper-updated", {{"id", wanted.id}});
     return {};
 }
 

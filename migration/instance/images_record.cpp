@@ -20,8 +20,9 @@ Result<> claim_record(const MachineConfig& config, const Uuid& vm) {
     if (!path || ::access(path->c_str(), F_OK) != 0) return {};
     const auto found = read_epoch_record(*path);
     if (found && *found && (*found)->vm == vm) return {};
-    return write_epoch_record(
-        *path, {.epoch = found && *found ? (*found)->epoch + 1 : 1, .vm = vm, .who = fmt::format("hako, process {}", ::getpid())});
+    return write_epoch_record(*path, {.epoch = found && *found ? (*found)->epoch + 1 : 1,
+                                      .vm = vm,
+                                      .who = fmt::format("hako, process {}", ::getpid())});
 }
 
 }  // namespace hako::migration

@@ -50,7 +50,8 @@ Result<std::uint64_t> InstanceSource::own_epoch() {
     if (!record_path_of(instance_.config())) return 0;
     const auto found = HAKO_TRY(read_epoch_record());
     if (found && found->vm == uuid_ && !found->withdrawn) return found->epoch;
-    const EpochRecord own{.epoch = found ? found->epoch + 1 : 1, .vm = uuid_, .who = "the source, before it moved"};
+    const EpochRecord own{
+        .epoch = found ? found->epoch + 1 : 1, .vm = uuid_, .who = "the source, before it moved"};
     HAKO_TRY(write_epoch_record(own));
     return own.epoch;
 }

@@ -72,8 +72,8 @@ Outcome<> PageSender::add_run(std::size_t region, const PageRun& run) {
 }
 
 bool PageSender::is_zero(std::size_t region, std::uint64_t page, const std::byte* content) const {
-    const bool untouched = first_ && !setup_.touched.empty() &&
-                           (setup_.touched[region][page / 64] >> page % 64 & 1) == 0;
+    const bool untouched =
+        first_ && !setup_.touched.empty() && (setup_.touched[region][page / 64] >> page % 64 & 1) == 0;
     return untouched || is_zero_page(content);
 }
 

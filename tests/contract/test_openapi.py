@@ -65,4 +65,4 @@ def test_every_verb_of_ctl_is_an_operation():
     text = subprocess.run([BUILD / "tools" / "hako" / "hako", "ctl", "--help"], capture_output=True, check=True, text=True)
     verbs = [line.split()[0] for line in text.stdout.partition("Verbs:\n")[2].partition("\n\n")[0].splitlines()
              if line.startswith("  ") and not line.startswith("   ")]
-    assert len(verbs) == len(OPERATIONS)
+    assert len(set(verbs) - {"migrate"}) == len(OPERATIONS)  # that is send-migration, followed to its end

@@ -20,7 +20,9 @@
 #include "api/schema/disk.h"
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
+#include "api/schema/migration.h"
 #include "api/schema/net.h"
+#include "api/schema/snapshot.h"
 #include "api/schema/vm.h"
 
 using namespace hako;
@@ -90,6 +92,11 @@ void check_body(std::string_view body) {
     round_trip<VmRemoveDevice>(body);
     round_trip<VmResizeDisk>(body);
     round_trip<VmCoredumpData>(body);
+    round_trip<VmSnapshotConfig>(body);
+    round_trip<RestoreConfig>(body);
+    round_trip<SendMigrationData>(body);
+    round_trip<ReceiveMigrationData>(body);
+    round_trip<MigrationBandwidth>(body);
     round_trip<VmSetLink>(body);
     round_trip<VmSetLimits>(body);
     round_trip<VmEjectHelper>(body);

@@ -145,8 +145,8 @@ TEST_CASE("a machine goes on in a new one, over generations") {
         check_same(saved, value_of(vm.machine().save()));
         vm.machine().resume();
     }
-    vm.wait_for_rounds(3);
-    CHECK(vm.mail().timers > 0);
+    while (vm.mail().timers == 0)
+        vm.wait_for_rounds(1);
     vm.stop_guest();
     const auto end = vm.wait_for_end();
     vm.end();

@@ -32,6 +32,7 @@ class Server:
             pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr)
         listening.close()
         self.console = b""
+        self._used = b""
 
     def __enter__(self) -> "Server":
         return self

@@ -52,7 +52,8 @@ class Progress {
         const auto* const value = object.if_contains(name);
         if (value == nullptr) return 0;
         if (value->is_uint64()) return value->get_uint64();
-        return value->is_int64() && value->get_int64() > 0 ? static_cast<std::uint64_t>(value->get_int64()) : 0;
+        return value->is_int64() && value->get_int64() > 0 ? static_cast<std::uint64_t>(value->get_int64())
+                                                           : 0;
     }
 
     boost::json::object object_;

@@ -14,8 +14,10 @@
 #include "api/schema/disk.h"
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
+#include "api/schema/migration.h"
 #include "api/schema/net.h"
 #include "api/schema/ping.h"
+#include "api/schema/snapshot.h"
 #include "api/schema/vm.h"
 #include "api/schema/vm_info.h"
 
@@ -63,6 +65,24 @@ template <>
 constexpr std::string_view kName<VmAddConsole> = "VmAddConsole";
 template <>
 constexpr std::string_view kName<VmConfig> = "VmConfig";
+template <>
+constexpr std::string_view kName<MemoryTransmission> = "MemoryTransmission";
+template <>
+constexpr std::string_view kName<MigrationBandwidth> = "MigrationBandwidth";
+template <>
+constexpr std::string_view kName<MigrationProgress> = "MigrationProgress";
+template <>
+constexpr std::string_view kName<ReceiveMigrationData> = "ReceiveMigrationData";
+template <>
+constexpr std::string_view kName<RestoreConfig> = "RestoreConfig";
+template <>
+constexpr std::string_view kName<RestoredNetConfig> = "RestoredNetConfig";
+template <>
+constexpr std::string_view kName<SendMigrationData> = "SendMigrationData";
+template <>
+constexpr std::string_view kName<SnapshotReport> = "SnapshotReport";
+template <>
+constexpr std::string_view kName<VmSnapshotConfig> = "VmSnapshotConfig";
 template <>
 constexpr std::string_view kName<VmCoredumpData> = "VmCoredumpData";
 template <>
@@ -169,6 +189,13 @@ int main() {
     describe<VmSetLimits>();
     describe<VmEjectHelper>();
     describe<VmUpdateHelper>();
+    describe<VmSnapshotConfig>();
+    describe<SnapshotReport>();
+    describe<RestoreConfig>();
+    describe<SendMigrationData>();
+    describe<ReceiveMigrationData>();
+    describe<MigrationBandwidth>();
+    describe<MigrationProgress>();
     std::cout << js::serialize(schemas) << '\n';
     return 0;
 }

@@ -129,7 +129,9 @@ TEST_CASE("helper disks of the next boot are told, updated and ejected") {
     Rig rig;
     REQUIRE(rig.create(R"(,"cloud_init":{"user_data":"#!secret"},
         "helper_disks":[{"id":"cm","files":{"key":"secret"}}])"));
-    const auto told = [&] { return rig.vmm.info().value()->helper_disks.value_or(std::vector<HelperDiskInfo>{}); };
+    const auto told = [&] {
+        return rig.vmm.info().value()->helper_disks.value_or(std::vector<HelperDiskInfo>{});
+    };
     auto before = told();
     REQUIRE(before.size() == 2);
     CHECK(before[0].id == "__seed");

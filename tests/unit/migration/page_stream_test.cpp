@@ -145,8 +145,9 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     NoLog log;
     Pair pair;
     const PageBits all;
-    PageSender sender({.memory = here.view(), .limit = limit, .counters = counters, .clearer = log, .touched = all},
-                      *pair.near, 0);
+    PageSender sender(
+        {.memory = here.view(), .limit = limit, .counters = counters, .clearer = log, .touched = all},
+        *pair.near, 0);
     PageReceiver receiver({.memory = there.view(), .received = received, .counters = counters}, *pair.far, 0);
     for (std::uint64_t page = 0; page < 2000; ++page)
         here.write(0, page, 7);

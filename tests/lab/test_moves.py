@@ -1,0 +1,166 @@
+"""Stock Debian guests that are saved, restored and moved while they work, and lose nothing."""
+
+import contextlib
+import json
+import subprocess
+import time
+
+import pytest
+
+from tests.guest.test_migration import receive, wait_for_end, wait_for_no_vm
+from tests.lab.conftest import artifact
+from tests.lab.test_debian import image
+from tests.lab.test_net import HOST, SET_UP, iperf_server, tap  # noqa: F401 (a fixture)
+from tests.support.hako import ROOT
+from tests.support.serve import Server
+
+#: A disk that is verified, memory that is checked, time that does not go back, all CPUs at work.
+WORK = """
+(until [ -e /run/stop ]; do
+    fio --name=load --filename=/dev/vdb --direct=1 --ioengine=libaio --iodepth=8 --rw=randrw --bsrange=4k-64k --size=16M \
+        --io_size=4M --verify=crc32c --verify_fatal=1 --minimal >/run/fio.log 2>&1 || echo LOAD FAILED
+done) & fio=$!
+(until [ -e /run/stop ]; do
+    head -c 8M /dev/urandom >/dev/shm/random
+    sum=$(sha256sum </dev/shm/random)
+    for i in 1 2 3 4 5; do [ "$(sha256sum </dev/shm/random)" = "$sum" ] || echo MEMORY FAILED; done
+done) & memory=$!
+hundredths() { tr -d . </proc/uptime | cut -d ' ' -f 1; }
+last=$(hundredths)
+for tick in $(seq 1 TICKS); do
+    sleep 0.5
+    now=$(hundredths)
+    [ "$now" -ge "$last" ] || echo "TIME FAILED: from $last to $now"
+    last=$now
+    echo "tick $tick"
+done
+touch /run/stop
+wait $fio $memory
+dmesg | grep -iE "i/o error|lockup|stall|hung_task|went backwards|clocksource.*unstable" && echo KERNEL FAILED
+"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    with contextlib.ExitStack() as stack:
+        made = []
+
+        def make() -> Server:
+            folder = tmp_path / f"server{len(made)}"
+            folder.mkdir()
+            made.append(stack.enter_context(Server(folder)))
+            return made[-1]
+
+        yield make
+        for one in made:
+            assert "FAILED" not in one.console_text(), one.console_text()
+
+
+@pytest.fixture
+def config(tmp_path, root_disk):
+    """The VM that runs `script` in a Debian user space."""
+
+    def make(script: str, cpus: int = 2, **fields) -> dict:
+        (tmp_path / "script").write_text(script)
+        subprocess.run([ROOT / "tools" / "lab", "quick-initrd", "--kernel", "kernel", "--script", tmp_path / "script",
+                        "--output", tmp_path / "initrd"], check=True)
+        return {"payload": {"kernel": artifact("kernel"), "initramfs": str(tmp_path / "initrd"),
+                            "cmdline": "console=ttyS0 panic=-1 hako.root=/dev/vda"},
+                "memory": {"size": 512 << 20}, "cpus": {"boot_vcpus": cpus, "max_vcpus": cpus},
+                "disks": [{"path": str(root_disk), "serial": "root"}, {"path": str(image("moves.img", 32))}],
+                "serial": {"mode": "Tty"}, "console": {"mode": "Off"}, **fields}
+
+    return make
+
+
+def boot(server, config) -> None:
+    with server.api() as api:
+        api.put("vm.create", config)
+        api.put("vm.boot")
+    server.wait_for("tick 1\n", timeout=300)
+
+
+def move(source, destination, url: str, **fields) -> dict:
+    answer = receive(destination, url)
+    with answer, source.api(timeout=120) as api:
+        api.put("vm.send-migration", {"destination_url": url, **fields})
+        progress = wait_for_end(api)
+        assert progress["status"] == "finished", json.dumps(progress)
+        wait_for_no_vm(api)
+        assert answer.response().status == 204
+    return progress
+
+
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_a_working_guest_moves_again_and_again(server, config, cpus):
+    a, b = server(), server()
+    boot(a, config(WORK.replace("TICKS", "40"), cpus))
+    ways = [("unix:/run/moves.sock", {}), ("tcp:127.0.0.1:47613", {"connections": 2}),
+            ("unix:/run/moves.sock", {"local": True}), ("tcp:[::1]:47614", {"auto_converge": True})]
+    for turn in range(8):
+        url, fields = ways[turn % len(ways)]
+        progress = move(a, b, url, **fields)
+        print(f"{fields}: downtime {progress['downtime_us']} us, {progress['memory_transmission_info']}")
+        b.wait_for("tick ", timeout=120)
+        a, b = b, a
+    a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+
+
+def test_a_connection_outlives_a_move(server, config, tap, iperf_server):  # noqa: F811
+    """TCP over a tap that the next process opens as the last one lets go of it."""
+    name = tap()
+    a, b = server(), server()
+    script = SET_UP + f"""
+iperf3 --client {HOST} --time 20 >/run/iperf.log 2>&1 & iperf=$!
+{WORK.replace("TICKS", "20")}
+wait $iperf || {{ cat /run/iperf.log; echo NETWORK FAILED; }}
+"""
+    iperf_server()
+    boot(a, config(script, net=[{"tap": name, "id": "lan", "num_queues": 2}]))
+    for _ in range(2):
+        move(a, b, "unix:/run/moves.sock")
+        b.wait_for("tick ", timeout=120)
+        a, b = b, a
+    a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+
+
+def test_a_working_guest_is_saved_and_restored(server, config, tmp_path):
+    first = server()
+    boot(first, config(WORK.replace("TICKS", "30")))
+    for number in range(4):
+        folder = tmp_path / f"saved{number}"
+        folder.mkdir()
+        with first.api(timeout=120) as api:
+            api.put("vm.pause")
+            api.put("vm.snapshot", {"destination_url": f"file://{folder}"})
+            api.put("vm.delete")
+        time.sleep(1)  # the guest is not there for a while
+        first = server()
+        with first.api(timeout=120) as api:
+            api.put("vm.restore", {"source_url": f"file://{folder}", "resume": True,
+                                   "memory_restore_mode": ["Copy", "OnDemand"][number % 2]})
+        first.wait_for("tick ", timeout=120)
+    first.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+
+
+def test_a_running_guest_is_saved_and_its_copies_go_on(server, config, tmp_path):
+    """Without disks, which would have to be copied in the same moment."""
+    script = WORK[WORK.index("hundredths()"):].replace("TICKS", "25").replace("wait $fio $memory", "")
+    wanted = config(script, disks=[])
+    wanted["payload"]["cmdline"] = "console=ttyS0 panic=-1"
+    first = server()
+    boot(first, wanted)
+    copies = []
+    for number in range(3):
+        folder = tmp_path / f"saved{number}"
+        folder.mkdir()
+        with first.api(timeout=120) as api:
+            report = api.put("vm.snapshot", {"destination_url": f"file://{folder}", "live": True})
+        print(report)
+        first.wait_for("tick ")
+        copies.append(server())
+        with copies[-1].api(timeout=120) as api:
+            api.put("vm.restore", {"source_url": f"file://{folder}", "resume": True, "memory_restore_mode": "OnDemand"})
+        copies[-1].wait_for("tick ", timeout=120)
+    for one in [first, *copies]:
+        one.wait_for("HAKO-TEST-EXIT=0", timeout=300)
