@@ -39,6 +39,7 @@ Result<> give_nets(VmConfig& config, const std::vector<RestoredNetConfig>& given
             std::ranges::find(config.net, one.id, [](const NetConfig& net) { return net.id.value_or(""); });
         if (found == config.net.end())
             return fail_input("net_fds: the VM has no network interface {}", one.id);
+        found->tap.reset();
         found->num_fds = one.num_fds;
     }
     return {};

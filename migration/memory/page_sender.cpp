@@ -1,6 +1,7 @@
 #include "migration/memory/page_sender.h"
 
 #include <algorithm>
+#include <array>
 
 #include "migration/memory/chunks.h"
 #include "migration/memory/zero_page.h"
@@ -34,7 +35,7 @@ Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, con
 Outcome<> PageSender::send_chunk(std::size_t region, const PageRun& chunk,
                                  std::span<const std::uint64_t> words) {
     // Before the pages are read: what the guest writes after that comes in the next round.
-    if (!last_) HAKO_TRY(setup_.clearer.clear_dirty(region, chunk.first, chunk.pages, words));
+    if (!last_) HAKO_TRY(clear(region, chunk, words));
     RunScanner scanner(words, 0, chunk.pages, kChunkPages);
     while (auto run = scanner.next()) {
         run->first += chunk.first;
@@ -68,6 +69,20 @@ Outcome<> PageSender::add_run(std::size_t region, const PageRun& run) {
         if (!zero) ++frame_pages_;
         ++(zero ? sent_.zero_pages : sent_.pages);
     }
+    return {};
+}
+
+/// Only pages that are read: one that is told to be zeros without a look may have been written meanwhile, and
+/// then its bit is all that tells of it.
+Outcome<> PageSender::clear(std::size_t region, const PageRun& chunk, std::span<const std::uint64_t> words) {
+    if (!first_ || setup_.touched.empty()) {
+        HAKO_TRY(setup_.clearer.clear_dirty(region, chunk.first, chunk.pages, words));
+        return {};
+    }
+    std::array<std::uint64_t, kChunkPages / 64> read{};
+    for (std::size_t word = 0; word < words.size(); ++word)
+        read[word] = words[word] & setup_.touched[region][chunk.first / 64 + word];
+    HAKO_TRY(setup_.clearer.clear_dirty(region, chunk.first, chunk.pages, std::span(read).first(words.size())));
     return {};
 }
 

@@ -49,6 +49,7 @@ class PageSender {
   private:
     Outcome<> send_chunk(std::size_t region, const PageRun& chunk, std::span<const std::uint64_t> words);
     Outcome<> add_run(std::size_t region, const PageRun& run);
+    Outcome<> clear(std::size_t region, const PageRun& chunk, std::span<const std::uint64_t> words);
     [[nodiscard]] bool is_zero(std::size_t region, std::uint64_t page, const std::byte* content) const;
     Outcome<> flush();
 

@@ -51,13 +51,13 @@ def boot(server, **fields) -> None:
     goes_on(server, 1)
 
 
-def receive(server, url: str, **fields):
+def receive(server, url: str, fds: list[int] | None = None, **fields):
     """A connection on which the answer will come, once the server listens."""
     ready = "migration-receive-ready"
     with server.api() as other:
         before = sum(event["event"] == ready for event in kept(other))
         api = server.api(timeout=120)
-        api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url, **fields}).encode())
+        api.send("PUT", "/api/v1/vm.receive-migration", json.dumps({"receiver_url": url, **fields}).encode(), fds)
         wait_for_event(other, ready, before + 1)
     return api
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 
@@ -10,7 +11,8 @@ import pytest
 from tests.guest.test_migration import receive, wait_for_end, wait_for_no_vm
 from tests.lab.conftest import artifact
 from tests.lab.test_debian import image
-from tests.lab.test_net import HOST, SET_UP, iperf_server, tap  # noqa: F401 (a fixture)
+from tests.lab.test_net import HOST, SET_UP, iperf_server, ip
+from tests.lab.test_runtimes import open_tap
 from tests.support.hako import ROOT
 from tests.support.serve import Server
 
@@ -37,6 +39,7 @@ done
 touch /run/stop
 wait $fio $memory
 dmesg | grep -iE "i/o error|lockup|stall|hung_task|went backwards|clocksource.*unstable" && echo KERNEL FAILED
+true
 """
 
 
@@ -77,11 +80,11 @@ def boot(server, config) -> None:
     with server.api() as api:
         api.put("vm.create", config)
         api.put("vm.boot")
-    server.wait_for("tick 1\n", timeout=300)
+    server.wait_for("tick 1\r", timeout=300)
 
 
-def move(source, destination, url: str, **fields) -> dict:
-    answer = receive(destination, url)
+def move(source, destination, url: str, fds=(), net_fds=None, **fields) -> dict:
+    answer = receive(destination, url, list(fds), **({"net_fds": net_fds} if net_fds else {}))
     with answer, source.api(timeout=120) as api:
         api.put("vm.send-migration", {"destination_url": url, **fields})
         progress = wait_for_end(api)
@@ -106,22 +109,50 @@ def test_a_working_guest_moves_again_and_again(server, config, cpus):
     a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
 
 
-def test_a_connection_outlives_a_move(server, config, tap, iperf_server):  # noqa: F811
-    """TCP over a tap that the next process opens as the last one lets go of it."""
-    name = tap()
+@pytest.fixture
+def bridge():
+    """bridge(): a new tap, open, on a bridge of the lab host with the address HOST."""
+    ip("link", "add", "hako-br", "type", "bridge")
+    ip("address", "add", f"{HOST}/24", "dev", "hako-br")
+    ip("link", "set", "hako-br", "up")
+    count = 0
+
+    def make() -> int:
+        nonlocal count
+        name = f"hako-tap{count}"
+        count += 1
+        fd = open_tap(name)
+        ip("link", "set", name, "master", "hako-br", "up")
+        return fd
+
+    yield make
+    ip("link", "del", "hako-br")
+
+
+def test_a_connection_outlives_its_moves(server, config, bridge):
+    """Each process has a tap of its own; the guest's announcement tells the bridge where it is now."""
     a, b = server(), server()
     script = SET_UP + f"""
 iperf3 --client {HOST} --time 20 >/run/iperf.log 2>&1 & iperf=$!
 {WORK.replace("TICKS", "20")}
 wait $iperf || {{ cat /run/iperf.log; echo NETWORK FAILED; }}
+ping -c 2 {HOST} >/dev/null || echo NETWORK FAILED
 """
-    iperf_server()
-    boot(a, config(script, net=[{"tap": name, "id": "lan", "num_queues": 2}]))
-    for _ in range(2):
-        move(a, b, "unix:/run/moves.sock")
-        b.wait_for("tick ", timeout=120)
-        a, b = b, a
-    a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+    with iperf_server():
+        tap = bridge()
+        with a.api() as api:
+            api.put("vm.create", config(script, net=[]))
+            api.put("vm.add-net", {"id": "lan"}, fds=[tap])
+            api.put("vm.boot")
+        os.close(tap)
+        a.wait_for("tick 1\r", timeout=300)
+        for _ in range(2):
+            tap = bridge()
+            move(a, b, "unix:/run/moves.sock", fds=[tap], net_fds=[{"id": "lan", "num_fds": 1}])
+            os.close(tap)
+            b.wait_for("tick ", timeout=120)
+            a, b = b, a
+        a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
 
 
 def test_a_working_guest_is_saved_and_restored(server, config, tmp_path):

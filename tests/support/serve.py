@@ -64,8 +64,13 @@ class Server:
             data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             assert data, f"the guest did not write {text!r}\n--- console\n{self.console[-4000:]}\n{self.stderr()}"
             self.console += data
-        before, _, self.console = self.console.partition(text.encode())
+        before, found, self.console = self.console.partition(text.encode())
+        self._used += before + found
         return before.decode(errors="replace")
+
+    def console_text(self) -> str:
+        """All that was read of the guest's serial port so far."""
+        return (self._used + self.console).decode(errors="replace")
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
