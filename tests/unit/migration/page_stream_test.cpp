@@ -207,3 +207,31 @@ TEST_CASE("migration pages: a limit holds back what there are no tokens for, unt
     limit.set(0);
     CHECK(limit.acquire(1'000'000, nullptr).has_value());
 }
+
+TEST_CASE("migration pages: what is told as zeros without a look stays in the log") {
+    struct Log final : DirtyLogClearer {
+        PageBits bits = make_bits(small_layout(), true);
+        Result<> clear_dirty(std::size_t region, std::uint64_t first, std::uint64_t /*pages*/,
+                             std::span<const std::uint64_t> words) override {
+            for (std::size_t word = 0; word < words.size(); ++word)
+                bits[region][first / 64 + word] &= ~words[word];
+            return {};
+        }
+    };
+    const FakeMemory here(small_layout());
+    MemoryCounters counters;
+    BandwidthLimit limit;
+    Log log;
+    Pair pair;
+    PageBits touched = make_bits(small_layout(), false);
+    touched[0][0] = 1;
+    PageSender sender(
+        {.memory = here.view(), .limit = limit, .counters = counters, .clearer = log, .touched = touched},
+        *pair.near, 0);
+    // Written after it was looked up, and before its chunk's turn.
+    here.write(0, 5, 77);
+    const auto sent = sender.send_round(0, false, make_bits(small_layout(), true), kPatience);
+    REQUIRE(sent);
+    CHECK((log.bits[0][0] & 1) == 0);
+    CHECK((log.bits[0][0] >> 5 & 1) == 1);
+}
