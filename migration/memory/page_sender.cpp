@@ -82,7 +82,8 @@ Outcome<> PageSender::clear(std::size_t region, const PageRun& chunk, std::span<
     std::array<std::uint64_t, kChunkPages / 64> read{};
     for (std::size_t word = 0; word < words.size(); ++word)
         read[word] = words[word] & setup_.touched[region][chunk.first / 64 + word];
-    HAKO_TRY(setup_.clearer.clear_dirty(region, chunk.first, chunk.pages, std::span(read).first(words.size())));
+    HAKO_TRY(
+        setup_.clearer.clear_dirty(region, chunk.first, chunk.pages, std::span(read).first(words.size())));
     return {};
 }
 

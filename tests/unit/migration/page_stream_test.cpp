@@ -230,7 +230,7 @@ TEST_CASE("migration pages: what is told as zeros without a look stays in the lo
         *pair.near, 0);
     // Written after it was looked up, and before its chunk's turn.
     here.write(0, 5, 77);
-    const auto sent = sender.send_round(0, false, make_bits(small_layout(), true), kPatience);
+    const auto sent = sender.send_round(0, false, make_bits(small_layout(), true), Wait{});
     REQUIRE(sent);
     CHECK((log.bits[0][0] & 1) == 0);
     CHECK((log.bits[0][0] >> 5 & 1) == 1);
