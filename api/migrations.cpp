@@ -94,6 +94,8 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
         HAKO_TRY_WRAP(migration::parse_address(wanted.destination_url), "destination_url");
     Instance* const instance = HAKO_TRY(vmm_.instance());
     HAKO_TRY(instance->machine());
+    if (!wanted.local && instance->state() == VmState::kRunning)
+        HAKO_TRY(migration::check_writes_are_seen(instance->config()));
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
     auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),

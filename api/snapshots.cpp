@@ -47,6 +47,7 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
     HAKO_TRY(instance->machine());
     if (!wanted.live && instance->state() != VmState::kPaused)
         return wrong_state(instance->state(), "paused (or the snapshot \"live\")");
+    if (wanted.live) HAKO_TRY(migration::check_writes_are_seen(instance->config()));
     config.config = json::encode(HAKO_TRY(vmm_.config())) + "\n";
     under_ = std::make_unique<Under>(*instance, migration::ControlThread(vmm_.control()), std::move(config));
     vmm_.tell("snapshotting");

@@ -14,6 +14,17 @@ constexpr std::uint64_t kOtherState = 64 * KiB;
 
 }  // namespace
 
+Result<> check_writes_are_seen(const MachineConfig& config) {
+    for (const virtio::net::Config& net : config.nets)
+        if (net.vhost)
+            return fail_input(
+                "network interface {} has vhost=on: what the kernel receives into guest memory is not seen "
+                "yet; "
+                "pause the VM first, or use an interface without vhost",
+                net.id);
+    return {};
+}
+
 MemoryView view_of(GuestMemory& memory) {
     MemoryView view;
     for (const MemoryRegion& region : memory.regions()) {

@@ -50,6 +50,8 @@ class InstanceSource final : public SourceMachine {
     const bool was_running_;
 };
 
+/// Refuses a VM of which not all writes to memory can be seen while it runs.
+[[nodiscard]] Result<> check_writes_are_seen(const MachineConfig& config);
 /// How migrations see guest memory.
 [[nodiscard]] MemoryView view_of(GuestMemory& memory);
 
