@@ -12,6 +12,7 @@
 #include "api/routes/snapshot_routes.h"
 #include "api/routes/vm_routes.h"
 #include "api/routes/vmm_routes.h"
+#include "tools/hako/code_pages.h"
 #include "vmm/base/log.h"
 
 namespace hako {
@@ -51,7 +52,12 @@ Session::Session(Options options)
                     failure_ = std::move(error);
                     io_.stop();
                 },
-            .quit_typed = [this] { shut_down(); }}) {}
+            .quit_typed = [this] { shut_down(); }}) {
+    events_.subscribe([](const api::Event& event) {
+        if (event.name == "booted" || event.name == "restored" || event.name == "migration-receive-finished")
+            let_go_of_code();
+    });
+}
 
 Result<> Session::listen() {
     if (!options_.api_socket) return {};
