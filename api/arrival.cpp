@@ -1,7 +1,5 @@
 #include "api/arrival.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "api/departure.h"
@@ -71,8 +69,8 @@ Result<> Arrival::write_epoch_record(std::uint64_t epoch) {
     if (!record_path_) return {};
     const auto found = HAKO_TRY(migration::read_epoch_record(*record_path_));
     HAKO_TRY(migration::may_start(found, uuid_, epoch));
-    return migration::write_epoch_record(
-        *record_path_, {.epoch = epoch, .vm = uuid_, .who = fmt::format("hako, process {}", ::getpid())});
+    return migration::write_epoch_record(*record_path_,
+                                         {.epoch = epoch, .vm = uuid_, .who = migration::this_process()});
 }
 
 Result<> Arrival::withdraw_epoch_record(std::uint64_t epoch) {

@@ -4,7 +4,7 @@
 
 #include "api/departure.h"
 #include "api/json/codec.h"
-#include "api/schema/refusal.h"
+#include "api/schema/file_url.h"
 #include "migration/instance/saved_vm.h"
 #include "migration/snapshot/folder.h"
 #include "migration/snapshot/memory_reader.h"
@@ -12,13 +12,6 @@
 
 namespace hako::api {
 namespace {
-
-Result<std::string> folder_of(std::string_view field, std::string_view url) {
-    constexpr std::string_view kScheme = "file://";
-    if (!url.starts_with(kScheme) || url.size() <= kScheme.size() || url[kScheme.size()] != '/')
-        return refuse({}, field, "file:// and an absolute path", url);
-    return std::string(url.substr(kScheme.size()));
-}
 
 Result<GuestMemory> memory_of(const migration::SnapshotFolder& folder, const migration::SnapshotFacts& facts,
                               hako::MemoryConfig config, MemoryRestoreMode mode) {
@@ -42,7 +35,7 @@ void Snapshots::take(const VmSnapshotConfig& wanted, std::function<void(Result<S
 
 Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Result<SnapshotReport>)> done) {
     migration::SnapshotConfig config{.live = wanted.live};
-    config.folder = HAKO_TRY(folder_of("destination_url", wanted.destination_url));
+    config.folder = HAKO_TRY(path_of_url("destination_url", wanted.destination_url));
     Instance* const instance = HAKO_TRY(vmm_.instance());
     HAKO_TRY(instance->machine());
     if (!wanted.live && instance->state() != VmState::kPaused)
@@ -67,7 +60,7 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
 
 Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     HAKO_TRY(vmm_.require_no_vm());
-    const migration::SnapshotFolder folder(HAKO_TRY(folder_of("source_url", wanted.source_url)));
+    const migration::SnapshotFolder folder(HAKO_TRY(path_of_url("source_url", wanted.source_url)));
     // All that can be wrong with the files is found before anything is built.
     const migration::SavedState saved = HAKO_TRY(folder.read_state());
     migration::SavedVm vm = HAKO_TRY(migration::decode_saved_vm(saved.vm));

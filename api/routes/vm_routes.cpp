@@ -5,18 +5,10 @@
 #include "api/metrics/counters.h"
 #include "api/routes/handler.h"
 #include "api/schema/coredump.h"
-#include "api/schema/refusal.h"
+#include "api/schema/file_url.h"
 
 namespace hako::api {
 namespace {
-
-/// "/a/b" of "file:///a/b".
-Result<std::string> file_of(std::string_view url) {
-    constexpr std::string_view kScheme = "file://";
-    if (!url.starts_with(kScheme) || url.size() <= kScheme.size() || url[kScheme.size()] != '/')
-        return refuse({}, "destination_url", "file:// and an absolute path", url);
-    return std::string(url.substr(kScheme.size()));
-}
 
 Result<std::string> create(Vmm& vmm, VmConfig config, http::Request& request) {
     HAKO_TRY_WRAP(vmm.create(std::move(config), std::move(request.fds)), "The VM could not be created");
@@ -24,7 +16,7 @@ Result<std::string> create(Vmm& vmm, VmConfig config, http::Request& request) {
 }
 
 Result<std::string> dump_core(Vmm& vmm, const VmCoredumpData& wanted, http::Request& /*request*/) {
-    const std::string path = HAKO_TRY(file_of(wanted.destination_url));
+    const std::string path = HAKO_TRY(path_of_url("destination_url", wanted.destination_url));
     HAKO_TRY_WRAP(vmm.dump_core(path), "The VM could not be dumped");
     return std::string();
 }

@@ -15,14 +15,17 @@ std::optional<std::string> record_path_of(const MachineConfig& config) {
     return std::nullopt;
 }
 
+std::string this_process() {
+    return fmt::format("hako, process {}", ::getpid());
+}
+
 Result<> claim_record(const MachineConfig& config, const Uuid& vm) {
     const auto path = record_path_of(config);
     if (!path || ::access(path->c_str(), F_OK) != 0) return {};
     const auto found = read_epoch_record(*path);
     if (found && *found && (*found)->vm == vm) return {};
-    return write_epoch_record(*path, {.epoch = found && *found ? (*found)->epoch + 1 : 1,
-                                      .vm = vm,
-                                      .who = fmt::format("hako, process {}", ::getpid())});
+    return write_epoch_record(
+        *path, {.epoch = found && *found ? (*found)->epoch + 1 : 1, .vm = vm, .who = this_process()});
 }
 
 }  // namespace hako::migration

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -13,6 +12,7 @@
 #include <cstring>
 
 #include "vmm/base/crc32c.h"
+#include "vmm/base/read_all.h"
 #include "vmm/state/sections.h"
 
 namespace hako::migration {
@@ -152,7 +152,7 @@ void SnapshotFolder::remove() const {
     }
 }
 
-Result<std::vector<std::byte>> SnapshotFolder::read_file(const std::string& name, std::uint64_t max) const {
+Result<std::string> SnapshotFolder::read_file(const std::string& name, std::uint64_t max) const {
     const std::string path = path_ + "/" + name;
     const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file.valid()) {
@@ -160,33 +160,27 @@ Result<std::vector<std::byte>> SnapshotFolder::read_file(const std::string& name
             return fail_input("{}: has no {}: there is no snapshot, or it was never finished", path_, name);
         return fail_input("{}: {}", path, errno_text(errno));
     }
-    std::vector<std::byte> content;
-    std::array<std::byte, 64 * KiB> piece;
-    for (;;) {
-        const ssize_t got = ::read(file.get(), piece.data(), piece.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return fail_errno(errno, "{}: cannot be read", path);
-        if (got == 0) return content;
-        content.insert(content.end(), piece.begin(), piece.begin() + got);
-        if (content.size() > max) return fail_input("{}: is longer than {} bytes", path, max);
-    }
+    std::string content;
+    const int error = read_all(file.get(), max, content);
+    if (error == EFBIG) return fail_input("{}: is longer than {} bytes", path, max);
+    if (error != 0) return fail_errno(error, "{}: cannot be read", path);
+    return content;
 }
 
 Result<std::string> SnapshotFolder::read_config() const {
-    const auto bytes = HAKO_TRY(read_file(std::string(kConfig), kMaxConfig));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return read_file(std::string(kConfig), kMaxConfig);
 }
 
 Result<SavedState> SnapshotFolder::read_state() const {
-    const auto bytes = HAKO_TRY(read_file(std::string(kState), kMaxState));
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const std::string text = HAKO_TRY(read_file(std::string(kState), kMaxState));
     return HAKO_TRY_WRAP(saved_state_of(text), "{}/{}", path_, kState);
 }
 
 Result<PageChecksums> SnapshotFolder::read_checksums(const SnapshotFacts& facts) const {
     const std::uint64_t pages = facts.memory / kPageSize;
-    const auto bytes = HAKO_TRY(read_file(std::string(kChecksums), pages * sizeof(std::uint32_t)));
-    if (bytes.size() != pages * sizeof(std::uint32_t) || crc32c(bytes) != facts.checksums)
+    const std::string bytes = HAKO_TRY(read_file(std::string(kChecksums), pages * sizeof(std::uint32_t)));
+    if (bytes.size() != pages * sizeof(std::uint32_t) ||
+        crc32c(std::as_bytes(std::span(bytes))) != facts.checksums)
         return fail_input("{}/{}: it is not what was saved: its checksum is wrong", path_, kChecksums);
     PageChecksums checksums(pages);
     std::memcpy(checksums.data(), bytes.data(), bytes.size());

@@ -56,7 +56,7 @@ class SnapshotFolder {
 
   private:
     Result<> write_file(const std::string& name, std::span<const std::byte> content) const;
-    Result<std::vector<std::byte>> read_file(const std::string& name, std::uint64_t max) const;
+    Result<std::string> read_file(const std::string& name, std::uint64_t max) const;
 
     std::string path_;
 };

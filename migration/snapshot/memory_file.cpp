@@ -9,6 +9,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "migration/memory/zero_page.h"
 #include "vmm/base/crc32c.h"
 
 namespace hako::migration {
@@ -20,10 +21,6 @@ constexpr std::uint64_t kSmallGap = 64 * KiB;
 /// Runs of data in a chunk, at most, with gaps of kSmallGap between them.
 constexpr unsigned kRuns = MemoryWriter::kChunk / (kSmallGap + kPageSize) + 1;
 constexpr unsigned kWrites = kBuffers * kRuns;
-
-bool is_zero(const std::byte* page) {
-    return *page == std::byte{0} && std::memcmp(page, page + 1, kPageSize - 1) == 0;
-}
 
 }  // namespace
 
@@ -80,8 +77,9 @@ Result<> MemoryWriter::write(std::span<const std::byte> pages, std::uint64_t fil
         std::byte* const copy = buffer.data + at;
         std::memcpy(copy, pages.data() + at, kPageSize);
         const std::uint64_t page = (file_offset + at) / kPageSize;
+        // Its checksum is that of zeros still.
+        if (!written_[page] && is_zero_page(copy)) continue;
         checksums_[page] = crc32c(std::span(copy, kPageSize));
-        if (is_zero(copy) && !written_[page]) continue;
         if (end == begin || at - end >= kSmallGap) {
             flush();
             begin = at;

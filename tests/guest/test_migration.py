@@ -62,32 +62,35 @@ def receive(server, url: str, fds: list[int] | None = None, **fields):
     return api
 
 
-def wait_for_event(api, name: str, count: int = 1) -> list[dict]:
+def poll(look, what: str):
+    """What `look` gives, once that is something."""
     for _ in range(3000):
-        events = [event for event in kept(api) if event["event"] == name]
-        if len(events) >= count:
-            return events
+        if found := look():
+            return found
         time.sleep(0.02)
-    raise AssertionError(f"no event {name}: {kept(api)}")
+    raise AssertionError(what)
+
+
+def wait_for_event(api, name: str, count: int = 1) -> list[dict]:
+    def look() -> list[dict] | None:
+        events = [event for event in kept(api) if event["event"] == name]
+        return events if len(events) >= count else None
+
+    return poll(look, f"no event {name}")
 
 
 def wait_for_end(api) -> dict:
     """The progress of a migration that is over."""
-    for _ in range(3000):
+    def look() -> dict | None:
         progress = api.get("vm.migration-progress")
-        if progress["status"] != "ongoing":
-            return progress
-        time.sleep(0.02)
-    raise AssertionError(progress)
+        return progress if progress["status"] != "ongoing" else None
+
+    return poll(look, "the migration does not end")
 
 
 def wait_for_no_vm(api) -> None:
     """A VM that has moved is gone from its process, which stays."""
-    for _ in range(3000):
-        if api.ask("GET", "/api/v1/vm.info").status == 404:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the VM is still there")
+    poll(lambda: api.ask("GET", "/api/v1/vm.info").status == 404, "the VM is still there")
 
 
 def url_of(server) -> str:

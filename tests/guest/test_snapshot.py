@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guest.test_migration import goes_on
 from tests.support.api import refusal
 from tests.support.hako import HAKO
 from tests.support.serve import Server, vm_config
@@ -43,12 +44,6 @@ def boot(server, api, **fields) -> None:
     api.put("vm.create", vm_config("dirty", **TTY, **fields))
     api.put("vm.boot")
     goes_on(server, 1)
-
-
-def goes_on(server, rounds: int = 3) -> None:
-    """A guest that finds its memory changed panics, and says no more rounds."""
-    for _ in range(rounds):
-        server.wait_for("round ")
 
 
 @pytest.mark.parametrize("mode", ["Copy", "OnDemand"])

@@ -15,6 +15,7 @@
 
 #include "tools/hako/cli_number.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/read_all.h"
 #include "vmm/base/units.h"
 
 namespace hako::cli {
@@ -33,15 +34,10 @@ Result<std::string> read_file(const std::string& path) {
                               : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file.valid()) return refuse(errno);
     std::string text;
-    std::array<char, 65536> piece;
-    for (;;) {
-        const ssize_t got = ::read(file.get(), piece.data(), piece.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return refuse(errno);
-        if (got == 0) return text;
-        text.append(piece.data(), static_cast<std::size_t>(got));
-        if (text.size() > kMaxBody) return fail_input("{} is longer than {} bytes", path, kMaxBody);
-    }
+    const int error = read_all(file.get(), kMaxBody, text);
+    if (error == EFBIG) return fail_input("{} is longer than {} bytes", path, kMaxBody);
+    if (error != 0) return refuse(error);
+    return text;
 }
 
 js::string to_json_string(std::string_view text) {

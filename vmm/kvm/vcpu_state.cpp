@@ -15,49 +15,39 @@ constexpr std::uint32_t kLvtMasked = 1U << 16;
 constexpr std::uint32_t kLvtTimerMode = 3U << 17;
 constexpr std::uint32_t kLvtTscDeadline = 2U << 17;
 
+/// What kvm_sregs and kvm_sregs2 have in common.
+template <typename From, typename To>
+void copy_sregs(const From& from, To& to) {
+    to.cs = from.cs;
+    to.ds = from.ds;
+    to.es = from.es;
+    to.fs = from.fs;
+    to.gs = from.gs;
+    to.ss = from.ss;
+    to.tr = from.tr;
+    to.ldt = from.ldt;
+    to.gdt = from.gdt;
+    to.idt = from.idt;
+    to.cr0 = from.cr0;
+    to.cr2 = from.cr2;
+    to.cr3 = from.cr3;
+    to.cr4 = from.cr4;
+    to.cr8 = from.cr8;
+    to.efer = from.efer;
+    to.apic_base = from.apic_base;
+}
+
 /// SREGS2 of a host that has SREGS only: without the PDPTRs, which it reads from memory again.
 kvm_sregs2 widen(const kvm_sregs& narrow) {
     kvm_sregs2 wide{};
-    wide.cs = narrow.cs;
-    wide.ds = narrow.ds;
-    wide.es = narrow.es;
-    wide.fs = narrow.fs;
-    wide.gs = narrow.gs;
-    wide.ss = narrow.ss;
-    wide.tr = narrow.tr;
-    wide.ldt = narrow.ldt;
-    wide.gdt = narrow.gdt;
-    wide.idt = narrow.idt;
-    wide.cr0 = narrow.cr0;
-    wide.cr2 = narrow.cr2;
-    wide.cr3 = narrow.cr3;
-    wide.cr4 = narrow.cr4;
-    wide.cr8 = narrow.cr8;
-    wide.efer = narrow.efer;
-    wide.apic_base = narrow.apic_base;
+    copy_sregs(narrow, wide);
     return wide;
 }
 
 /// And back. The interrupt in its bitmap is one of kvm_vcpu_events, too.
 kvm_sregs narrow(const kvm_sregs2& wide) {
     kvm_sregs narrow{};
-    narrow.cs = wide.cs;
-    narrow.ds = wide.ds;
-    narrow.es = wide.es;
-    narrow.fs = wide.fs;
-    narrow.gs = wide.gs;
-    narrow.ss = wide.ss;
-    narrow.tr = wide.tr;
-    narrow.ldt = wide.ldt;
-    narrow.gdt = wide.gdt;
-    narrow.idt = wide.idt;
-    narrow.cr0 = wide.cr0;
-    narrow.cr2 = wide.cr2;
-    narrow.cr3 = wide.cr3;
-    narrow.cr4 = wide.cr4;
-    narrow.cr8 = wide.cr8;
-    narrow.efer = wide.efer;
-    narrow.apic_base = wide.apic_base;
+    copy_sregs(wide, narrow);
     return narrow;
 }
 

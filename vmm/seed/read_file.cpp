@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "vmm/base/fd.h"
+#include "vmm/base/read_all.h"
 #include "vmm/base/units.h"
 #include "vmm/seed/file_tree.h"
 
@@ -59,15 +60,10 @@ Result<std::string> read_file(const fs::path& path, std::uint64_t max) {
     if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))
         return fail_input("{} is not a regular file", path.string());
     std::string text;
-    std::vector<char> buffer(64 * KiB);
-    while (text.size() <= max) {
-        const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return fail_input("cannot read {}: {}", path.string(), errno_text(errno));
-        if (got == 0) return text;
-        text.append(buffer.data(), static_cast<std::size_t>(got));
-    }
-    return fail_input("{} is larger than {}", path.string(), format_size(max));
+    const int error = read_all(fd.get(), max, text);
+    if (error == EFBIG) return fail_input("{} is larger than {}", path.string(), format_size(max));
+    if (error != 0) return fail_input("cannot read {}: {}", path.string(), errno_text(error));
+    return text;
 }
 
 Result<std::vector<File>> read_folder(const fs::path& folder) {
