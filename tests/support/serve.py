@@ -43,6 +43,10 @@ class Server:
         self.process.wait()
         self.process.stdout.close()
         self._stderr.close()
+        # What the guest said is kept where the lab shows it when a test fails.
+        if "LAB_CONSOLES" in os.environ and (console := self.console_text()):
+            name = f"{self.folder.parent.name}-{self.folder.name}.console"
+            Path(os.environ["LAB_CONSOLES"], name).write_text(console)
 
     @property
     def pid(self) -> int:
