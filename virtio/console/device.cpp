@@ -185,14 +185,17 @@ void ConsoleDevice::connect_ports(const Activation& activation) {
 void ConsoleDevice::reset() {
     if (queues_.empty()) return;
     engine_.run_sync([&] {
-        for (const auto& port : ports_) {
+        for (const auto& port : ports_)
             port->set_queues(nullptr, nullptr);
-            port->state = {};
-        }
         hooks_ = nullptr;
         multiport_ = false;
     });
     quiesce(engine_, queues_, [](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
+    // Not earlier: until it has stopped a queue would write a chain that is taken in part from its start again.
+    engine_.run_sync([&] {
+        for (const auto& port : ports_)
+            port->state = {};
+    });
     queues_.clear();
 }
 
