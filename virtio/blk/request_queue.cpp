@@ -16,6 +16,10 @@ namespace {
 constexpr std::size_t kSpareSegments = 64;
 constexpr std::uint8_t kMaxRetries = 8;
 
+/// So many requests in flight end one soon after the other, and each time the queue looks for new ones
+/// anyway.
+constexpr std::uint16_t kDeep = 4;
+
 /// What write-zeroes writes where the file can do no better. In .bss: it costs no memory until then.
 constexpr std::size_t kZeroesSize = 64 * KiB;
 alignas(kPageSize) std::array<std::byte, kZeroesSize> g_zeroes;
@@ -68,6 +72,7 @@ void RequestQueue::stop(std::latch& idle) {
 void RequestQueue::run_batch() {
     if (mode_ == Mode::kRunning && !setup_.backend.broken) pop_requests();
     round_known_ = false;
+    progress_ = false;
     queue_.publish();
     if (queue_.needs_interrupt()) {
         if (const int interrupt = setup_.hooks.queue_interrupt(setup_.index); interrupt >= 0) {
@@ -101,6 +106,9 @@ void RequestQueue::pop_requests() {
             setup_.engine.schedule(*this);
             return;
         }
+        // A doorbell costs the guest an exit, and is not needed while others' ends bring us back here; when
+        // nothing has happened for a moment it is asked for.
+        if (progress_ && queue_.in_flight() >= kDeep) return setup_.engine.schedule_soon(*this);
         if (!queue_.enable_notifications()) return;
         queue_.disable_notifications();
     }
@@ -113,6 +121,7 @@ void RequestQueue::break_down(std::string_view why) {
 
 void RequestQueue::begin(std::uint16_t head) {
     Slot& slot = slots_[head];
+    progress_ = true;
     slot.retries = 0;
     slot.buffered = false;
     slot.answer_length = 1;
@@ -371,6 +380,7 @@ void RequestQueue::finish(Slot& slot, RequestStatus status) {
     setup_.memory.mark_dirty(slot.status.address, 1);
     const bool good = status == RequestStatus::kOk;
     queue_.push_used(slot.head, good ? slot.answer_length : 1);
+    progress_ = true;
     if (!good) setup_.metrics.errors.add(1);
     setup_.metrics.latency.add(round_time() - slot.begun);
     switch (slot.type) {

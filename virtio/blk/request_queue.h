@@ -117,6 +117,7 @@ class RequestQueue final : public io::BatchWork {
     io::EventWatch doorbell_;
     io::Time round_;  ///< when this round of the engine came to this queue, for latencies; read once a round
     bool round_known_ = false;
+    bool progress_ = false;  ///< a request began or ended in this round
     Mode mode_ = Mode::kPaused;
     std::latch* idle_ = nullptr;
 };

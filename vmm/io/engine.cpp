@@ -137,7 +137,7 @@ void Engine::loop() {
     wake_watch_ = std::make_unique<EventWatch>(*this, jobs_work_);
     wake_watch_->start(wake_.fd());
     while (!stopping_ || wake_watch_->active()) {
-        enter(scheduled_ == nullptr ? 1 : 0);
+        enter();
         wakeups_.add(1);
         dispatch();
         run_scheduled();
@@ -145,18 +145,29 @@ void Engine::loop() {
     io_uring_queue_exit(&ring_);
 }
 
-void Engine::enter(unsigned wait_for) {
+void Engine::enter() {
     const unsigned ready = io_uring_sq_ready(&ring_);
     enters_.add(1);
-    const int submitted =
-        wait_for > 0 ? io_uring_submit_and_wait(&ring_, wait_for) : io_uring_submit_and_get_events(&ring_);
+    int submitted = 0;
+    moment_passed_ = false;
+    if (scheduled_ == nullptr) {
+        submitted = io_uring_submit_and_wait(&ring_, 1);
+    } else if (in_haste_) {
+        submitted = io_uring_submit_and_get_events(&ring_);
+    } else {
+        __kernel_timespec moment{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(kMoment).count()};
+        io_uring_cqe* first = nullptr;
+        submitted = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &moment, nullptr);
+        moment_passed_ = io_uring_cq_ready(&ring_) == 0;
+    }
     count_submitted(submitted, ready);
 }
 
 void Engine::count_submitted(int submitted, unsigned ready) {
     if (submitted > 0) sqes_.add(std::min(static_cast<unsigned>(submitted), ready));
     // SQEs that were not taken (the kernel is short of memory) stay in the queue for the next call.
-    if (submitted < 0 && submitted != -EINTR) submit_errors_.warn("io_uring: {}", errno_text(-submitted));
+    if (submitted < 0 && submitted != -EINTR && submitted != -ETIME)
+        submit_errors_.warn("io_uring: {}", errno_text(-submitted));
 }
 
 void Engine::dispatch() {
@@ -176,6 +187,7 @@ void Engine::dispatch() {
 void Engine::run_scheduled() {
     // Work that schedules itself again goes to the next round.
     running_ = std::exchange(scheduled_, nullptr);
+    in_haste_ = false;
     while (running_ != nullptr) {
         BatchWork& work = *running_;
         running_ = std::exchange(work.next_, nullptr);
@@ -203,6 +215,15 @@ void Engine::submit_now() {
 }
 
 void Engine::schedule(BatchWork& work) {
+    in_haste_ = true;
+    add_scheduled(work);
+}
+
+void Engine::schedule_soon(BatchWork& work) {
+    add_scheduled(work);
+}
+
+void Engine::add_scheduled(BatchWork& work) {
     if (work.scheduled_) return;
     work.scheduled_ = true;
     work.next_ = std::exchange(scheduled_, &work);

@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -64,6 +65,9 @@ struct EngineConfig {
         8;  ///< io-wq threads for operations that block in the kernel (fsync, fallocate)
 };
 
+/// How long schedule_soon() waits: some requests' time on a fast disk, and little beside a slow one's.
+inline constexpr std::chrono::microseconds kMoment{50};
+
 /// What an engine did so far. For metrics, benchmarks and tests.
 struct EngineCounters {
     std::uint64_t wakeups = 0;        ///< rounds of the loop
@@ -116,6 +120,11 @@ class Engine {
     [[nodiscard]] io_uring_sqe& prepare(Completion* completion);
     /// Runs `work` once at the end of this round (of the next one, when called from run_batch()).
     void schedule(BatchWork& work);
+    /// Runs `work` once after the next completion, of whatever it is, or in `kMoment` if there is none. For
+    /// who expects something from its completions soon, and costs no system call while they come.
+    void schedule_soon(BatchWork& work);
+    /// This round began because nothing had happened for `kMoment`.
+    [[nodiscard]] bool moment_passed() const { return moment_passed_; }
     /// Forgets a schedule(), before the work goes away.
     void unschedule(BatchWork& work);
     /// Adds 1 to an eventfd with the next submission; nobody hears of its completion.
@@ -157,7 +166,8 @@ class Engine {
     void thread_main();
     Result<> set_up_ring();
     void loop();
-    void enter(unsigned wait_for);
+    void add_scheduled(BatchWork& work);
+    void enter();
     void count_submitted(int submitted, unsigned ready);
     void dispatch();
     void run_scheduled();
@@ -171,7 +181,9 @@ class Engine {
     bool skip_success_ = false;
     std::vector<bool> file_slots_;    ///< taken
     BatchWork* scheduled_ = nullptr;  ///< for the end of this round
+    bool in_haste_ = false;           ///< of what is scheduled something is not to wait for a completion
     BatchWork* running_ = nullptr;    ///< not run yet, while the end of a round is under way
+    bool moment_passed_ = false;
     Jobs jobs_work_{*this};
     std::unique_ptr<EventWatch> wake_watch_;
     bool stopping_ = false;

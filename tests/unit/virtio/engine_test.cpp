@@ -306,3 +306,32 @@ TEST_CASE("an engine leaves no descriptor behind") {
     }
     CHECK(open_files() == before);
 }
+
+TEST_CASE("work that is to run soon waits for a completion, or a moment") {
+    struct Soon final : BatchWork {
+        explicit Soon(Engine& owner) : engine(owner) {}
+        void run_batch() override {
+            passed = engine.moment_passed();
+            ran.signal();
+        }
+        Engine& engine;
+        std::atomic<bool> passed = false;
+        EventFd ran = EventFd::create().value();
+    };
+    auto engine = Engine::create().value();
+    Soon soon(*engine);
+    Expectation operations(1);
+    CountedOperation operation;
+    operation.expectation = &operations;
+
+    engine->run_sync([&] { engine->schedule_soon(soon); });
+    REQUIRE(test::wait_for(soon.ran));
+    CHECK(soon.passed);
+    engine->run_sync([&] {
+        io_uring_prep_nop(&engine->prepare(&operation));
+        engine->schedule_soon(soon);
+    });
+    REQUIRE(test::wait_for(soon.ran));
+    CHECK_FALSE(soon.passed);
+    CHECK(test::wait_for(operations.done));
+}
