@@ -191,7 +191,8 @@ void ConsoleDevice::reset() {
         multiport_ = false;
     });
     quiesce(engine_, queues_, [](QueueWorker& queue, std::latch& idle) { queue.stop(idle); });
-    // Not earlier: until it has stopped a queue would write a chain that is taken in part from its start again.
+    // Not earlier: until it has stopped a queue would write a chain that is taken in part from its start
+    // again.
     engine_.run_sync([&] {
         for (const auto& port : ports_)
             port->state = {};

@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace hako::virtio::net {
 namespace {
 
 /// What one writev takes (UIO_MAXIOV), and the longest chain there can be.
 constexpr std::size_t kMaxVectors = kMaxQueueSize;
+
+/// A stream's segments are larger. There are few of them for what they carry, and a stream waits for its
+/// answers: a moment's delay would cost it more than doorbells do.
+constexpr std::uint32_t kSmall = 4096;
 
 bool tells_of_the_end(std::int32_t result) {
     return result == -EBADFD || result == -EPIPE || result == -ECONNRESET || result == -ECONNREFUSED;
@@ -46,6 +51,8 @@ void TxQueue::serve() {
         // The system call that ends this round writes these packets, and their completions bring us back
         // here: until then the guest need not stop to tell of more.
         if (queue_.in_flight() > 0) return;
+        if (second_look_.wanted(std::exchange(small_, 0), setup_.engine.moment_passed()))
+            return setup_.engine.schedule_soon(*this);
         if (!queue_.enable_notifications()) return;
         queue_.disable_notifications();
     }
@@ -60,6 +67,7 @@ bool TxQueue::admitted() {
 
 void TxQueue::begin() {
     const std::uint16_t head = chain_.head();
+    if (chain_.readable_bytes() <= kSmall) ++small_;
     // What is no packet can be given back all the same.
     if (chain_.writable_bytes() != 0 || chain_.readable_bytes() <= sizeof(Header)) {
         setup_.metrics.errors.add(1);

@@ -9,6 +9,7 @@
 
 #include "virtio/net/protocol.h"
 #include "virtio/net/queue_worker.h"
+#include "virtio/second_look.h"
 #include "vmm/base/sparse_array.h"
 
 namespace hako::virtio::net {
@@ -46,6 +47,8 @@ class TxQueue final : public QueueWorker {
     void completed(Slot& slot, std::int32_t result);
 
     Pair& pair_;
+    SecondLook second_look_;
+    std::uint32_t small_ = 0;  ///< small packets since the queue last ran empty
     Chain chain_;
     std::vector<Slot> slots_;
     SparseArray<iovec> long_vectors_;
