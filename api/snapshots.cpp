@@ -8,6 +8,7 @@
 #include "migration/instance/saved_vm.h"
 #include "migration/snapshot/folder.h"
 #include "migration/snapshot/memory_reader.h"
+#include "vmm/machine/platform.h"
 #include "vmm/machine/state.h"
 
 namespace hako::api {
@@ -64,7 +65,9 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     // All that can be wrong with the files is found before anything is built.
     const migration::SavedState saved = HAKO_TRY(folder.read_state());
     migration::SavedVm vm = HAKO_TRY(migration::decode_saved_vm(saved.vm));
-    const MachineState state = HAKO_TRY(decode(vm.machine));
+    MachineState state = HAKO_TRY(decode(vm.machine));
+    // There may be any number of VMs of this snapshot.
+    HAKO_TRY(renew_generation(state.platform));
     const std::string text = HAKO_TRY(folder.read_config());
     VmConfig config = HAKO_TRY_WRAP(json::decode<VmConfig>(text), "{}/config.json", folder.path());
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));

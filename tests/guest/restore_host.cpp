@@ -11,6 +11,7 @@
 #include "tests/guest/mailbox.h"
 #include "tests/guest/restore_vm.h"
 #include "vmm/base/log.h"
+#include "vmm/memory/layout.h"
 #include "vmm/state/difference.h"
 
 using namespace hako;
@@ -169,6 +170,52 @@ TEST_CASE("memory is not touched until the machine goes on") {
     vm.machine().resume();
     vm.stop_guest();
     CHECK(vm.wait_for_end().has_value());
+}
+
+TEST_CASE("the generation ID stays, or is a new one that the guest is told of") {
+    ProbeVm vm(1);
+    vm.boot();
+    const auto in_memory = [&] {
+        return vm.machine()
+            .memory()
+            .load<std::array<std::uint8_t, 16>>(GuestAddress{layout::kGenerationId})
+            .value();
+    };
+    const auto first = value_of(vm.machine().save()).platform.generation;
+    REQUIRE(first);
+    CHECK(in_memory() == first->id);
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+
+    vm.next();
+    vm.machine().resume();
+    CHECK(in_memory() == first->id);
+    vm.wait_for_rounds(1);
+
+    vm.next([](MachineState& state) { REQUIRE(renew_generation(state.platform)); });
+    CHECK(in_memory() == first->id);  // memory is not touched yet
+    const PlatformState renewed = value_of(vm.machine().save()).platform;
+    CHECK(renewed.generation != first);
+    CHECK(renewed.power.events == acpi_pm::kEventGeneration);
+    // One that never ran is saved again: what it is to see is not lost.
+    vm.next();
+    vm.machine().resume();
+    CHECK(in_memory() == renewed.generation->id);
+    vm.wait_for_rounds(1);
+
+    // As an older hako saved it.
+    vm.next([](MachineState& state) { state.platform.generation.reset(); });
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    vm.machine().pause();
+    CHECK_FALSE(value_of(vm.machine().save()).platform.generation);
+    vm.machine().resume();
+    vm.stop_guest();
+    CHECK(vm.wait_for_end().has_value());
+    // Another boot is another VM.
+    vm.end();
+    vm.boot();
+    CHECK(value_of(vm.machine().save()).platform.generation != first);
 }
 
 TEST_CASE("a machine that never ran, and one that was never resumed, can be saved") {

@@ -202,3 +202,22 @@ def test_a_disk_that_is_full_leaves_nothing(server, api, tmp_path, folder):
 def test_a_state_can_be_shown(good):
     shown = subprocess.run([HAKO, "state", "show", good / "state.json"], capture_output=True, text=True, check=True)
     assert re.search(r'"vcpus": ?1\b', shown.stdout)
+
+
+def test_each_copy_has_a_generation_id_of_its_own(server, api, folder, tmp_path):
+    """And hears of it by the event device's interrupt; the one that was saved keeps its own, and so hears nothing."""
+    api.put("vm.create", vm_config("generation", **TTY))
+    api.put("vm.boot")
+    server.wait_for("generation ")
+    seen = {server.wait_for("\n")}
+    api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    for number, mode in enumerate(["Copy", "OnDemand", "OnDemand"]):
+        home = tmp_path / f"copy{number}"
+        home.mkdir()
+        with Server(home) as copy, copy.api() as other:
+            other.put("vm.restore", {"source_url": url(folder), "resume": True, "memory_restore_mode": mode})
+            copy.wait_for("changed ")
+            seen.add(copy.wait_for("\n"))
+            copy.wait_for("PASS: generation")
+    assert len(seen) == 4, seen
+    assert "changed" not in server.console_text()

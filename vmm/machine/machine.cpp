@@ -156,6 +156,7 @@ Result<> Machine::boot(const kvm::System& system, const boot::BootState& boot, H
         .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
     HAKO_TRY(boot::write_reset_vector(memory_));
+    show_generation();
     cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config_.cpus, boot, pio_, mmio_,
                                   [this](const VcpuStop& stop) { cpu_stopped(stop); }));
     return {};
@@ -258,9 +259,17 @@ Result<std::vector<kvm::VcpuState>> Machine::save_cpus() {
     return saved;
 }
 
+void Machine::show_generation() {
+    const std::optional<vmgenid::State>& generation = platform_->generation();
+    if (generation &&
+        !memory_.write(GuestAddress{layout::kGenerationId}, std::as_bytes(std::span(generation->id))))
+        log_warn("the guest has no memory where its VM generation ID belongs");
+}
+
 void Machine::resume() {
     devices_->resume();
     if (std::exchange(just_restored_, false)) {
+        show_generation();
         platform_->repeat_edges();
         // What the guest has ejected before the state was taken, and nobody has taken out yet.
         const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;

@@ -153,6 +153,7 @@ class Machine final : private PlatformEvents {
     Result<> go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
                    HostResources resources);
     Result<> build_devices(HostResources resources, const MachineState* restored);
+    void show_generation();
     void cpu_stopped(const VcpuStop& stop);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
     Result<pci::Bdf> plug(const seed::Helper& helper,
