@@ -53,6 +53,7 @@ Result<> Arrival::load_state(std::span<const std::byte> state) {
     const MachineState machine = HAKO_TRY(decode(vm.machine));
     return control_.call([&]() -> Result<> {
         instance_->next_config()->helpers = std::move(vm.helpers);
+        instance_->next_config()->coming = std::move(vm.coming);
         return instance_->restore({.state = machine, .memory = *std::exchange(memory_, std::nullopt)},
                                   *std::exchange(resources_, std::nullopt));
     });

@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "api/departure.h"
+#include "api/identity.h"
 #include "api/json/codec.h"
 #include "api/schema/file_url.h"
 #include "migration/instance/saved_vm.h"
 #include "migration/snapshot/folder.h"
 #include "migration/snapshot/memory_reader.h"
+#include "vmm/machine/platform.h"
 #include "vmm/machine/state.h"
 
 namespace hako::api {
@@ -64,9 +66,12 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     // All that can be wrong with the files is found before anything is built.
     const migration::SavedState saved = HAKO_TRY(folder.read_state());
     migration::SavedVm vm = HAKO_TRY(migration::decode_saved_vm(saved.vm));
-    const MachineState state = HAKO_TRY(decode(vm.machine));
+    MachineState state = HAKO_TRY(decode(vm.machine));
+    // There may be any number of VMs of this snapshot.
+    HAKO_TRY(renew_generation(state.platform));
     const std::string text = HAKO_TRY(folder.read_config());
     VmConfig config = HAKO_TRY_WRAP(json::decode<VmConfig>(text), "{}/config.json", folder.path());
+    const Vmm::Identity identity = HAKO_TRY(give_identity(config, wanted));
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
     const MachineConfig machine = HAKO_TRY(to_machine(config));
     hako::MemoryConfig memory = machine.memory;
@@ -74,7 +79,7 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     Machine::Restored restored{
         .state = state,
         .memory = HAKO_TRY(memory_of(folder, saved.facts, memory, wanted.memory_restore_mode))};
-    HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(vm.helpers), std::move(restored)));
+    HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(vm), std::move(restored), identity));
     if (wanted.resume) return vmm_.resume();
     return {};
 }

@@ -104,30 +104,29 @@ Result<> Vmm::create(MachineConfig config) {
 }
 
 Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
-    InstanceEvents heard{
-        .ended =
-            [this](const MachineEnd& end) {
-                if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
-                tell("ended", {{"reason", std::string(reason(end.kind))}});
-                callbacks_.ended(end);
-            },
-        .rebooted =
-            [this] {
-                tell("rebooting");
-                tell("rebooted");
-            },
-        .reboot_failed =
-            [this](Error error) {
-                tell("shutdown");
-                callbacks_.reboot_failed(std::move(error));
-            },
-        .device_removed =
-            [this](const std::string& id) {
-                forget(id);
-                tell("device-removed", {{"id", id}});
-            },
-        .helper_updated = [this](const std::string& id) { tell("helper-updated", {{"id", id}}); },
-        .quit_typed = [this] { callbacks_.quit_typed(); }};
+    InstanceEvents heard{.ended =
+                             [this](const MachineEnd& end) {
+                                 if (end.kind == MachineEnd::Kind::kPanic) events_.add("guest", "panic");
+                                 tell("ended", {{"reason", std::string(reason(end.kind))}});
+                                 callbacks_.ended(end);
+                             },
+                         .rebooted =
+                             [this] {
+                                 tell("rebooting");
+                                 tell("rebooted");
+                             },
+                         .reboot_failed =
+                             [this](Error error) {
+                                 tell("shutdown");
+                                 callbacks_.reboot_failed(std::move(error));
+                             },
+                         .device_removed =
+                             [this](const std::string& id) {
+                                 forget(id);
+                                 tell("device-removed", {{"id", id}});
+                             },
+                         .device_replaced = [this](const std::string& id) { device_replaced(id); },
+                         .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard), window_));
     uuid_ = new_uuid();
     sent_ = std::move(sent);
@@ -139,10 +138,12 @@ Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
     return {};
 }
 
-Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers,
-                      Machine::Restored saved) {
-    HAKO_TRY(create(std::move(config), std::move(fds), std::move(helpers)));
+Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, migration::SavedVm vm, Machine::Restored saved,
+                      const Identity& identity) {
+    HAKO_TRY(create(std::move(config), std::move(fds), std::move(vm.helpers)));
+    instance_->next_config()->coming = std::move(vm.coming);
     Result<> restored = instance_->restore(std::move(saved));
+    if (restored) restored = change_identity(identity);
     if (!restored) {
         HAKO_TRY(remove());
         return restored;
@@ -150,6 +151,23 @@ Result<> Vmm::restore(VmConfig config, std::vector<Fd> fds, std::vector<seed::He
     claim_images();
     tell("restored");
     return {};
+}
+
+Result<> Vmm::change_identity(const Identity& identity) {
+    Machine* const machine = HAKO_TRY(instance_->machine());
+    if (identity.seed) {
+        const bool there = has(machine->config().helpers, seed::kSeedId);
+        HAKO_TRY_WRAP(
+            there ? machine->replace_helper(*identity.seed, false) : machine->add_helper(*identity.seed),
+            "cloud_init");
+    }
+    for (const NewMac& mac : identity.macs)
+        HAKO_TRY_WRAP(machine->replace_net(mac.id, mac.mac), "net");
+    return {};
+}
+
+void Vmm::device_replaced(const std::string& id) {
+    tell(has(instance_->config().nets, id) ? "net-updated" : "helper-updated", {{"id", id}});
 }
 
 Result<> Vmm::start_job(std::string what, std::function<void()> work, std::function<void()> cancel,

@@ -20,6 +20,7 @@
 #include "api/schema/net.h"
 #include "api/schema/vm.h"
 #include "api/schema/vm_info.h"
+#include "migration/instance/saved_vm.h"
 #include "migration/protocol/messages.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
@@ -54,9 +55,15 @@ class Vmm {
     Result<> create(VmConfig config, std::vector<Fd> fds = {}, std::vector<seed::Helper> helpers = {});
     /// From a command line.
     Result<> create(MachineConfig config);
-    /// A VM that is paused, in a machine that goes on from what was saved. An error leaves no VM.
-    Result<> restore(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers,
-                     Machine::Restored saved);
+    /// How a VM that is restored differs from the one that was saved.
+    struct Identity {
+        std::optional<seed::Helper> seed;  ///< in the place of the one it has, if it has one
+        std::vector<NewMac> macs;
+    };
+    /// A VM that is paused, in a machine that goes on from what was saved. An error leaves no VM. What is
+    /// new about it the guest finds when it runs, and has let go of what was there before.
+    Result<> restore(VmConfig config, std::vector<Fd> fds, migration::SavedVm vm, Machine::Restored saved,
+                     const Identity& identity);
     /// Ends the machine, if there is one, without asking the guest. Fine without a VM.
     Result<> remove();
 
@@ -140,6 +147,8 @@ class Vmm {
     Result<> make(VmConfig config, std::vector<Fd> fds, std::vector<seed::Helper> helpers);
     Result<> make(MachineConfig machine, VmConfig sent, Fds fds);
     Result<> end();
+    Result<> change_identity(const Identity& identity);
+    void device_replaced(const std::string& id);
     void claim_images();
     [[nodiscard]] Result<std::string> choose_id(const std::optional<std::string>& given,
                                                 std::string_view prefix) const;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/json/fields.h"
+#include "api/schema/cloud_init.h"
 
 namespace hako::api {
 
@@ -29,12 +30,34 @@ struct RestoredNetConfig {
     bool operator==(const RestoredNetConfig&) const = default;
 };
 
+/// Another host end, or another address, for one of the interfaces of the snapshot: hako's own.
+struct RestoredInterface {
+    std::string id;
+    std::optional<std::string> tap;
+    std::optional<std::string> socket;
+    std::optional<std::string> mac;
+
+    bool operator==(const RestoredInterface&) const = default;
+};
+
+/// Another image for one of the disks of the snapshot: hako's own.
+struct RestoredDisk {
+    std::string id;
+    std::string path;
+
+    bool operator==(const RestoredDisk&) const = default;
+};
+
 struct RestoreConfig {
     std::string source_url;  ///< "file:///path" of the folder
     bool prefault = false;
     MemoryRestoreMode memory_restore_mode = MemoryRestoreMode::kCopy;
     bool resume = false;
     std::optional<std::vector<RestoredNetConfig>> net_fds;
+    // hako's own: what tells a clone from the others.
+    std::vector<RestoredInterface> net;
+    std::vector<RestoredDisk> disks;
+    std::optional<seed::Config> cloud_init;  ///< a new disk for cloud-init
 
     bool operator==(const RestoreConfig&) const = default;
 };
@@ -69,11 +92,26 @@ struct Fields<RestoredNetConfig> {
 };
 
 template <>
+struct Fields<RestoredInterface> {
+    using T = RestoredInterface;
+    static constexpr auto list = std::tuple(required("id", &T::id), field("tap", &T::tap),
+                                            field("socket", &T::socket), field("mac", &T::mac));
+};
+
+template <>
+struct Fields<RestoredDisk> {
+    static constexpr auto list =
+        std::tuple(required("id", &RestoredDisk::id), required("path", &RestoredDisk::path));
+};
+
+template <>
 struct Fields<RestoreConfig> {
     static constexpr auto list = std::tuple(
         required("source_url", &RestoreConfig::source_url), field("prefault", &RestoreConfig::prefault),
         field("memory_restore_mode", &RestoreConfig::memory_restore_mode),
-        field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds));
+        field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
+        field("net", &RestoreConfig::net), field("disks", &RestoreConfig::disks),
+        field("cloud_init", &RestoreConfig::cloud_init));
 };
 
 template <>

@@ -7,6 +7,7 @@
 
 #include "api/json/value.h"
 #include "api/schema/refusal.h"
+#include "virtio/net/mac.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -156,9 +157,11 @@ void name(std::vector<Device>& devices, std::string_view prefix) {
     }
 }
 
-/// A strict client (Kata's runtime-rs) wants an address, also of an interface that got it from hako.
+/// A strict client (Kata's runtime-rs) wants an address, also of an interface that got it from hako; and a
+/// clone may have got another than was sent.
 void complete(NetConfig& net, const virtio::net::Config& config) {
-    if (!net.mac) net.mac = from_machine(config).mac;
+    const NetConfig now = from_machine(config);
+    if (!net.mac || virtio::net::parse_mac(*net.mac) != virtio::net::parse_mac(*now.mac)) net.mac = now.mac;
 }
 void complete(DiskConfig&, const virtio::blk::Config&) {}
 

@@ -25,9 +25,11 @@ inline constexpr std::uint8_t kResetValue = 1;   ///< FADT RESET_VALUE
 
 // Bits of kEvents.
 inline constexpr std::uint8_t kEventPowerButton = 1 << 0;
-inline constexpr std::uint8_t kEventPciSlots = 1 << 1;  ///< PciHotplug's registers have news
-inline constexpr std::uint8_t kEventPciBus = 1 << 2;    ///< PCI functions are gone already
-inline constexpr std::uint8_t kEventsAll = kEventPowerButton | kEventPciSlots | kEventPciBus;
+inline constexpr std::uint8_t kEventPciSlots = 1 << 1;    ///< PciHotplug's registers have news
+inline constexpr std::uint8_t kEventPciBus = 1 << 2;      ///< PCI functions are gone already
+inline constexpr std::uint8_t kEventGeneration = 1 << 3;  ///< the VM generation ID has changed
+inline constexpr std::uint8_t kEventsAll =
+    kEventPowerButton | kEventPciSlots | kEventPciBus | kEventGeneration;
 
 /// Safe from any thread.
 class Device final : public BusDevice {

@@ -118,8 +118,9 @@ Result<> InstanceSource::resume() {
 Result<Blob> InstanceSource::save_state() {
     return control_.call([&]() -> Result<Blob> {
         const MachineState state = HAKO_TRY(machine_.save());
-        return encode(
-            SavedVm{.machine = HAKO_TRY(hako::encode(state)), .helpers = machine_.config().helpers});
+        return encode(SavedVm{.machine = HAKO_TRY(hako::encode(state)),
+                              .helpers = machine_.config().helpers,
+                              .coming = machine_.config().coming});
     });
 }
 

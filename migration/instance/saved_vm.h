@@ -1,4 +1,5 @@
-// What of a VM goes along beside its memory: the machine's state, and the disks that hako built.
+// What of a VM goes along beside its memory: the machine's state, the disks that hako built, and what waits
+// for the guest to let go of something.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "vmm/base/result.h"
+#include "vmm/machine/coming.h"
 #include "vmm/machine/state.h"
 #include "vmm/seed/helper.h"
 
@@ -14,6 +16,7 @@ namespace hako::migration {
 struct SavedVm {
     std::vector<std::byte> machine;  ///< encode(MachineState)
     std::vector<seed::Helper> helpers;
+    Coming coming;
 };
 
 [[nodiscard]] Result<std::vector<std::byte>> encode(const SavedVm& vm);

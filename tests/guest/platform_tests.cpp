@@ -71,6 +71,33 @@ void test_wait() {
     }
 }
 
+void test_generation() {
+    // Waits until the event device's interrupt says that the VM generation ID has changed.
+    constexpr std::uint64_t kIoApic = 0xfec00000;
+    constexpr std::uint64_t kId = 0xfe008;
+    constexpr std::uint8_t kVector = 0x50;
+    constexpr std::uint32_t kGedPin = 5;
+    enable_apic();
+    mmio_write<std::uint32_t>(kIoApic, 0x10 + 2 * kGedPin);
+    mmio_write<std::uint32_t>(kIoApic + 0x10, kVector);  // edge, not masked, to local APIC 0
+    CHECK(in8(0x603) == 0);
+    const auto low = mmio_read<std::uint64_t>(kId);
+    const auto high = mmio_read<std::uint64_t>(kId + 8);
+    print("generation ");
+    print_hex(high);
+    print_hex(low);
+    print("\n");
+    while (!arrived(kVector))
+        asm volatile("pause");
+    CHECK(in8(0x603) == 1u << 3);
+    CHECK(mmio_read<std::uint64_t>(kId) != low);
+    CHECK(mmio_read<std::uint64_t>(kId + 8) != high);
+    print("changed ");
+    print_hex(mmio_read<std::uint64_t>(kId + 8));
+    print_hex(mmio_read<std::uint64_t>(kId));
+    print("\n");
+}
+
 void test_deaf() {
     print("deaf\n");
     halt();

@@ -3,7 +3,9 @@
 // restore-host GUEST [doctest options]
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -11,6 +13,7 @@
 #include "tests/guest/mailbox.h"
 #include "tests/guest/restore_vm.h"
 #include "vmm/base/log.h"
+#include "vmm/memory/layout.h"
 #include "vmm/state/difference.h"
 
 using namespace hako;
@@ -171,6 +174,52 @@ TEST_CASE("memory is not touched until the machine goes on") {
     CHECK(vm.wait_for_end().has_value());
 }
 
+TEST_CASE("the generation ID stays, or is a new one that the guest is told of") {
+    ProbeVm vm(1);
+    vm.boot();
+    const auto in_memory = [&] {
+        return vm.machine()
+            .memory()
+            .load<std::array<std::uint8_t, 16>>(GuestAddress{layout::kGenerationId})
+            .value();
+    };
+    const auto first = value_of(vm.machine().save()).platform.generation;
+    REQUIRE(first);
+    CHECK(in_memory() == first->id);
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+
+    vm.next();
+    vm.machine().resume();
+    CHECK(in_memory() == first->id);
+    vm.wait_for_rounds(1);
+
+    vm.next([](MachineState& state) { REQUIRE(renew_generation(state.platform)); });
+    CHECK(in_memory() == first->id);  // memory is not touched yet
+    const PlatformState renewed = value_of(vm.machine().save()).platform;
+    CHECK(renewed.generation != first);
+    CHECK(renewed.power.events == acpi_pm::kEventGeneration);
+    // One that never ran is saved again: what it is to see is not lost.
+    vm.next();
+    vm.machine().resume();
+    CHECK(in_memory() == renewed.generation->id);
+    vm.wait_for_rounds(1);
+
+    // As an older hako saved it.
+    vm.next([](MachineState& state) { state.platform.generation.reset(); });
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    vm.machine().pause();
+    CHECK_FALSE(value_of(vm.machine().save()).platform.generation);
+    vm.machine().resume();
+    vm.stop_guest();
+    CHECK(vm.wait_for_end().has_value());
+    // Another boot is another VM.
+    vm.end();
+    vm.boot();
+    CHECK(value_of(vm.machine().save()).platform.generation != first);
+}
+
 TEST_CASE("a machine that never ran, and one that was never resumed, can be saved") {
     ProbeVm vm(1);
     vm.boot();
@@ -230,6 +279,73 @@ TEST_CASE("devices that came late, or are on their way out, go on so") {
     CHECK(vm.wait_for_end().has_value());
 }
 
+TEST_CASE("what waits for the guest to let go of something waits in the next machine") {
+    std::array<int, 2> wire{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, wire.data()) == 0);
+    const Fd ours(wire[0]);
+    const Fd theirs(wire[1]);
+    ProbeVm vm(1);
+    MachineConfig config = vm.config();
+    virtio::net::Config net;
+    net.id = "lan";
+    net.fds = {ours.get()};
+    net.mac = virtio::net::Mac{2, 0, 0, 0, 0, 1};
+    config.nets = {net};
+    vm.set_config(config);
+    vm.boot();
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+
+    constexpr virtio::net::Mac kNext{2, 0, 0, 0, 0, 2};
+    const seed::Helper next = seed::make_seed({.user_data = "", .instance_id = "next"}).value();
+    REQUIRE(vm.machine().replace_helper(next, false));
+    REQUIRE(vm.machine().replace_net("lan", kNext));
+    CHECK_FALSE(vm.machine().replace_net("disk0", kNext));
+    CHECK_FALSE(vm.machine().replace_net("nobody", kNext));
+    const pci::Bdf seed_slot = value_of(vm.machine().devices().address(seed::kSeedId));
+    const pci::Bdf net_slot = value_of(vm.machine().devices().address("lan"));
+
+    const auto go_on = [&] {
+        vm.machine().pause();
+        MachineConfig waiting = vm.machine().config();
+        const MachineState saved = recoded(value_of(vm.machine().save()));
+        GuestMemory memory = copy_of(vm.machine().memory());
+        HostResources resources = vm.end();
+        // Another boot has them at once.
+        CHECK(vm.config().nets[0].mac == kNext);
+        CHECK(vm.config().helpers[0].image->checksum == next.image->checksum);
+        CHECK(vm.config().coming.empty());
+        vm.set_config(std::move(waiting));
+        vm.restore(saved, std::move(memory), std::move(resources));
+        return saved;
+    };
+    const MachineState saved = go_on();
+    CHECK(saved.nets[0].device.mac == net.mac);
+    CHECK_FALSE(saved.nets[0].device.link_up);
+    check_same(saved, value_of(vm.machine().save()));
+    CHECK(vm.machine().config().nets[0].mac == net.mac);
+    CHECK(vm.machine().config().coming.macs == std::vector{NewMac{.id = "lan", .mac = kNext}});
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+
+    // The guest lets go.
+    CHECK(vm.machine().finish_removal(net_slot.device));
+    CHECK(vm.machine().finish_removal(seed_slot.device));
+    CHECK_FALSE(vm.machine().finish_removal(net_slot.device));
+    CHECK(vm.machine().config().coming.empty());
+    CHECK(vm.machine().config().nets[0].mac == kNext);
+    CHECK(vm.machine().config().helpers[0].image->checksum == next.image->checksum);
+    CHECK(value_of(vm.machine().devices().address("lan")) == net_slot);
+    const MachineState after = go_on();
+    CHECK(after.nets[0].device.mac == kNext);
+    CHECK(after.nets[0].device.link_up);
+    CHECK((after.platform.hotplug.inserted >> net_slot.device & 1) == 1);
+    vm.machine().resume();
+    vm.wait_for_rounds(1);
+    vm.stop_guest();
+    CHECK(vm.wait_for_end().has_value());
+}
+
 TEST_CASE("a state for another machine, or another CPU, is refused with the reason") {
     ProbeVm vm(1);
     vm.boot();
@@ -252,6 +368,12 @@ TEST_CASE("a state for another machine, or another CPU, is refused with the reas
     other = config;
     other.helpers.clear();
     CHECK(contains(refusal(vm, other, good), "the state has a disk __seed"));
+    other = config;
+    other.coming.put({.id = "lan", .mac = {2, 0, 0, 0, 0, 1}});
+    CHECK(contains(refusal(vm, other, good), "lan waits"));
+    other = config;
+    other.coming.helpers.push_back(seed::make_helper("cm", "CM0", {.label = "cm", .files = {}}).value());
+    CHECK(contains(refusal(vm, other, good), "cm waits"));
 
     MachineState bad = good;
     for (kvm_cpuid_entry2& entry : bad.cpus[0].cpuid)

@@ -110,6 +110,8 @@ class Vm {
 
     [[nodiscard]] Machine& machine() { return *machine_; }
     [[nodiscard]] const MachineConfig& config() const { return config_; }
+    /// Of the next machine.
+    void set_config(MachineConfig config) { config_ = std::move(config); }
     [[nodiscard]] MachineHost host() { return {.engine = *engine_, .consoles = consoles_}; }
     [[nodiscard]] Listener& listener() { return listener_; }
     /// How the guest ended its machine, if it did in time.

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -202,3 +203,103 @@ def test_a_disk_that_is_full_leaves_nothing(server, api, tmp_path, folder):
 def test_a_state_can_be_shown(good):
     shown = subprocess.run([HAKO, "state", "show", good / "state.json"], capture_output=True, text=True, check=True)
     assert re.search(r'"vcpus": ?1\b', shown.stdout)
+
+
+def test_each_copy_has_a_generation_id_of_its_own(server, api, folder, tmp_path):
+    """And hears of it by the event device's interrupt; the one that was saved keeps its own, and so hears nothing."""
+    api.put("vm.create", vm_config("generation", **TTY))
+    api.put("vm.boot")
+    server.wait_for("generation ")
+    seen = {server.wait_for("\n")}
+    api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    for number, mode in enumerate(["Copy", "OnDemand", "OnDemand"]):
+        home = tmp_path / f"copy{number}"
+        home.mkdir()
+        with Server(home) as copy, copy.api() as other:
+            other.put("vm.restore", {"source_url": url(folder), "resume": True, "memory_restore_mode": mode})
+            copy.wait_for("changed ")
+            seen.add(copy.wait_for("\n"))
+            copy.wait_for("PASS: generation")
+    assert len(seen) == 4, seen
+    assert "changed" not in server.console_text()
+
+
+SEED = {"user_data": "", "instance_id": "golden"}
+
+
+@pytest.fixture
+def golden(tmp_path, passt):
+    """A snapshot of a VM with a disk, an interface and a disk for cloud-init."""
+    home = tmp_path / "golden"
+    folder = home / "snapshot"
+    folder.mkdir(parents=True)
+    (home / "disk.img").write_bytes(bytes(1 << 20))
+    with Server(home) as server, server.api() as api:
+        boot(server, api, disks=[{"id": "data", "path": str(home / "disk.img")}], cloud_init=SEED,
+             net=[{"id": "lan", "socket": str(passt), "mac": "02:00:00:00:00:01"}])
+        api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    return folder
+
+
+@pytest.fixture
+def passt(tmp_path):
+    """A stream socket that takes connections and says nothing."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "passt"))
+        listening.listen(16)
+        yield tmp_path / "passt"
+
+
+@pytest.mark.parametrize("fields, words", [
+    ({"net": [{"id": "wan", "mac": "02:00:00:00:00:02"}]}, ["net[0].id", "wan"]),
+    ({"net": [{"id": "lan"}, {"id": "lan"}]}, ["net[1].id", "once"]),
+    ({"net": [{"id": "lan", "mac": "03:00:00:00:00:02"}]}, ["net[0].mac", "unicast"]),
+    ({"net": [{"id": "lan", "tap": "a", "socket": "/b"}]}, ["net[0].tap", "socket"]),
+    ({"net": [{"id": "lan", "tap": "a"}], "net_fds": [{"id": "lan", "num_fds": 1}]}, ["net[0].tap", "net_fds"]),
+    ({"net": [{"id": "lan", "tap": "much too long for one"}]}, ["net[0].tap"]),
+    ({"disks": [{"id": "nobody", "path": "/x"}]}, ["disks[0].id", "nobody"]),
+    ({"disks": [{"id": "data", "path": "/nowhere"}]}, ["data", "/nowhere"]),
+    ({"cloud_init": {"user_data": "nonsense"}}, ["cloud_init.user_data"]),
+    ({"cloud_init": {"user_data": "", "network_config": "version: 9"}}, ["cloud_init.network_config", "version"]),
+])
+def test_what_no_clone_can_be_is_refused_by_its_field(server, api, golden, fields, words):
+    error = refusal(api.put, "vm.restore", {"source_url": url(golden), **fields})
+    assert error.status == 400, error
+    for word in words:
+        assert word in " ".join(error.chain), error.chain
+    assert refusal(api.get, "vm.info").status == 404
+    api.put("vm.restore", {"source_url": url(golden), "resume": True})
+    goes_on(server)
+
+
+def test_a_clone_has_its_own_image_and_waits_for_its_guest(server, api, golden, tmp_path):
+    """This guest never lets go of anything: what is to come goes on into the next snapshot, and is there at a boot."""
+    mine = tmp_path / "mine.img"
+    mine.write_bytes(bytes(1 << 20))
+    seed = {**SEED, "instance_id": "clone"}
+    api.put("vm.restore", {"source_url": url(golden), "resume": True, "disks": [{"id": "data", "path": str(mine)}],
+                           "net": [{"id": "lan", "mac": "02:00:00:00:00:02"}], "cloud_init": seed})
+    goes_on(server)
+    before = api.get("vm.info")
+    assert before["config"]["disks"][0]["path"] == str(mine) and before["config"]["net"][0]["mac"] == "02:00:00:00:00:01"
+    again = tmp_path / "again"
+    again.mkdir()
+    api.put("vm.snapshot", {"destination_url": url(again), "live": True})
+    api.put("vm.delete")
+    api.put("vm.restore", {"source_url": url(again), "resume": True})
+    goes_on(server)
+    assert api.get("vm.info")["helper_disks"] == before["helper_disks"]
+    api.put("vm.reboot")
+    goes_on(server, 1)
+    after = api.get("vm.info")
+    assert after["config"]["net"][0]["mac"] == "02:00:00:00:00:02"
+    assert after["helper_disks"] != before["helper_disks"]
+
+
+def test_a_seed_comes_to_a_clone_that_had_none(server, api, folder):
+    boot(server, api)
+    api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    api.put("vm.delete")
+    api.put("vm.restore", {"source_url": url(folder), "resume": True, "cloud_init": SEED})
+    goes_on(server)
+    assert [each["id"] for each in api.get("vm.info")["helper_disks"]] == ["__seed"]

@@ -30,7 +30,11 @@ Result<std::string> read_text(const std::string& path) {
         if (got < 0) return refuse(errno);
         if (got == 0) return text;
         text.append(piece.data(), static_cast<std::size_t>(got));
-        if (text.size() > kMaxBytes) return fail_input("the file is longer than {} bytes", kMaxBytes);
+        if (text.size() > kMaxBytes)
+            return fail_input(
+                "the file is longer than {} bytes: cloud_init and helper_disks must fit; give larger ones as "
+                "--cloud-init and --helper-disk",
+                kMaxBytes);
     }
 }
 

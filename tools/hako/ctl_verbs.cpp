@@ -50,7 +50,7 @@ constexpr std::array kVerbs = {
             "/api/v1/vm.restore",
             Body::kObject,
             {{{"source_url", Kind::kFileUrl}}},
-            "a VM from a folder; resume=true lets it run"},
+            "a VM from a folder; resume=true lets it run; @FILE with a whole body for a clone"},
     CtlVerb{"migrate",
             kPut,
             "/api/v1/vm.send-migration",

@@ -13,6 +13,7 @@
 #include "virtio/net/config.h"
 #include "virtio/rng/config.h"
 #include "vmm/boot/config.h"
+#include "vmm/machine/coming.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/seed/helper.h"
 
@@ -41,6 +42,7 @@ struct MachineConfig {
     std::vector<virtio::console::Config> consoles;
     /// Disks that hako built; cloud-init's has the id seed::kSeedId.
     std::vector<seed::Helper> helpers;
+    Coming coming;
 };
 
 }  // namespace hako

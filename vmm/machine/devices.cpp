@@ -30,10 +30,11 @@ Result<pci::Bdf> Devices::add(const virtio::blk::Config& config, virtio::blk::Di
 }
 
 Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::HostEnd end,
-                              const DeviceState<virtio::net::State>* restored) {
+                              const DeviceState<virtio::net::State>* restored,
+                              std::optional<std::uint8_t> slot) {
     auto device =
         HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), restored, slot);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::rng::Config& config,
@@ -64,11 +65,10 @@ Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
 
 template <typename Device, typename Own>
 Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> device,
-                               const DeviceState<Own>* restored) {
+                               const DeviceState<Own>* restored, std::optional<std::uint8_t> slot) {
     if (has(id)) return fail_conflict("the id {} is taken: choose another", id);
     Device* const plugged = device.get();
     std::optional<virtio::PciTransport::State> state;
-    std::optional<std::uint8_t> slot;
     if (restored != nullptr) {
         state = restored->transport;
         slot = restored->slot;
@@ -144,7 +144,7 @@ void Devices::pause() {
         slot.transport->pause();
 }
 
-void Devices::remove(std::uint8_t slot) {
+void Devices::remove(std::uint8_t slot, virtio::net::HostEnd* end) {
     const auto found = std::ranges::find(slots_, slot, [](const Slot& each) { return each.address.device; });
     if (found == slots_.end()) return;
     Slot leaving;
@@ -155,6 +155,8 @@ void Devices::remove(std::uint8_t slot) {
     }
     unplug(leaving);
     give_back_image(leaving.device);
+    auto* const* const net = std::get_if<virtio::net::NetDevice*>(&leaving.device);
+    if (net != nullptr && end != nullptr) *end = (*net)->take_host_end();
 }
 
 void Devices::disown(std::string_view disk_id) {

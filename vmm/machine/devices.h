@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -39,8 +40,10 @@ class Devices {
     /// the device goes on from there, in its slot, at the next resume().
     Result<pci::Bdf> add(const virtio::blk::Config& config, virtio::blk::Disk disk,
                          const DeviceState<virtio::blk::State>* restored = nullptr);
+    /// `slot`: where it goes, unless it is restored; unset: the first that is free.
     Result<pci::Bdf> add(const virtio::net::Config& config, virtio::net::HostEnd end,
-                         const DeviceState<virtio::net::State>* restored = nullptr);
+                         const DeviceState<virtio::net::State>* restored = nullptr,
+                         std::optional<std::uint8_t> slot = std::nullopt);
     Result<pci::Bdf> add(const virtio::rng::Config& config,
                          const DeviceState<virtio::rng::State>* restored = nullptr);
     /// `backends`: see ConsoleDevice::create().
@@ -77,7 +80,8 @@ class Devices {
     /// Returns when no device has a request in flight.
     void pause();
     /// Takes the device off the bus and destroys it; nothing of it is in flight afterwards. No vCPU runs.
-    void remove(std::uint8_t slot);
+    /// `end`: gets what a network interface had of the host, if it is not null.
+    void remove(std::uint8_t slot, virtio::net::HostEnd* end = nullptr);
     /// Gives back what a disk has of the host, and forgets its id. What the guest sees stays in its slot,
     /// where each request fails, until remove(): a guest waits for ever for requests that nobody answers.
     /// No vCPU runs.
@@ -102,7 +106,7 @@ class Devices {
     [[nodiscard]] const Slot* slot_of(std::string_view id) const;
     template <typename Device, typename Own>
     Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device,
-                          const DeviceState<Own>* restored);
+                          const DeviceState<Own>* restored, std::optional<std::uint8_t> slot = std::nullopt);
     void unplug(Slot& slot);
     static void give_back_image(const Any& device);
 

@@ -77,7 +77,9 @@ Result<> Instance::build(HostResources resources, std::optional<Machine::Restore
         HAKO_TRY(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
                                  *this, std::move(saved)));
     window_.open(*machine_);
-    config_.helpers.clear();  // an image that the machine drops shall be gone
+    // An image that the machine drops shall be gone.
+    config_.helpers.clear();
+    config_.coming = {};
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
     return {};
 }
@@ -197,7 +199,7 @@ void Instance::handle_end(const MachineEnd& end) {
 
 void Instance::handle_ejection(std::uint8_t slot) {
     const std::string id = machine_->devices().id_at(slot);
-    if (machine_->finish_removal(slot)) return events_.helper_updated(id);
+    if (machine_->finish_removal(slot)) return events_.device_replaced(id);
     if (!id.empty() && !machine_->devices().has(id)) events_.device_removed(id);
 }
 

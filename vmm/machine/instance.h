@@ -35,8 +35,9 @@ struct InstanceEvents {
     std::function<void(Error)> reboot_failed;
     /// The guest has let go of a device, which is gone now.
     std::function<void(const std::string& id)> device_removed;
-    /// The guest has let go of a helper disk, and sees its new content (Machine::replace_helper()).
-    std::function<void(const std::string& id)> helper_updated;
+    /// The guest has let go of a device, and sees the one that was to come in its place: a helper disk with
+    /// new content (Machine::replace_helper()), an interface with another address (Machine::replace_net()).
+    std::function<void(const std::string& id)> device_replaced;
     /// The user typed Ctrl-A x on the terminal.
     std::function<void()> quit_typed;
 };

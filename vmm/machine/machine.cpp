@@ -40,6 +40,15 @@ Result<> check_shape(const MachineConfig& config, const MachineState& state, con
     if (state.facts.memory != config.memory.size || memory.size() != config.memory.size)
         return fail_input("{} of memory were saved, the machine has {}", format_size(state.facts.memory),
                           format_size(config.memory.size));
+    const auto is_there = [](const auto& devices, const std::string& id) {
+        return std::ranges::any_of(devices, [&](const auto& device) { return device.id == id; });
+    };
+    for (const seed::Helper& helper : config.coming.helpers)
+        if (!is_there(config.helpers, helper.id))
+            return fail_input("helper disk {} waits for one to go that is not there", helper.id);
+    for (const NewMac& mac : config.coming.macs)
+        if (!is_there(config.nets, mac.id))
+            return fail_input("network interface {} waits for one to go that is not there", mac.id);
     return {};
 }
 
@@ -156,6 +165,7 @@ Result<> Machine::boot(const kvm::System& system, const boot::BootState& boot, H
         .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
     HAKO_TRY(boot::write_reset_vector(memory_));
+    show_generation();
     cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config_.cpus, boot, pio_, mmio_,
                                   [this](const VcpuStop& stop) { cpu_stopped(stop); }));
     return {};
@@ -258,9 +268,17 @@ Result<std::vector<kvm::VcpuState>> Machine::save_cpus() {
     return saved;
 }
 
+void Machine::show_generation() {
+    const std::optional<vmgenid::State>& generation = platform_->generation();
+    if (generation &&
+        !memory_.write(GuestAddress{layout::kGenerationId}, std::as_bytes(std::span(generation->id))))
+        log_warn("the guest has no memory where its VM generation ID belongs");
+}
+
 void Machine::resume() {
     devices_->resume();
     if (std::exchange(just_restored_, false)) {
+        show_generation();
         platform_->repeat_edges();
         // What the guest has ejected before the state was taken, and nobody has taken out yet.
         const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;
@@ -285,9 +303,12 @@ Machine::Legacy Machine::stop() {
     running_ = false;
     Legacy legacy{.config = std::move(config_), .resources = {}};
     if (devices_) devices_->take_apart(legacy.resources, legacy.config.helpers);
-    for (seed::Helper& helper : coming_)
-        seed::put_helper(legacy.config.helpers, std::move(helper));
-    coming_.clear();
+    const Coming coming = std::exchange(legacy.config.coming, {});
+    for (const seed::Helper& helper : coming.helpers)
+        seed::put_helper(legacy.config.helpers, helper);
+    for (virtio::net::Config& net : legacy.config.nets)
+        for (const NewMac& next : coming.macs)
+            if (next.id == net.id) net.mac = next.mac;
     return legacy;
 }
 
@@ -368,7 +389,23 @@ Result<> Machine::replace_helper(seed::Helper helper, bool force) {
         return plug_later(helper);
     }
     const pci::Bdf address = HAKO_TRY(removable(helper.id));
-    seed::put_helper(coming_, std::move(helper));
+    seed::put_helper(config_.coming.helpers, std::move(helper));
+    ask_to_eject(address.device);
+    return {};
+}
+
+Result<> Machine::add_helper(seed::Helper helper) {
+    if (devices_->has(helper.id)) return fail_conflict("the id {} is taken: choose another", helper.id);
+    return plug_later(helper);
+}
+
+Result<> Machine::replace_net(const std::string& id, const virtio::net::Mac& mac) {
+    const pci::Bdf address = HAKO_TRY(devices_->address(id));
+    auto* const net = devices_->find<virtio::net::NetDevice>(id);
+    if (net == nullptr) return fail_input("device {} has no address: name a network interface", id);
+    // Until the guest lets go of it, nobody is to see it with the address of another.
+    net->set_link(false);
+    config_.coming.put({.id = id, .mac = mac});
     ask_to_eject(address.device);
     return {};
 }
@@ -383,14 +420,14 @@ Result<pci::Bdf> Machine::removable(const std::string& id) const {
 
 Result<> Machine::request_removal(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
-    std::erase_if(coming_, [&](const seed::Helper& helper) { return helper.id == id; });
+    config_.coming.forget(id);
     ask_to_eject(address.device);
     return {};
 }
 
 Result<> Machine::remove_now(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
-    std::erase_if(coming_, [&](const seed::Helper& helper) { return helper.id == id; });
+    config_.coming.forget(id);
     if (devices_->find<virtio::blk::BlockDevice>(id) != nullptr) {
         with_vcpus_parked([&] { devices_->disown(id); });
         forget(id);
@@ -469,20 +506,42 @@ bool Machine::finish_removal(std::uint8_t slot) {
     // The news may have been on its way while the device was removed otherwise, or the machine rebooted.
     if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return false;
     const std::string id = devices_->id_at(slot);
-    take_out(slot);
-    const auto next = std::ranges::find(coming_, id, &seed::Helper::id);
-    if (id.empty() || next == coming_.end()) return false;
-    const seed::Helper helper = std::move(*next);
-    coming_.erase(next);
-    const auto plugged = plug_later(helper);
-    if (!plugged) log_error("{}", plugged.error().text());
-    return plugged.has_value();
+    if (id.empty()) {
+        take_out(slot);
+        return false;
+    }
+    const Result<bool> replaced = put_next(id, slot);
+    if (!replaced) log_error("{}", replaced.error().text());
+    return replaced.value_or(false);
 }
 
-void Machine::take_out(std::uint8_t slot) {
+/// Takes the device out, and puts in what is to come in its place, if anything is.
+Result<bool> Machine::put_next(const std::string& id, std::uint8_t slot) {
+    const Coming coming = config_.coming;
+    const auto helper = std::ranges::find(coming.helpers, id, &seed::Helper::id);
+    const auto mac = std::ranges::find(coming.macs, id, &NewMac::id);
+    const auto net = std::ranges::find(config_.nets, id, &virtio::net::Config::id);
+    config_.coming.forget(id);
+    if (mac != coming.macs.end() && net != config_.nets.end()) {
+        virtio::net::Config next = *net;
+        next.mac = mac->mac;
+        virtio::net::HostEnd end;
+        take_out(slot, &end);
+        HAKO_TRY_WRAP(devices_->add(next, std::move(end), nullptr, slot), "network interface {}", id);
+        config_.nets.push_back(std::move(next));
+        platform_->hotplug().inserted(slot);
+        return true;
+    }
+    take_out(slot);
+    if (helper == coming.helpers.end()) return false;
+    HAKO_TRY(plug_later(*helper));
+    return true;
+}
+
+void Machine::take_out(std::uint8_t slot, virtio::net::HostEnd* end) {
     const std::string id = devices_->id_at(slot);
     leaving_ &= ~(std::uint32_t{1} << slot);
-    with_vcpus_parked([&] { devices_->remove(slot); });
+    with_vcpus_parked([&] { devices_->remove(slot, end); });
     if (!id.empty()) forget(id);
 }
 

@@ -124,6 +124,11 @@ class Machine final : private PlatformEvents {
     /// and sees the new one once it has (finish_removal()), or at the next reboot. `force`: it sees it at
     /// once, and the old one goes as remove_now() does it.
     Result<> replace_helper(seed::Helper helper, bool force);
+    /// Plugs a disk that hako built.
+    Result<> add_helper(seed::Helper helper);
+    /// The same for a network interface that is to have another address: the old one loses its link at once,
+    /// and the new one, in its slot, takes over its taps or socket.
+    Result<> replace_net(const std::string& id, const virtio::net::Mac& mac);
     /// Asks the guest to let go of a device (also again); once it has, finish_removal() takes it out. A
     /// guest that never answers keeps it.
     Result<> request_removal(const std::string& id);
@@ -143,7 +148,7 @@ class Machine final : private PlatformEvents {
     /// Memory and registers as an ELF core in a new file (see core_dump.h); vCPUs that run wait meanwhile.
     Result<> dump_core(const std::string& path);
     /// The second half of request_removal(). Does nothing for a slot of which that was not asked. True if
-    /// another disk with the same id is there now (replace_helper()).
+    /// another device with the same id is there now (replace_helper(), replace_net()).
     bool finish_removal(std::uint8_t slot);
 
   private:
@@ -153,12 +158,14 @@ class Machine final : private PlatformEvents {
     Result<> go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
                    HostResources resources);
     Result<> build_devices(HostResources resources, const MachineState* restored);
+    void show_generation();
     void cpu_stopped(const VcpuStop& stop);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
     Result<pci::Bdf> plug(const seed::Helper& helper,
                           const DeviceState<virtio::blk::State>* restored = nullptr);
     Result<> plug_later(const seed::Helper& helper);
-    void take_out(std::uint8_t slot);
+    Result<bool> put_next(const std::string& id, std::uint8_t slot);
+    void take_out(std::uint8_t slot, virtio::net::HostEnd* end = nullptr);
     void forget(const std::string& id);
     template <typename Work>
     void with_vcpus_parked(Work work);
@@ -193,8 +200,6 @@ class Machine final : private PlatformEvents {
     bool was_paused_ = false;  ///< its vCPUs have missed some time
     bool just_restored_ = false;
     std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested, and not finished
-    std::vector<seed::Helper>
-        coming_;  ///< in the places of those with the same id, once the guest let go of them
 };
 
 }  // namespace hako

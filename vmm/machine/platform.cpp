@@ -38,6 +38,11 @@ Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController
                                   restored != nullptr ? restored->serial : std::nullopt);
         HAKO_TRY(pio.insert(layout::kPortSerial, serial::kPorts, *platform->serial_, "serial port"));
     }
+    if (restored == nullptr) {
+        platform->generation_ = HAKO_TRY(vmgenid::fresh());
+    } else {
+        platform->generation_ = restored->generation;
+    }
     return platform;
 }
 
@@ -46,9 +51,17 @@ PlatformState Platform::state() const {
                         .hotplug = hotplug_.state(),
                         .i8042 = i8042_.state(),
                         .rtc = rtc_.state(),
-                        .serial = std::nullopt};
+                        .serial = std::nullopt,
+                        .generation = generation_};
     if (serial_) state.serial = serial_->state();
     return state;
+}
+
+Result<> renew_generation(PlatformState& saved) {
+    if (!saved.generation) return {};
+    saved.generation = HAKO_TRY(vmgenid::fresh());
+    saved.power.events |= acpi_pm::kEventGeneration;
+    return {};
 }
 
 void Platform::repeat_edges() {

@@ -11,6 +11,7 @@
 #include "devices/pvpanic/device.h"
 #include "devices/rtc/device.h"
 #include "devices/serial/device.h"
+#include "devices/vmgenid/state.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/interrupts.h"
 
@@ -32,6 +33,9 @@ class Platform {
     /// Null when there is no serial port.
     [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
 
+    /// Nothing where the machine goes on from a state without it.
+    [[nodiscard]] const std::optional<vmgenid::State>& generation() const { return generation_; }
+
     [[nodiscard]] PlatformState state() const;
     /// Interrupts once more for what waits: edges of before a restore may have been lost.
     void repeat_edges();
@@ -45,6 +49,11 @@ class Platform {
     pvpanic::Device pvpanic_;
     rtc::Device rtc_;
     std::optional<serial::Device> serial_;
+    std::optional<vmgenid::State> generation_;
 };
+
+/// The machine that goes on from `saved` is another than the one that was saved, for all it knows: it finds a
+/// new VM generation ID, and is told so. A state without one is left as it is.
+[[nodiscard]] Result<> renew_generation(PlatformState& saved);
 
 }  // namespace hako

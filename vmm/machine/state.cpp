@@ -20,6 +20,7 @@ constexpr std::string_view kHotplug = "pci-hotplug";
 constexpr std::string_view kI8042 = "i8042";
 constexpr std::string_view kRtc = "rtc";
 constexpr std::string_view kSerial = "serial";
+constexpr std::string_view kGeneration = "generation-id";  // optional
 constexpr std::string_view kBridge = "pci-bridge";
 constexpr std::string_view kDisk = "disk";  // instance of these: the device's id
 constexpr std::string_view kNet = "net";
@@ -64,6 +65,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kI8042)) return describe_as<i8042::State>(section);
     if (named(kRtc)) return describe_as<rtc::State>(section);
     if (named(kSerial)) return describe_as<serial::State>(section);
+    if (named(kGeneration)) return describe_as<vmgenid::State>(section);
     if (named(kBridge)) return describe_as<pci::HostBridge::State>(section);
     if (named(kDisk) || named(kGoneDisk)) return describe_as<DeviceState<virtio::blk::State>>(section);
     if (named(kNet)) return describe_as<DeviceState<virtio::net::State>>(section);
@@ -86,6 +88,8 @@ Result<std::vector<std::byte>> encode(const MachineState& state) {
     writer.add(kI8042, {}, state.platform.i8042);
     writer.add(kRtc, {}, state.platform.rtc);
     if (state.platform.serial) writer.add(kSerial, {}, *state.platform.serial);
+    if (state.platform.generation)
+        writer.add(kGeneration, {}, *state.platform.generation, state::Need::kOptional);
     writer.add(kBridge, {}, state.bridge);
     for_each_device(state, [&](std::string_view name, const auto& devices) {
         for (const auto& device : devices)
@@ -109,6 +113,7 @@ Result<MachineState> decode(std::span<const std::byte> bytes) {
     state.platform.i8042 = HAKO_TRY(reader.take<i8042::State>(kI8042));
     state.platform.rtc = HAKO_TRY(reader.take<rtc::State>(kRtc));
     state.platform.serial = HAKO_TRY(reader.find<serial::State>(kSerial));
+    state.platform.generation = HAKO_TRY(reader.find<vmgenid::State>(kGeneration));
     state.bridge = HAKO_TRY(reader.take<pci::HostBridge::State>(kBridge));
     Result<> read;
     for_each_device(state, [&](std::string_view name, auto& devices) {

@@ -13,6 +13,7 @@
 #include "devices/pci/host_bridge.h"
 #include "devices/rtc/state.h"
 #include "devices/serial/state.h"
+#include "devices/vmgenid/state.h"
 #include "virtio/blk/state.h"
 #include "virtio/console/state.h"
 #include "virtio/net/state.h"
@@ -45,6 +46,8 @@ struct PlatformState {
     i8042::State i8042;
     rtc::State rtc;
     std::optional<serial::State> serial;
+    /// Not in states of hakos that had no such device: their guests have no ACPI object for it either.
+    std::optional<vmgenid::State> generation;
 
     bool operator==(const PlatformState&) const = default;
 };

@@ -21,6 +21,10 @@ inline constexpr std::uint64_t kLowMemoryEnd = 0xa0000;  ///< 640 KiB: legacy ho
 inline constexpr std::uint64_t kBios = 0xe0000;
 inline constexpr std::uint64_t kBiosEnd = 0x100000;
 inline constexpr std::uint64_t kAcpi = kBios;
+inline constexpr std::uint64_t kAcpiEnd = 0xfe000;
+/// 16 bytes in a page of their own; off the 16-byte boundaries at which systems look for firmware tables
+/// here.
+inline constexpr std::uint64_t kGenerationId = kAcpiEnd + 8;
 inline constexpr std::uint64_t kResetVector = 0xffff0;
 
 inline constexpr std::uint64_t kKernel = 0x100000;  ///< where bzImage's protected-mode part goes (1 MiB)

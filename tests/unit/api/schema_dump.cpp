@@ -78,6 +78,10 @@ constexpr std::string_view kName<RestoreConfig> = "RestoreConfig";
 template <>
 constexpr std::string_view kName<RestoredNetConfig> = "RestoredNetConfig";
 template <>
+constexpr std::string_view kName<RestoredInterface> = "RestoredInterface";
+template <>
+constexpr std::string_view kName<RestoredDisk> = "RestoredDisk";
+template <>
 constexpr std::string_view kName<SendMigrationData> = "SendMigrationData";
 template <>
 constexpr std::string_view kName<SnapshotReport> = "SnapshotReport";

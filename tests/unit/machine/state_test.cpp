@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "tests/unit/machine/sample_state.h"
+#include "vmm/machine/platform.h"
 #include "vmm/state/difference.h"
 
 using namespace hako;
@@ -70,6 +71,31 @@ TEST_CASE("the state that the first format's hako saved is read, and still writt
     check_equal(*state, sample_state(1));
     // As long as no field was added. Who adds one stores a fixture of the new version beside this one.
     CHECK(encode(sample_state(1)).value() == fixture);
+}
+
+TEST_CASE("a generation ID comes back, and one who does not know it skips it") {
+    MachineState state = sample_state(1);
+    CHECK_FALSE(state.platform.generation);
+    state.platform.generation = vmgenid::State{.id = {1, 2, 3}};
+    const Bytes bytes = encode(state).value();
+    check_equal(decode(bytes).value(), state);
+    const auto reader = state::Reader::parse(bytes).value();
+    for (const state::Section& section : reader.sections())
+        CHECK((section.need == state::Need::kOptional) == (section.name == "generation-id"));
+}
+
+TEST_CASE("a generation ID is renewed where there is one, and the guest is told") {
+    PlatformState state;
+    state.generation = vmgenid::fresh().value();
+    CHECK(state.generation->id != vmgenid::fresh().value().id);
+    const PlatformState before = state;
+    REQUIRE(renew_generation(state));
+    CHECK(state.generation->id != before.generation->id);
+    CHECK(state.power.events == acpi_pm::kEventGeneration);
+
+    PlatformState older;
+    REQUIRE(renew_generation(older));
+    CHECK(older == PlatformState{});
 }
 
 TEST_CASE("a state without one of its sections is refused, and names it") {

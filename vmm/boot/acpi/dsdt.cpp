@@ -13,6 +13,7 @@ using namespace resources;
 
 constexpr std::uint16_t kEventPort = layout::kPortPm + 3;
 constexpr std::uint8_t kNotifyPressed = 0x80;  // power button (ACPI 6.3, 4.8.3.1.2)
+constexpr std::uint8_t kNotifyGeneration = 0x80;
 // ACPI 6.3, 5.6.6, table 5-163.
 constexpr std::uint8_t kNotifyBusCheck = 0;
 constexpr std::uint8_t kNotifyDeviceCheck = 1;
@@ -121,20 +122,32 @@ Bytes power_button() {
     return device("PWRB", join({name("_HID", eisa_id("PNP0C0C")), name("_UID", integer(0))}));
 }
 
+/// Microsoft, Virtual Machine Generation ID. ADDR: the lower and the upper half of the address.
+Bytes generation_id() {
+    return device("VGEN",
+                  join({name("_HID", string("HAKO0001")), name("_UID", integer(0)),
+                        name("_CID", string("VM_Gen_Counter")), name("_DDN", string("VM_Gen_Counter")),
+                        method("ADDR", 0, false,
+                               give_back(package({integer(layout::kGenerationId & 0xffffffff),
+                                                  integer(layout::kGenerationId >> 32)})))}));
+}
+
 /// Generic Event Device (ACPI 6.3, 5.6.9): one interrupt, and a register that says why and is cleared by
 /// reading.
 Bytes event_device() {
     const auto on = [](std::uint8_t event, const Bytes& action) {
         return if_then(bit_and(local(0), integer(event)), action);
     };
-    return device("GED0", join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
-                                crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
-                                byte_field("EREG", "EVTS"),
-                                method("_EVT", 1, true,
-                                       join({store(path("EVTS"), local(0)),
-                                             on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
-                                             on(kEventPciSlots, path("\\_SB.PCI0.PCNT")),
-                                             on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck))}))}));
+    return device("GED0",
+                  join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
+                        crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
+                        byte_field("EREG", "EVTS"),
+                        method("_EVT", 1, true,
+                               join({store(path("EVTS"), local(0)),
+                                     on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
+                                     on(kEventPciSlots, path("\\_SB.PCI0.PCNT")),
+                                     on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck)),
+                                     on(kEventGeneration, notify("\\_SB.VGEN", kNotifyGeneration))}))}));
 }
 
 Bytes processors(std::uint32_t count) {
@@ -153,7 +166,7 @@ Bytes dsdt_body(const AcpiConfig& config) {
     if (config.rtc) append(devices, clock(config.rtc_interrupt));
     if (config.i8042) append(devices, keyboard_controller());
     if (config.pvpanic) append(devices, panic_notifier());
-    append(devices, join({power_button(), event_device()}));
+    append(devices, join({power_button(), generation_id(), event_device()}));
     // _S5: the sleep type for soft off; the other three are for hardware that is not here (7.4.2).
     return join({scope("\\_SB", devices),
                  name("\\_S5", package({integer(kSleepTypeS5), integer(0), integer(0), integer(0)}))});

@@ -238,10 +238,10 @@ Result<std::vector<AcpiTable>> build_tables(const AcpiConfig& config) {
          {place("FACP", fadt(config, dsdt)), place("APIC", madt(config)), place("MCFG", mcfg())})
         append(pointers, address.value, 8);
     tables.front().bytes = rsdp(place("XSDT", table("XSDT", 1, pointers)));
-    if (next.value > layout::kResetVector)
+    if (next.value > layout::kAcpiEnd)
         return fail_input(
             "the ACPI tables for {} CPUs take {} bytes, there is room for {}: give the guest fewer",
-            config.vcpus, next.value - layout::kAcpi, layout::kResetVector - layout::kAcpi);
+            config.vcpus, next.value - layout::kAcpi, layout::kAcpiEnd - layout::kAcpi);
     return tables;
 }
 

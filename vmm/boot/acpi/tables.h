@@ -32,8 +32,9 @@ inline constexpr std::uint8_t kResetValue = 1;
 /// Bits of the event register (layout::kPortPm + 3), which the guest reads and so clears when layout::kIrqGed
 /// fires.
 inline constexpr std::uint8_t kEventPowerButton = 1 << 0;
-inline constexpr std::uint8_t kEventPciSlots = 1 << 1;  ///< then the registers at layout::kPortPciHotplug
-inline constexpr std::uint8_t kEventPciBus = 1 << 2;    ///< functions have vanished
+inline constexpr std::uint8_t kEventPciSlots = 1 << 1;    ///< then the registers at layout::kPortPciHotplug
+inline constexpr std::uint8_t kEventPciBus = 1 << 2;      ///< functions have vanished
+inline constexpr std::uint8_t kEventGeneration = 1 << 3;  ///< the VM generation ID has changed
 
 struct AcpiTable {
     std::string name;  ///< "RSDP", "XSDT", "FACP", "APIC", "MCFG", "DSDT"
@@ -41,7 +42,7 @@ struct AcpiTable {
     std::vector<std::byte> bytes;
 };
 
-/// All tables with their addresses in [layout::kAcpi, layout::kResetVector), RSDP first, at layout::kAcpi.
+/// All tables with their addresses in [layout::kAcpi, layout::kAcpiEnd), RSDP first, at layout::kAcpi.
 /// Pure.
 Result<std::vector<AcpiTable>> build_tables(const AcpiConfig& config);
 
