@@ -94,8 +94,8 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
-    /// Pages that were ever touched, bit n of word w of a region being its page 64 * w + n. The others are
-    /// zeros, and to read one would give it memory. Sets more rather than fewer.
+    /// Pages that may be other than zeros, bit n of word w of a region being its page 64 * w + n. The others
+    /// are zeros, and to read one would give it memory. Sets more rather than fewer.
     [[nodiscard]] std::vector<std::vector<std::uint64_t>> touched() const;
 
     /// From now on hako's own writes are tracked: those that end after it, whenever they began.
@@ -107,6 +107,7 @@ class GuestMemory {
   private:
     GuestMemory() = default;
     static Result<GuestMemory> create(const MemoryConfig& config, Fd file, bool is_private);
+    static void add_written(const MemoryRegion& region, std::vector<std::uint64_t>& bits);
     [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
     [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }
 
