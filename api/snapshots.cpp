@@ -7,18 +7,30 @@
 #include "api/schema/file_url.h"
 #include "migration/instance/saved_vm.h"
 #include "migration/snapshot/chain.h"
+#include "migration/snapshot/prefetch.h"
 #include "vmm/machine/state.h"
+#include "vmm/memory/host_memory.h"
 
 namespace hako::api {
 namespace {
 
 Result<GuestMemory> memory_of(migration::Chain chain, const hako::MemoryConfig& config,
-                              MemoryRestoreMode mode) {
+                              const RestoreConfig& wanted) {
     const std::uint64_t saved = chain.top().state.facts.memory;
     if (saved != config.size)
         return fail_input("{} of memory were saved, the VM of config.json has {}", format_size(saved),
                           format_size(config.size));
-    if (mode == MemoryRestoreMode::kOnDemand) return std::move(chain).map(config);
+    const bool on_demand = wanted.memory_restore_mode == MemoryRestoreMode::kOnDemand;
+    const std::uint64_t filled = config.prefault ? config.size : on_demand ? 0 : chain.data_bytes();
+    const HostMemory host = HAKO_TRY(HostMemory::read());
+    HAKO_TRY(check_fits(config, filled, host));
+    if (on_demand) {
+        const std::string folder = chain.top().folder.path();
+        const std::optional<migration::SnapshotId> id = chain.top().state.id;
+        GuestMemory mapped = HAKO_TRY(std::move(chain).map(config));
+        if (wanted.prefetch && id) mapped.attend(std::make_unique<migration::Prefetch>(mapped, folder, *id));
+        return mapped;
+    }
     GuestMemory memory = HAKO_TRY(GuestMemory::create(config));
     HAKO_TRY(chain.read(memory));
     return memory;
@@ -78,8 +90,8 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     if (wanted.track) HAKO_TRY(migration::check_writes_are_seen(machine));
     hako::MemoryConfig memory = machine.memory;
     memory.prefault = wanted.prefault;
-    Machine::Restored restored{
-        .state = state, .memory = HAKO_TRY(memory_of(std::move(chain), memory, wanted.memory_restore_mode))};
+    Machine::Restored restored{.state = state,
+                               .memory = HAKO_TRY(memory_of(std::move(chain), memory, wanted))};
     HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(vm.helpers), std::move(restored)));
     if (wanted.track) {
         if (Result<> tracked = track(saved); !tracked) {

@@ -38,7 +38,9 @@ struct RestoreConfig {
     MemoryRestoreMode memory_restore_mode = MemoryRestoreMode::kCopy;
     bool resume = false;
     std::optional<std::vector<RestoredNetConfig>> net_fds;
-    bool track = false;  ///< hako's own: log writes from here on, for a snapshot based on this one
+    // hako's own:
+    bool track = false;    ///< log writes from here on, for a snapshot based on this one
+    bool prefetch = true;  ///< OnDemand: fetch what a guest from there needed first, or note it
 
     bool operator==(const RestoreConfig&) const = default;
 };
@@ -80,7 +82,7 @@ struct Fields<RestoreConfig> {
         required("source_url", &RestoreConfig::source_url), field("prefault", &RestoreConfig::prefault),
         field("memory_restore_mode", &RestoreConfig::memory_restore_mode),
         field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
-        field("track", &RestoreConfig::track));
+        field("track", &RestoreConfig::track), field("prefetch", &RestoreConfig::prefetch));
 };
 
 template <>

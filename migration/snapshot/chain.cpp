@@ -1,5 +1,7 @@
 #include "migration/snapshot/chain.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "migration/snapshot/memory_reader.h"
@@ -84,6 +86,17 @@ Result<Chain> Chain::join(std::vector<Layer> newest_first) {
     }
     std::ranges::reverse(newest_first);
     return Chain(std::move(newest_first));
+}
+
+std::uint64_t Chain::data_bytes() const {
+    constexpr std::uint64_t kBlock = 512;  // stat(2)
+    std::uint64_t bytes = 0;
+    for (const Layer& layer : layers_) {
+        struct stat status{};
+        if (::fstat(layer.file.fd.get(), &status) == 0)
+            bytes += static_cast<std::uint64_t>(status.st_blocks) * kBlock;
+    }
+    return std::min(bytes, top().state.facts.memory);
 }
 
 Result<> Chain::read(GuestMemory& memory) const {

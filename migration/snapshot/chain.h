@@ -35,6 +35,8 @@ class Chain {
     [[nodiscard]] std::span<Layer> layers() { return layers_; }
     /// The snapshot that it is all about.
     [[nodiscard]] const Layer& top() const { return layers_.back(); }
+    /// Bytes of the files that are data, and not holes.
+    [[nodiscard]] std::uint64_t data_bytes() const;
     [[nodiscard]] bool full() const { return layers_.size() == 1; }
 
     /// Fills `memory`, and holds each page against its checksum.

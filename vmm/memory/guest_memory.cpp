@@ -102,6 +102,7 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
 }
 
 GuestMemory::~GuestMemory() {
+    attendant_.reset();
     for (const MemoryRegion& region : regions_)
         ::munmap(region.host, region.size);
 }

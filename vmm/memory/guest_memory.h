@@ -12,6 +12,7 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/memory/attendant.h"
 #include "vmm/memory/dirty_bitmap.h"
 #include "vmm/memory/guest_address.h"
 
@@ -98,6 +99,10 @@ class GuestMemory {
     /// are zeros, and to read one would give it memory. Sets more rather than fewer.
     [[nodiscard]] std::vector<std::vector<std::uint64_t>> touched() const;
 
+    /// Who works on it as long as it is mapped; one only.
+    void attend(std::unique_ptr<MemoryAttendant> attendant) { attendant_ = std::move(attendant); }
+    [[nodiscard]] MemoryAttendant* attendant() const { return attendant_.get(); }
+
     /// From now on hako's own writes are tracked: those that end after it, whenever they began.
     void start_dirty_tracking();
     void stop_dirty_tracking();
@@ -117,6 +122,7 @@ class GuestMemory {
     std::vector<MemoryRegion> regions_;
     std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed
     std::unique_ptr<std::atomic<bool>> tracking_;
+    std::unique_ptr<MemoryAttendant> attendant_;
 };
 
 }  // namespace hako
