@@ -7,25 +7,34 @@
 #include "api/json/codec.h"
 #include "api/schema/file_url.h"
 #include "migration/instance/saved_vm.h"
-#include "migration/snapshot/folder.h"
-#include "migration/snapshot/memory_reader.h"
+#include "migration/snapshot/chain.h"
+#include "migration/snapshot/prefetch.h"
 #include "vmm/machine/platform.h"
 #include "vmm/machine/state.h"
+#include "vmm/memory/host_memory.h"
 
 namespace hako::api {
 namespace {
 
-Result<GuestMemory> memory_of(const migration::SnapshotFolder& folder, const migration::SnapshotFacts& facts,
-                              hako::MemoryConfig config, MemoryRestoreMode mode) {
-    if (facts.memory != config.size)
-        return fail_input("{} of memory were saved, the VM of config.json has {}", format_size(facts.memory),
+Result<GuestMemory> memory_of(migration::Chain chain, const hako::MemoryConfig& config,
+                              const RestoreConfig& wanted) {
+    const std::uint64_t saved = chain.top().state.facts.memory;
+    if (saved != config.size)
+        return fail_input("{} of memory were saved, the VM of config.json has {}", format_size(saved),
                           format_size(config.size));
-    const std::string path = folder.memory_path();
-    Fd file = HAKO_TRY(migration::open_memory_file(path, facts.memory));
-    if (mode == MemoryRestoreMode::kOnDemand) return GuestMemory::map(config, std::move(file));
-    const migration::PageChecksums checksums = HAKO_TRY(folder.read_checksums(facts));
+    const bool on_demand = wanted.memory_restore_mode == MemoryRestoreMode::kOnDemand;
+    const std::uint64_t filled = config.prefault ? config.size : on_demand ? 0 : chain.data_bytes();
+    const HostMemory host = HAKO_TRY(HostMemory::read());
+    HAKO_TRY(check_fits(config, filled, host));
+    if (on_demand) {
+        const std::string folder = chain.top().folder.path();
+        const std::optional<migration::SnapshotId> id = chain.top().state.id;
+        GuestMemory mapped = HAKO_TRY(std::move(chain).map(config));
+        if (wanted.prefetch && id) mapped.attend(std::make_unique<migration::Prefetch>(mapped, folder, *id));
+        return mapped;
+    }
     GuestMemory memory = HAKO_TRY(GuestMemory::create(config));
-    HAKO_TRY(migration::read_memory(file, path, checksums, memory));
+    HAKO_TRY(chain.read(memory));
     return memory;
 }
 
@@ -38,20 +47,27 @@ void Snapshots::take(const VmSnapshotConfig& wanted, std::function<void(Result<S
 Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Result<SnapshotReport>)> done) {
     migration::SnapshotConfig config{.live = wanted.live};
     config.folder = HAKO_TRY(path_of_url("destination_url", wanted.destination_url));
+    if (wanted.base_url) config.base = HAKO_TRY(path_of_url("base_url", *wanted.base_url));
+    if (wanted.track)
+        config.tracking = *wanted.track ? migration::Tracking::kBegin : migration::Tracking::kEnd;
     Instance* const instance = HAKO_TRY(vmm_.instance());
-    HAKO_TRY(instance->machine());
+    Machine* const machine = HAKO_TRY(instance->machine());
     if (!wanted.live && instance->state() != VmState::kPaused)
         return wrong_state(instance->state(), "paused (or the snapshot \"live\")");
-    if (wanted.live) HAKO_TRY(migration::check_writes_are_seen(instance->config()));
+    if (wanted.live || wanted.base_url || wanted.track.value_or(false))
+        HAKO_TRY(migration::check_writes_are_seen(instance->config()));
+    if (!machine->dirty_tracker().active()) changes_.reset();
     config.config = json::encode(HAKO_TRY(vmm_.config())) + "\n";
-    under_ = std::make_unique<Under>(*instance, migration::ControlThread(vmm_.control()), std::move(config));
+    under_ = std::make_unique<Under>(*instance, migration::ControlThread(vmm_.control()), std::move(config),
+                                     std::exchange(changes_, std::nullopt));
     vmm_.tell("snapshotting");
     return vmm_.start_job(
         "a snapshot is taken", [this] { under_->outcome = under_->snapshot.run(); },
         [this] { under_->snapshot.cancel(); },
         [this, done = std::move(done)] {
-            const Result<migration::SnapshotOutcome> outcome =
-                std::move(std::exchange(under_, nullptr)->outcome);
+            const std::unique_ptr<Under> over = std::exchange(under_, nullptr);
+            const Result<migration::SnapshotOutcome> outcome = std::move(over->outcome);
+            changes_ = over->snapshot.take_changes();
             vmm_.tell(outcome ? "snapshotted" : "snapshot-failed");
             if (!outcome) return done(std::unexpected(outcome.error()));
             done(SnapshotReport{.pause_us = outcome->pause_ns / 1000,
@@ -62,9 +78,11 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
 
 Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     HAKO_TRY(vmm_.require_no_vm());
-    const migration::SnapshotFolder folder(HAKO_TRY(path_of_url("source_url", wanted.source_url)));
     // All that can be wrong with the files is found before anything is built.
-    const migration::SavedState saved = HAKO_TRY(folder.read_state());
+    const std::string path = HAKO_TRY(path_of_url("source_url", wanted.source_url));
+    migration::Chain chain = HAKO_TRY(migration::Chain::open(path));
+    const migration::SnapshotFolder folder = chain.top().folder;
+    const migration::SavedState saved = chain.top().state;
     migration::SavedVm vm = HAKO_TRY(migration::decode_saved_vm(saved.vm));
     MachineState state = HAKO_TRY(decode(vm.machine));
     // There may be any number of VMs of this snapshot.
@@ -74,13 +92,30 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     const Vmm::Identity identity = HAKO_TRY(give_identity(config, wanted));
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
     const MachineConfig machine = HAKO_TRY(to_machine(config));
+    if (wanted.track) HAKO_TRY(migration::check_writes_are_seen(machine));
     hako::MemoryConfig memory = machine.memory;
     memory.prefault = wanted.prefault;
-    Machine::Restored restored{
-        .state = state,
-        .memory = HAKO_TRY(memory_of(folder, saved.facts, memory, wanted.memory_restore_mode))};
+    Machine::Restored restored{.state = state,
+                               .memory = HAKO_TRY(memory_of(std::move(chain), memory, wanted))};
     HAKO_TRY(vmm_.restore(std::move(config), std::move(fds), std::move(vm), std::move(restored), identity));
+    if (wanted.track) {
+        if (Result<> tracked = track(saved); !tracked) {
+            HAKO_TRY(vmm_.remove());
+            return tracked;
+        }
+    }
     if (wanted.resume) return vmm_.resume();
+    return {};
+}
+
+/// Of a VM that was just restored: it has written nothing yet.
+Result<> Snapshots::track(const migration::SavedState& saved) {
+    if (!saved.id) return fail_input("\"track\": the snapshot is of a hako that had no differential ones");
+    Machine* const machine = HAKO_TRY(vmm_.machine());
+    HAKO_TRY(machine->dirty_tracker().start());
+    changes_ = migration::Changes{
+        .base = *saved.id,
+        .pages = migration::make_bits(migration::view_of(machine->memory()).layout, false)};
     return {};
 }
 

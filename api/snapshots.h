@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "api/schema/snapshot.h"
@@ -35,11 +36,17 @@ class Snapshots {
         migration::InstanceSource source;
         migration::Snapshot snapshot;
         Result<migration::SnapshotOutcome> outcome;
-        Under(Instance& instance, migration::ControlThread control, migration::SnapshotConfig config)
-            : source(instance, control, {}, {}), snapshot(std::move(config), source) {}
+        Under(Instance& instance, migration::ControlThread control, migration::SnapshotConfig config,
+              std::optional<migration::Changes> changes)
+            : source(instance, control, {}, {}), snapshot(std::move(config), source, std::move(changes)) {}
     };
 
+    Result<> track(const migration::SavedState& saved);
+
     Vmm& vmm_;
+    /// Holds as long as the machine's log of writes is on: only snapshots leave it on, a migration or a
+    /// reboot ends it.
+    std::optional<migration::Changes> changes_;
     std::unique_ptr<Under> under_;
 };
 

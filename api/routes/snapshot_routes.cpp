@@ -7,11 +7,16 @@
 namespace hako::api {
 namespace {
 
-/// 204 as Cloud Hypervisor answers; a live snapshot tells how it went.
-http::Response answer(bool live, Result<SnapshotReport> report) {
+/// Cloud Hypervisor has no field but the first.
+bool is_own(const VmSnapshotConfig& wanted) {
+    return wanted != VmSnapshotConfig{.destination_url = wanted.destination_url};
+}
+
+/// 204 as Cloud Hypervisor answers; who asks for more is told how it went.
+http::Response answer(bool own, Result<SnapshotReport> report) {
     if (!report)
         return respond(std::unexpected(std::move(report).error().wrap("The VM could not be snapshotted")));
-    return respond(live ? json::encode(*report) : std::string());
+    return respond(own ? json::encode(*report) : std::string());
 }
 
 }  // namespace
@@ -22,8 +27,8 @@ void add_snapshot_routes(Router& router, Vmm& vmm, Snapshots& snapshots) {
                    const Result<VmSnapshotConfig> wanted = json::decode<VmSnapshotConfig>(request.body);
                    if (!wanted) co_return http::failure(wanted.error());
                    std::function<void(Done)> start = [&](const Done& done) {
-                       snapshots.take(*wanted, [live = wanted->live, done](Result<SnapshotReport> report) {
-                           done(answer(live, std::move(report)));
+                       snapshots.take(*wanted, [own = is_own(*wanted), done](Result<SnapshotReport> report) {
+                           done(answer(own, std::move(report)));
                        });
                    };
                    co_return co_await on_control(vmm.control(), std::move(start));

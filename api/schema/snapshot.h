@@ -15,7 +15,10 @@ namespace hako::api {
 
 struct VmSnapshotConfig {
     std::string destination_url;  ///< "file:///path" of a folder that exists and has no snapshot in it
-    bool live = false;            ///< hako's own: the guest runs on
+    // hako's own:
+    bool live = false;                    ///< the guest runs on
+    std::optional<std::string> base_url;  ///< of a snapshot: only what was written since it is saved
+    std::optional<bool> track;            ///< log writes from this one on, or no more; unset: as it is
 
     bool operator==(const VmSnapshotConfig&) const = default;
 };
@@ -58,11 +61,14 @@ struct RestoreConfig {
     std::vector<RestoredInterface> net;
     std::vector<RestoredDisk> disks;
     std::optional<seed::Config> cloud_init;  ///< a new disk for cloud-init
+    // hako's own:
+    bool track = false;    ///< log writes from here on, for a snapshot based on this one
+    bool prefetch = true;  ///< OnDemand: fetch what a guest from there needed first, or note it
 
     bool operator==(const RestoreConfig&) const = default;
 };
 
-/// What became of a snapshot. Answered only to a live one: hako's own.
+/// What became of a snapshot. Answered to those who use one of hako's own fields.
 struct SnapshotReport {
     std::uint64_t pause_us = 0;
     std::uint64_t memory_bytes = 0;  ///< written
@@ -75,8 +81,10 @@ namespace hako::api::json {
 
 template <>
 struct Fields<VmSnapshotConfig> {
-    static constexpr auto list = std::tuple(required("destination_url", &VmSnapshotConfig::destination_url),
-                                            field("live", &VmSnapshotConfig::live));
+    static constexpr auto list =
+        std::tuple(required("destination_url", &VmSnapshotConfig::destination_url),
+                   field("live", &VmSnapshotConfig::live), field("base_url", &VmSnapshotConfig::base_url),
+                   field("track", &VmSnapshotConfig::track));
 };
 
 template <>
@@ -111,7 +119,8 @@ struct Fields<RestoreConfig> {
         field("memory_restore_mode", &RestoreConfig::memory_restore_mode),
         field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
         field("net", &RestoreConfig::net), field("disks", &RestoreConfig::disks),
-        field("cloud_init", &RestoreConfig::cloud_init));
+        field("cloud_init", &RestoreConfig::cloud_init), field("track", &RestoreConfig::track),
+        field("prefetch", &RestoreConfig::prefetch));
 };
 
 template <>

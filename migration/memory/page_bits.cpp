@@ -20,4 +20,10 @@ std::uint64_t count_bits(const PageBits& bits) {
     return count;
 }
 
+void add_bits(PageBits& bits, const PageBits& more) {
+    for (std::size_t region = 0; region < bits.size(); ++region)
+        for (std::size_t word = 0; word < bits[region].size(); ++word)
+            bits[region][word] |= more[region][word];
+}
+
 }  // namespace hako::migration

@@ -19,6 +19,8 @@ using PageBits = std::vector<RegionBits>;
 /// Bits for a layout, all set or all clear; those beyond a region's end are clear.
 [[nodiscard]] PageBits make_bits(const MemoryLayout& layout, bool set);
 [[nodiscard]] std::uint64_t count_bits(const PageBits& bits);
+/// Sets in `bits` what is set in `more`; both are of one layout.
+void add_bits(PageBits& bits, const PageBits& more);
 
 struct PageRun {
     std::uint64_t first = 0;

@@ -22,8 +22,12 @@ constexpr std::string_view kConfig = "config.json";
 constexpr std::string_view kState = "state.json";
 constexpr std::string_view kChecksums = "page-checksums";
 constexpr std::string_view kMemory = "memory-ranges";
+constexpr std::string_view kChanged = "changed-pages";
 constexpr std::string_view kFormat = "hako snapshot 1";
-constexpr std::string_view kFacts = "snapshot";  ///< its section's name
+// Names of sections.
+constexpr std::string_view kFacts = "snapshot";
+constexpr std::string_view kIdentity = "identity";  ///< who does not know it does not need it
+constexpr std::string_view kBase = "base";  ///< who does not know it must not take the part for the whole
 
 constexpr std::uint64_t kMaxConfig = 4 * MiB;
 /// Two hexadecimal digits a byte, and some words.
@@ -82,6 +86,8 @@ Result<std::vector<std::byte>> bytes_of(const boost::json::object& object, std::
 Result<std::string> to_json(const SavedState& state) {
     state::Writer writer;
     writer.add(kFacts, {}, state.facts);
+    if (state.id) writer.add(kIdentity, {}, Identity{*state.id}, state::Need::kOptional);
+    if (state.base) writer.add(kBase, {}, *state.base);
     const std::vector<std::byte> facts = HAKO_TRY(std::move(writer).finish());
     return boost::json::serialize(
         boost::json::object{{"format", kFormat}, {"snapshot", to_hex(facts)}, {"vm", to_hex(state.vm)}});
@@ -100,6 +106,8 @@ Result<SavedState> saved_state_of(std::string_view json) {
     state::Reader reader = HAKO_TRY(state::Reader::parse(facts));
     SavedState state;
     state.facts = HAKO_TRY(reader.take<SnapshotFacts>(kFacts));
+    if (const auto identity = HAKO_TRY(reader.find<Identity>(kIdentity))) state.id = identity->id;
+    state.base = HAKO_TRY(reader.find<Base>(kBase));
     HAKO_TRY(reader.finish());
     state.vm = HAKO_TRY(bytes_of(*object, "vm"));
     return state;
@@ -109,7 +117,7 @@ Result<> SnapshotFolder::check_empty() const {
     struct stat status{};
     if (::stat(path_.c_str(), &status) != 0) return fail_input("{}: {}", path_, errno_text(errno));
     if (!S_ISDIR(status.st_mode)) return fail_input("{}: is not a folder", path_);
-    for (const std::string_view name : {kConfig, kMemory, kChecksums, kState}) {
+    for (const std::string_view name : {kConfig, kMemory, kChecksums, kChanged, kState}) {
         const std::string path = path_ + "/" + std::string(name);
         if (::access(path.c_str(), F_OK) == 0)
             return fail_input("{}: there is a snapshot, or a part of one: name an empty folder", path_);
@@ -139,13 +147,17 @@ Result<> SnapshotFolder::write_checksums(const PageChecksums& checksums) const {
     return write_file(std::string(kChecksums), std::as_bytes(std::span(checksums)));
 }
 
+Result<> SnapshotFolder::write_changed(const FileBits& changed) const {
+    return write_file(std::string(kChanged), std::as_bytes(std::span(changed)));
+}
+
 Result<> SnapshotFolder::write_state(const SavedState& state) const {
     const std::string text = HAKO_TRY(to_json(state)) + "\n";
     return write_file(std::string(kState), std::as_bytes(std::span(text)));
 }
 
 void SnapshotFolder::remove() const {
-    for (const std::string_view name : {kState, kChecksums, kConfig, kMemory}) {
+    for (const std::string_view name : {kState, kChecksums, kChanged, kConfig, kMemory}) {
         const std::string path = path_ + "/" + std::string(name);
         ::unlink(path.c_str());
         ::unlink((path + ".part").c_str());
@@ -185,6 +197,20 @@ Result<PageChecksums> SnapshotFolder::read_checksums(const SnapshotFacts& facts)
     PageChecksums checksums(pages);
     std::memcpy(checksums.data(), bytes.data(), bytes.size());
     return checksums;
+}
+
+Result<FileBits> SnapshotFolder::read_changed(const SavedState& state) const {
+    const std::uint64_t size = (state.facts.memory / kPageSize + 63) / 64 * sizeof(std::uint64_t);
+    const std::string bytes = HAKO_TRY(read_file(std::string(kChanged), size));
+    if (bytes.size() != size || crc32c(std::as_bytes(std::span(bytes))) != state.base->changed)
+        return fail_input("{}/{}: it is not what was saved: its checksum is wrong", path_, kChanged);
+    FileBits changed(size / sizeof(std::uint64_t));
+    std::memcpy(changed.data(), bytes.data(), size);
+    return changed;
+}
+
+std::uint32_t checksum_of(const FileBits& bits) {
+    return crc32c(std::as_bytes(std::span(bits)));
 }
 
 }  // namespace hako::migration

@@ -1,15 +1,18 @@
 // A snapshot's folder: the names of its files, and what is in the smaller ones.
 //
 // config.json     what the VM was made from, for people and clients to look at and to change
-// memory-ranges   guest memory (memory_file.h)
-// page-checksums  CRC-32C of each of its pages, 32-bit little-endian numbers
-// state.json      written last: a folder without it is no snapshot
+// memory-ranges   guest memory (memory_file.h); of a differential snapshot: its changed pages, where they
+// belong page-checksums  CRC-32C of each page of memory, 32-bit little-endian numbers changed-pages
+// differential only: a bit for each page of memory, bit n of byte b being page 8 * b + n state.json written
+// last: a folder without it is no snapshot
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "migration/snapshot/identity.h"
 #include "migration/snapshot/memory_file.h"
 #include "vmm/base/result.h"
 #include "vmm/state/fields.h"
@@ -29,8 +32,15 @@ struct SnapshotFacts {
 /// What state.json holds.
 struct SavedState {
     SnapshotFacts facts;
-    std::vector<std::byte> vm;  ///< as SourceMachine::save_state() gave it
+    std::optional<SnapshotId> id;  ///< before hako had differential snapshots: none
+    std::optional<Base> base;      ///< of a differential snapshot
+    std::vector<std::byte> vm;     ///< as SourceMachine::save_state() gave it
 };
+
+/// Pages of memory in the order of the memory file: bit n of word w is page 64 * w + n.
+using FileBits = std::vector<std::uint64_t>;
+
+[[nodiscard]] std::uint32_t checksum_of(const FileBits& bits);
 
 class SnapshotFolder {
   public:
@@ -45,6 +55,7 @@ class SnapshotFolder {
     /// Each is on the storage when it returns; state.json last.
     Result<> write_config(const std::string& json) const;
     Result<> write_checksums(const PageChecksums& checksums) const;
+    Result<> write_changed(const FileBits& changed) const;
     Result<> write_state(const SavedState& state) const;
     /// Removes whatever there is of a snapshot.
     void remove() const;
@@ -53,6 +64,8 @@ class SnapshotFolder {
     Result<std::string> read_config() const;
     Result<SavedState> read_state() const;
     Result<PageChecksums> read_checksums(const SnapshotFacts& facts) const;
+    /// Of a differential snapshot.
+    Result<FileBits> read_changed(const SavedState& state) const;
 
   private:
     Result<> write_file(const std::string& name, std::span<const std::byte> content) const;

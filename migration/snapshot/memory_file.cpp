@@ -24,10 +24,15 @@ constexpr unsigned kWrites = kBuffers * kRuns;
 
 }  // namespace
 
-Result<std::unique_ptr<MemoryWriter>> MemoryWriter::create(const std::string& path, std::uint64_t size) {
+std::uint32_t zero_page_checksum() {
+    return crc32c(std::array<std::byte, kPageSize>{});
+}
+
+Result<std::unique_ptr<MemoryWriter>> MemoryWriter::create(const std::string& path, std::uint64_t size,
+                                                           PageChecksums base) {
     Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!file.valid()) return fail_errno(errno, "cannot make {}", path);
-    std::unique_ptr<MemoryWriter> writer(new MemoryWriter(path, std::move(file), size));
+    std::unique_ptr<MemoryWriter> writer(new MemoryWriter(path, std::move(file), size, std::move(base)));
     if (::ftruncate(writer->file_.get(), static_cast<off_t>(size)) != 0)
         return fail_errno(errno, "cannot size {} to {}", path, format_size(size));
     if (const int error = -io_uring_queue_init(kWrites, &writer->ring_, 0); error != 0)
@@ -36,7 +41,7 @@ Result<std::unique_ptr<MemoryWriter>> MemoryWriter::create(const std::string& pa
     return writer;
 }
 
-MemoryWriter::MemoryWriter(std::string path, Fd file, std::uint64_t size)
+MemoryWriter::MemoryWriter(std::string path, Fd file, std::uint64_t size, PageChecksums base)
     : path_(std::move(path)),
       file_(std::move(file)),
       memory_(kBuffers * kChunk),
@@ -44,7 +49,8 @@ MemoryWriter::MemoryWriter(std::string path, Fd file, std::uint64_t size)
       writes_(kWrites),
       free_writes_(kWrites),
       written_(size / kPageSize),
-      checksums_(size / kPageSize, crc32c(std::array<std::byte, kPageSize>{})) {
+      checksums_(std::move(base)) {
+    checksums_.resize(size / kPageSize, zero_checksum_);
     for (unsigned i = 0; i < kBuffers; ++i)
         buffers_[i].data = memory_.get() + i * kChunk;
     std::iota(free_writes_.begin(), free_writes_.end(), 0U);
@@ -77,8 +83,10 @@ Result<> MemoryWriter::write(std::span<const std::byte> pages, std::uint64_t fil
         std::byte* const copy = buffer.data + at;
         std::memcpy(copy, pages.data() + at, kPageSize);
         const std::uint64_t page = (file_offset + at) / kPageSize;
-        // Its checksum is that of zeros still.
-        if (!written_[page] && is_zero_page(copy)) continue;
+        if (!written_[page] && is_zero_page(copy)) {
+            checksums_[page] = zero_checksum_;
+            continue;
+        }
         checksums_[page] = crc32c(std::span(copy, kPageSize));
         if (end == begin || at - end >= kSmallGap) {
             flush();

@@ -18,6 +18,8 @@ namespace hako::migration {
 /// CRC-32C of each 4 KiB page, in the file's order; of a page that nobody wrote: that of zeros.
 using PageChecksums = std::vector<std::uint32_t>;
 
+[[nodiscard]] std::uint32_t zero_page_checksum();
+
 /// Writes guest memory that may change meanwhile: each page is copied out once, and what was copied is what
 /// its checksum is of. Many writes are under way at a time. One thread.
 class MemoryWriter {
@@ -25,8 +27,10 @@ class MemoryWriter {
     /// Bytes of guest memory that are copied and written as one piece, at most.
     static constexpr std::uint64_t kChunk = MiB;
 
-    /// Makes the file, which must not be there yet.
-    static Result<std::unique_ptr<MemoryWriter>> create(const std::string& path, std::uint64_t size);
+    /// Makes the file, which must not be there yet. `base`: checksums of the pages that are not written, if
+    /// they are not zeros but stay as they are elsewhere.
+    static Result<std::unique_ptr<MemoryWriter>> create(const std::string& path, std::uint64_t size,
+                                                        PageChecksums base = {});
     MemoryWriter(const MemoryWriter&) = delete;
     MemoryWriter& operator=(const MemoryWriter&) = delete;
     ~MemoryWriter();
@@ -54,7 +58,7 @@ class MemoryWriter {
         const std::byte* data = nullptr;
     };
 
-    MemoryWriter(std::string path, Fd file, std::uint64_t size);
+    MemoryWriter(std::string path, Fd file, std::uint64_t size, PageChecksums base);
     Result<Buffer*> free_buffer();
     void submit(Buffer& buffer, std::uint64_t from, std::uint64_t length, std::uint64_t offset);
     void prepare(std::uint32_t slot);
@@ -68,6 +72,7 @@ class MemoryWriter {
     std::vector<Buffer> buffers_;
     std::vector<Write> writes_;
     std::vector<std::uint32_t> free_writes_;
+    const std::uint32_t zero_checksum_ = zero_page_checksum();
     std::vector<bool> written_;  ///< pages that the file has
     PageChecksums checksums_;
     std::uint64_t bytes_written_ = 0;

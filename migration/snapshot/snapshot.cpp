@@ -65,7 +65,10 @@ std::uint64_t nanoseconds_since(std::chrono::steady_clock::time_point begin) {
 
 Result<SnapshotOutcome> Snapshot::run() {
     HAKO_TRY(folder_.check_empty());
+    fetched_ = make_bits(machine_.memory().layout, false);
+    written_ = fetched_;
     Result<SnapshotOutcome> outcome = write();
+    settle_tracking(outcome.has_value());
     if (!outcome) folder_.remove();
     return outcome;
 }
@@ -76,7 +79,10 @@ Result<SnapshotOutcome> Snapshot::write() {
     SavedState state;
     state.facts.memory = memory.layout.pages() * kPageSize;
     state.facts.live = config_.live;
-    const auto writer = HAKO_TRY(MemoryWriter::create(folder_.memory_path(), state.facts.memory));
+    state.id = id_;
+    std::optional<PageChecksums> base = HAKO_TRY(base_checksums());
+    const auto writer = HAKO_TRY(MemoryWriter::create(folder_.memory_path(), state.facts.memory,
+                                                      std::move(base).value_or(PageChecksums())));
     if (config_.live) {
         HAKO_TRY(write_live(*writer, state, outcome));
     } else {
@@ -88,9 +94,77 @@ Result<SnapshotOutcome> Snapshot::write() {
     state.facts.checksums = crc32c(std::as_bytes(std::span(checksums)));
     HAKO_TRY(folder_.write_config(config_.config));
     HAKO_TRY(folder_.write_checksums(checksums));
+    if (config_.base) {
+        const FileBits changed = written();
+        state.base = Base{.id = changes_->base, .folder = *config_.base, .changed = checksum_of(changed)};
+        HAKO_TRY(folder_.write_changed(changed));
+    }
     HAKO_TRY(check_cancelled());
     HAKO_TRY(folder_.write_state(state));
     return outcome;
+}
+
+/// Those of the snapshot that this one is based on, if it is: it must be the one since which writes are
+/// logged.
+Result<std::optional<PageChecksums>> Snapshot::base_checksums() const {
+    if (!config_.base) return std::nullopt;
+    const SnapshotFolder folder(*config_.base);
+    const SavedState base = HAKO_TRY_WRAP(folder.read_state(), "the snapshot to base this one on");
+    if (!changes_)
+        return fail_input("writes since {} were not logged: take a snapshot with \"track\" first",
+                          folder.path());
+    if (base.id != changes_->base || base.facts.memory != machine_.memory().layout.pages() * kPageSize)
+        return fail_input("{}: writes are logged since another snapshot: base it on that one", folder.path());
+    return HAKO_TRY(folder.read_checksums(base.facts));
+}
+
+/// Pages that a snapshot has to have.
+Result<PageBits> Snapshot::first_pages() {
+    if (!config_.base) return machine_.touched();
+    PageBits bits = changes_->pages;
+    HAKO_TRY(fetch(bits));
+    return bits;
+}
+
+Result<> Snapshot::fetch(PageBits& bits) {
+    HAKO_TRY(machine_.fetch_dirty(bits));
+    add_bits(fetched_, bits);
+    return {};
+}
+
+/// Of a guest that stands still: the log begins anew.
+Result<> Snapshot::begin_tracking() {
+    if (!changes_) return machine_.start_dirty_tracking();
+    PageBits bits = make_bits(machine_.memory().layout, false);
+    HAKO_TRY(fetch(bits));
+    return clear(bits);
+}
+
+Result<> Snapshot::clear(const PageBits& bits) {
+    constexpr std::uint64_t kWords = MemoryWriter::kChunk / kPageSize / 64;
+    for (std::size_t region = 0; region < bits.size(); ++region) {
+        const std::uint64_t pages = machine_.memory().layout.regions[region].pages();
+        for (std::size_t word = 0; word < bits[region].size(); word += kWords) {
+            const auto words =
+                std::span(bits[region])
+                    .subspan(word, std::min<std::uint64_t>(kWords, bits[region].size() - word));
+            if (std::ranges::all_of(words, [](std::uint64_t one) { return one == 0; })) continue;
+            HAKO_TRY(machine_.clear_dirty(
+                region, word * 64, std::min<std::uint64_t>(words.size() * 64, pages - word * 64), words));
+        }
+    }
+    return {};
+}
+
+void Snapshot::settle_tracking(bool done) {
+    if (done && config_.tracking == Tracking::kBegin) {
+        changes_ = Changes{.base = id_, .pages = make_bits(machine_.memory().layout, false)};
+    } else if (changes_ && !(done && config_.tracking == Tracking::kEnd)) {
+        add_bits(changes_->pages, fetched_);
+    } else {
+        changes_.reset();
+        machine_.stop_dirty_tracking();
+    }
 }
 
 Result<> Snapshot::write_standing(MemoryWriter& writer, SavedState& state, SnapshotOutcome& outcome) {
@@ -98,7 +172,10 @@ Result<> Snapshot::write_standing(MemoryWriter& writer, SavedState& state, Snaps
     state.facts.taken = HAKO_TRY(machine_.pause());
     Result<> written = [&]() -> Result<> {
         state.vm = HAKO_TRY(machine_.save_state());
-        return write_round(writer, HAKO_TRY(machine_.touched()), false);
+        const PageBits bits = HAKO_TRY(first_pages());
+        HAKO_TRY(write_round(writer, bits, false));
+        if (config_.tracking == Tracking::kBegin) return begin_tracking();
+        return {};
     }();
     outcome.rounds = 1;
     HAKO_TRY(machine_.resume());
@@ -107,21 +184,16 @@ Result<> Snapshot::write_standing(MemoryWriter& writer, SavedState& state, Snaps
 }
 
 Result<> Snapshot::write_live(MemoryWriter& writer, SavedState& state, SnapshotOutcome& outcome) {
-    struct Tracking {
-        SourceMachine& machine;
-        ~Tracking() { machine.stop_dirty_tracking(); }
-    };
     const MemoryLayout& layout = machine_.memory().layout;
-    HAKO_TRY(machine_.start_dirty_tracking());
-    const Tracking tracking{machine_};
-    PageBits bits = HAKO_TRY(machine_.touched());
+    if (!changes_) HAKO_TRY(machine_.start_dirty_tracking());
+    PageBits bits = HAKO_TRY(first_pages());
     for (std::uint64_t before = layout.pages();;) {
         HAKO_TRY(write_round(writer, bits, true));
         // Pages that are written again may not overtake themselves.
         HAKO_TRY(writer.drain());
         ++outcome.rounds;
         bits = make_bits(layout, false);
-        HAKO_TRY(machine_.fetch_dirty(bits));
+        HAKO_TRY(fetch(bits));
         const std::uint64_t left = count_bits(bits);
         if (left <= kEnough || outcome.rounds == kMaxRounds || left > before / 4 * 3) break;
         before = left;
@@ -133,10 +205,12 @@ Result<> Snapshot::write_live(MemoryWriter& writer, SavedState& state, SnapshotO
     Result<> saved = [&]() -> Result<> {
         // The state first: to take it may write into memory.
         state.vm = HAKO_TRY(machine_.save_state());
-        HAKO_TRY(machine_.fetch_dirty(bits));
+        HAKO_TRY(fetch(bits));
+        if (config_.tracking == Tracking::kBegin) HAKO_TRY(clear(bits));
         const std::uint64_t left = count_bits(bits);
         if (left == 0) return {};
         if (left > kMaxCopy) return write_round(writer, bits, false);
+        add_bits(written_, bits);
         copies.emplace(left);
         return for_each_run(layout, bits, [&](std::size_t region, const PageRun& run) -> Result<> {
             copies->add(machine_.memory().pages({region, run.first}, run.pages),
@@ -155,6 +229,8 @@ Result<> Snapshot::write_round(MemoryWriter& writer, const PageBits& bits, bool 
     const MemoryView& memory = machine_.memory();
     constexpr std::uint64_t kPages = MemoryWriter::kChunk / kPageSize;
     static_assert(kPages % 64 == 0);
+    add_bits(written_, bits);
+    if (clear) add_bits(fetched_, bits);
     for (std::size_t region = 0; region < bits.size(); ++region) {
         const std::uint64_t pages = memory.layout.regions[region].pages();
         for (std::uint64_t first = 0; first < pages; first += kPages) {
@@ -173,6 +249,14 @@ Result<> Snapshot::write_round(MemoryWriter& writer, const PageBits& bits, bool 
         }
     }
     return {};
+}
+
+/// The regions' bits behind one another: a region is whole MiB, so no word has pages of two.
+FileBits Snapshot::written() const {
+    FileBits bits;
+    for (const RegionBits& region : written_)
+        bits.insert(bits.end(), region.begin(), region.end());
+    return bits;
 }
 
 std::uint64_t Snapshot::file_offset(std::size_t region) const {

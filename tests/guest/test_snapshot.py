@@ -200,6 +200,19 @@ def test_a_disk_that_is_full_leaves_nothing(server, api, tmp_path, folder):
         subprocess.run(["umount", folder], check=True)
 
 
+def test_a_vm_that_is_larger_than_the_host_is_refused(server, api, folder):
+    """Such a VM may run, as long as it never fills its memory; a host that is to take one over says no."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    kib = sum(int(fields[name].split()[0]) for name in ("MemTotal", "SwapTotal"))
+    boot(server, api, memory={"size": ((kib >> 20) + 2) << 30})
+    api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+    api.put("vm.delete")
+    for mode in ("Copy", "OnDemand"):
+        error = refusal(api.put, "vm.restore", {"source_url": url(folder), "memory_restore_mode": mode})
+        assert error.status == 400 and "this host" in " ".join(error.chain), error.chain
+        assert refusal(api.get, "vm.info").status == 404
+
+
 def test_a_state_can_be_shown(good):
     shown = subprocess.run([HAKO, "state", "show", good / "state.json"], capture_output=True, text=True, check=True)
     assert re.search(r'"vcpus": ?1\b', shown.stdout)

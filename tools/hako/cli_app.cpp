@@ -36,8 +36,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
     bench = root.add_subcommand("bench", "measure the disk or the network of guests, side by side with QEMU");
     state = root.add_subcommand("state", "show what is in a saved state of a VM");
+    snapshot = root.add_subcommand("snapshot", "make one snapshot of a full one and differential ones");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
-    for (CLI::App* command : {run, serve, ctl, seed, doctor, bench, state, completion}) {
+    for (CLI::App* command : {run, serve, ctl, seed, doctor, bench, state, snapshot, completion}) {
         command->set_help_flag();
         command->allow_extras();
     }
@@ -148,11 +149,16 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
         ->type_name("show FILE")
         ->group(kOther);
 
+    snapshot
+        ->add_option("action", snapshot_words, "folders of snapshots, oldest first, and one for the result")
+        ->type_name("merge BASE DIFF... OUT")
+        ->group(kOther);
+
     completion->add_option("shell", shell, "the shell")->type_name("bash|zsh|fish")->group(kOther);
 
-    for (CLI::App* command : {run, serve, ctl, seed, doctor, bench, state, completion})
+    for (CLI::App* command : {run, serve, ctl, seed, doctor, bench, state, snapshot, completion})
         flag(*command, "--version", version, kHidden, "");
-    for (CLI::App* command : {&root, run, serve, ctl, seed, doctor, bench, state, completion})
+    for (CLI::App* command : {&root, run, serve, ctl, seed, doctor, bench, state, snapshot, completion})
         flag(*command, "-h,--help", help, kOther, "print this help");
     flag(root, "--version", version, kOther, "print the version");
 }

@@ -24,6 +24,7 @@ struct App {
     CLI::App* doctor = nullptr;
     CLI::App* bench = nullptr;
     CLI::App* state = nullptr;
+    CLI::App* snapshot = nullptr;
     CLI::App* completion = nullptr;
 
     bool help = false;
@@ -43,6 +44,7 @@ struct App {
     Values shell;
     Values ctl_words;
     Values state_words;
+    Values snapshot_words;
     Values seed_words;
 };
 

@@ -63,13 +63,19 @@ struct StateCommand {
     std::string path;  ///< of the file to show
 };
 
+/// `hako snapshot`.
+struct SnapshotCommand {
+    std::vector<std::string> folders;  ///< oldest first
+    std::string out;                   ///< folder
+};
+
 /// Help, version, a completion script: a text for stdout, then exit code 0.
 struct PrintCommand {
     std::string text;
 };
 
 using Command = std::variant<RunCommand, ServeCommand, CtlCommand, SeedCommand, DoctorCommand, StateCommand,
-                             bench::Command, PrintCommand>;
+                             SnapshotCommand, bench::Command, PrintCommand>;
 
 /// Reads a command line. If `argv[0]` names cloud-hypervisor, it is one of `hako serve`. Fails with
 /// Fault::kInput and one line that names the option and the value and says what is allowed. Opens no file.

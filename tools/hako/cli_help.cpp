@@ -149,6 +149,7 @@ std::string help_text(const App& app, const CLI::App& command) {
                         : &command == app.seed       ? "build|check|show [IMAGE [FILE]] "
                         : &command == app.bench      ? "blk|net --kernel PATH "
                         : &command == app.state      ? "show FILE "
+                        : &command == app.snapshot   ? "merge BASE DIFF... OUT "
                         : &command == app.completion ? "bash|zsh|fish "
                                                      : "";
     out = fmt::format("hako {}: {}\n\nUsage: hako {} {}[OPTIONS]\n", command.get_name(),
@@ -174,6 +175,13 @@ std::string help_text(const App& app, const CLI::App& command) {
         out += kBenchExamples;
     } else if (&command == app.state) {
         out += "\nExit codes:\n  0  shown\n  2  the file is no state, or a damaged one\n";
+    } else if (&command == app.snapshot) {
+        out +=
+            "\nOUT is made, or has no snapshot in it yet; where the file system can, it shares blocks with "
+            "BASE."
+            "\n\nExit codes:\n  0  merged\n  1  a file cannot be read or written\n  2  a snapshot is "
+            "missing, "
+            "damaged, or not the base of the next one\n";
     } else {
         out += kCompletionExamples;
     }

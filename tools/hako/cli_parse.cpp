@@ -186,6 +186,15 @@ Result<Command> ctl_command(const App& app) {
     return command;
 }
 
+Result<Command> snapshot_command(const App& app) {
+    const auto& words = app.snapshot_words;
+    if (words.empty() || words.front() != "merge")
+        return fail_input("snapshot: what shall be done? merge BASE DIFF... OUT");
+    if (words.size() < 4)
+        return fail_input("snapshot merge: give a full snapshot, those that follow it, and a new folder");
+    return SnapshotCommand{.folders = {words.begin() + 1, words.end() - 1}, .out = words.back()};
+}
+
 Result<Command> state_command(const App& app) {
     if (app.state_words.empty() || app.state_words.front() != "show")
         return fail_input("state: what shall be done? show FILE");
@@ -291,7 +300,8 @@ Result<Command> parse(int argc, const char* const* argv) {
     }
     if (command == &app.root)
         return fail_input(
-            "no command is given: run, serve, ctl, seed, doctor, bench, state or completion; see `hako "
+            "no command is given: run, serve, ctl, seed, doctor, bench, state, snapshot or completion; see "
+            "`hako "
             "--help`");
     if (const auto rest = command->remaining(false); !rest.empty())
         return unknown_argument(*command, rest.front());
@@ -303,6 +313,7 @@ Result<Command> parse(int argc, const char* const* argv) {
     if (command == app.doctor) return DoctorCommand{.json = app.json};
     if (command == app.bench) return bench_command(app);
     if (command == app.state) return state_command(app);
+    if (command == app.snapshot) return snapshot_command(app);
     return completion_command(app);
 }
 

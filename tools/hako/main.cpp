@@ -14,6 +14,7 @@
 #include "tools/hako/run.h"
 #include "tools/hako/seed.h"
 #include "tools/hako/serve.h"
+#include "tools/hako/snapshot_merge.h"
 #include "tools/hako/state_show.h"
 
 namespace {
@@ -42,6 +43,9 @@ ExitCode run(const bench::Command& command) {
 }
 ExitCode run(const cli::StateCommand& command) {
     return show_state(command);
+}
+ExitCode run(const cli::SnapshotCommand& command) {
+    return merge_snapshots(command);
 }
 ExitCode run(const cli::PrintCommand& command) {
     fmt::print("{}", command.text);

@@ -47,6 +47,7 @@ Result<> DirtyTracker::set_logging(bool on) {
 }
 
 Result<> DirtyTracker::start() {
+    stop();
     // The capability holds for the VM until it is set again; it counts when a slot's log begins.
     if (vm_.extension(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) != 0)
         HAKO_TRY(vm_.enable_capability(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, flags_of(mode_)));

@@ -31,7 +31,7 @@ class DirtyTracker {
     [[nodiscard]] DirtyLogMode mode() const { return mode_; }
     [[nodiscard]] bool active() const { return active_; }
 
-    /// From here on writes are seen, while vCPUs and devices run.
+    /// From here on writes are seen, while vCPUs and devices run. What was logged before is forgotten.
     Result<> start();
     /// Does nothing when it is not active.
     void stop();

@@ -279,6 +279,7 @@ void Machine::resume() {
     devices_->resume();
     if (std::exchange(just_restored_, false)) {
         show_generation();
+        if (memory_.attendant() != nullptr) memory_.attendant()->guest_runs();
         platform_->repeat_edges();
         // What the guest has ejected before the state was taken, and nobody has taken out yet.
         const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;

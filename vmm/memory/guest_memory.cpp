@@ -10,6 +10,7 @@
 #include <bit>
 
 #include "vmm/memory/layout.h"
+#include "vmm/memory/pagemap.h"
 
 namespace hako {
 namespace {
@@ -101,6 +102,7 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
 }
 
 GuestMemory::~GuestMemory() {
+    attendant_.reset();
     for (const MemoryRegion& region : regions_)
         ::munmap(region.host, region.size);
 }
@@ -158,15 +160,28 @@ bool GuestMemory::read(GuestAddress address, std::span<std::byte> data) const {
     return true;
 }
 
+/// Pages of private memory that are not the file's any more. If that cannot be known: all.
+void GuestMemory::add_written(const MemoryRegion& region, std::vector<std::uint64_t>& bits) {
+    const Result<Pagemap> pagemap = Pagemap::open();
+    std::vector<PageEntry> entries(MiB / kPageSize);  // regions are whole MiB
+    for (std::uint64_t offset = 0; offset < region.size; offset += MiB) {
+        const bool known = pagemap && pagemap->read(region.host + offset, entries);
+        for (std::size_t i = 0; i < entries.size(); ++i) {
+            const std::uint64_t page = offset / kPageSize + i;
+            if (!known || entries[i].own()) bits[page / 64] |= std::uint64_t{1} << page % 64;
+        }
+    }
+}
+
 std::vector<std::vector<std::uint64_t>> GuestMemory::touched() const {
     std::vector<std::vector<std::uint64_t>> bits;
     for (const MemoryRegion& region : regions_) {
         auto& words = bits.emplace_back((region.size / kPageSize + 63) / 64);
         const std::uint64_t end = region.file_offset + region.size;
         for (std::uint64_t at = region.file_offset; at < end;) {
-            const off_t data = ::lseek(fd(), static_cast<off_t>(at), SEEK_DATA);
+            const off_t data = ::lseek(fd_.get(), static_cast<off_t>(at), SEEK_DATA);
             if (data < 0 && errno == ENXIO) break;  // holes to the end
-            const off_t hole = data < 0 ? -1 : ::lseek(fd(), data, SEEK_HOLE);
+            const off_t hole = data < 0 ? -1 : ::lseek(fd_.get(), data, SEEK_HOLE);
             const std::uint64_t from = data < 0 ? at : std::min(static_cast<std::uint64_t>(data), end);
             const std::uint64_t to = hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end);
             for (std::uint64_t page = (from - region.file_offset) / kPageSize;
@@ -174,6 +189,7 @@ std::vector<std::vector<std::uint64_t>> GuestMemory::touched() const {
                 words[page / 64] |= std::uint64_t{1} << page % 64;
             at = to;
         }
+        if (private_) add_written(region, words);
     }
     return bits;
 }

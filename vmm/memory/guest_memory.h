@@ -12,6 +12,7 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/memory/attendant.h"
 #include "vmm/memory/dirty_bitmap.h"
 #include "vmm/memory/guest_address.h"
 
@@ -94,9 +95,13 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
-    /// Pages that were ever touched, bit n of word w of a region being its page 64 * w + n. The others are
-    /// zeros, and to read one would give it memory. Sets more rather than fewer.
+    /// Pages that may be other than zeros, bit n of word w of a region being its page 64 * w + n. The others
+    /// are zeros, and to read one would give it memory. Sets more rather than fewer.
     [[nodiscard]] std::vector<std::vector<std::uint64_t>> touched() const;
+
+    /// Who works on it as long as it is mapped; one only.
+    void attend(std::unique_ptr<MemoryAttendant> attendant) { attendant_ = std::move(attendant); }
+    [[nodiscard]] MemoryAttendant* attendant() const { return attendant_.get(); }
 
     /// From now on hako's own writes are tracked: those that end after it, whenever they began.
     void start_dirty_tracking();
@@ -107,6 +112,7 @@ class GuestMemory {
   private:
     GuestMemory() = default;
     static Result<GuestMemory> create(const MemoryConfig& config, Fd file, bool is_private);
+    static void add_written(const MemoryRegion& region, std::vector<std::uint64_t>& bits);
     [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
     [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }
 
@@ -116,6 +122,7 @@ class GuestMemory {
     std::vector<MemoryRegion> regions_;
     std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed
     std::unique_ptr<std::atomic<bool>> tracking_;
+    std::unique_ptr<MemoryAttendant> attendant_;
 };
 
 }  // namespace hako

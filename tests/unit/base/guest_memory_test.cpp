@@ -82,6 +82,14 @@ TEST_CASE("private memory begins as a file and leaves it alone") {
         CHECK(memory->load<std::uint32_t>(GuestAddress{MiB}) == saved);
         CHECK(memory->store(GuestAddress{MiB}, std::uint32_t{1}));
         CHECK(memory->load<std::uint32_t>(GuestAddress{MiB}) == 1);
+        // What the file has, and what was written: not what was read only.
+        CHECK(memory->load<std::uint32_t>(GuestAddress{5 * kPageSize}) == 0);
+        CHECK(memory->store(GuestAddress{70 * kPageSize}, std::uint32_t{1}));
+        const auto touched = memory->touched();
+        const auto has = [&](std::uint64_t page) { return (touched[0][page / 64] >> page % 64 & 1) != 0; };
+        CHECK(has(MiB / kPageSize));
+        CHECK(has(70));
+        CHECK_FALSE(has(5));
     }
     std::uint32_t now = 0;
     REQUIRE(::pread(fd.get(), &now, sizeof now, MiB) == sizeof now);

@@ -81,7 +81,8 @@ TEST_CASE("bash accepts its completion script") {
 }
 
 TEST_CASE("bash offers commands, options and choices where they fit") {
-    CHECK(offers("hako ''", 1) == "run serve ctl seed doctor bench state completion -h --help --version\n");
+    CHECK(offers("hako ''", 1) ==
+          "run serve ctl seed doctor bench state snapshot completion -h --help --version\n");
     CHECK(offers("hako r", 1) == "run\n");
     CHECK(offers("hako run --ke", 2) == "--kernel\n");
     CHECK(offers("hako run --serial ''", 3) == "tty pty file= socket= null off\n");

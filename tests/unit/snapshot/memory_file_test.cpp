@@ -37,8 +37,8 @@ struct Rig {
     /// What a VM that is restored finds.
     Result<GuestMemory> read() {
         GuestMemory copy = GuestMemory::create({.size = kSize}).value();
-        const Fd file = HAKO_TRY(open_memory_file(path, kSize));
-        HAKO_TRY(read_memory(file, path, writer->checksums(), copy));
+        const MemoryFile file = HAKO_TRY(MemoryFile::open(path, kSize));
+        HAKO_TRY(read_memory(file, all_pages(kSize), writer->checksums(), copy));
         return copy;
     }
     bool same() {
