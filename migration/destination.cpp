@@ -68,6 +68,8 @@ std::string_view state_name(DestinationState state) {
             return "receiving";
         case DestinationState::kLoading:
             return "loading";
+        case DestinationState::kLastRound:
+            return "last-round";
         case DestinationState::kReady:
             return "ready";
         case DestinationState::kLocking:
@@ -123,6 +125,8 @@ Outcome<DestinationState> Destination::step(DestinationState at) {
             return receive();
         case DestinationState::kLoading:
             return load();
+        case DestinationState::kLastRound:
+            return last_round();
         case DestinationState::kReady:
             return await_release();
         case DestinationState::kLocking:
@@ -156,6 +160,7 @@ DestinationState Destination::fail(DestinationState at, Failure why) {
         case DestinationState::kPreparing:
         case DestinationState::kJoining:
         case DestinationState::kReceiving:
+        case DestinationState::kLastRound:
         case DestinationState::kLoading:
         case DestinationState::kReady:
         case DestinationState::kLocking:
@@ -274,7 +279,7 @@ Outcome<DestinationState> Destination::receive() {
         Frame frame = HAKO_TRY(next_frame(wait));
         if (frame.type == Type::kState) {
             state_ = std::move(frame.payload);
-            return DestinationState::kLoading;
+            return DestinationState::kLastRound;
         }
         const auto round = HAKO_TRY(open_frame<Round>(frame));
         if (round.round != number || round.last)
@@ -285,23 +290,26 @@ Outcome<DestinationState> Destination::receive() {
     }
 }
 
-Outcome<DestinationState> Destination::load() {
+Outcome<DestinationState> Destination::last_round() {
     const Frame frame = HAKO_TRY(next_frame(within(config_.timeouts.ready)));
     const auto round = HAKO_TRY(open_frame<Round>(frame));
     if (!round.last) return fail_as(Event::kGarbage, "STATE came before the last round");
-    std::uint64_t pages = 0;
     if (hello_.fds == 0) {
         HAKO_TRY(pool_->finish(round, within(config_.timeouts.ready)));
-        pages = count_bits(received_);
-        if (pages != hello_.layout.pages())
-            return fail_as(Event::kGarbage, "only {} pages of {} ever came", pages, hello_.layout.pages());
+        pages_ = count_bits(received_);
+        if (pages_ != hello_.layout.pages())
+            return fail_as(Event::kGarbage, "only {} pages of {} ever came", pages_, hello_.layout.pages());
     }
+    return DestinationState::kLoading;
+}
+
+Outcome<DestinationState> Destination::load() {
     const Clock::time_point start = Clock::now();
     HAKO_TRY(machine_.load_state(state_));
     const auto load_time = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
     HAKO_TRY(send_message(*control_,
                           Ready{.state_crc = crc32c(state_),
-                                .pages_received = pages,
+                                .pages_received = pages_,
                                 .load_ns = static_cast<std::uint64_t>(load_time.count())},
                           within(config_.timeouts.handover)));
     return DestinationState::kReady;
@@ -412,6 +420,7 @@ void Destination::enter(DestinationState state) {
     publish([&](Progress& progress) {
         progress.phase = phase_of(state);
         progress.step = state_name(state);
+        progress.steps.enter(state_name(state));
     });
     if (observer_) observer_(progress());
 }

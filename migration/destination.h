@@ -24,6 +24,7 @@ enum class DestinationState : unsigned char {
     kPreparing,
     kJoining,
     kReceiving,
+    kLastRound,
     kLoading,
     kReady,
     kLocking,
@@ -77,6 +78,7 @@ class Destination {
     Outcome<DestinationState> prepare();
     Outcome<DestinationState> join();
     Outcome<DestinationState> receive();
+    Outcome<DestinationState> last_round();
     Outcome<DestinationState> load();
     Outcome<DestinationState> await_release();
     Outcome<DestinationState> lock();
@@ -114,6 +116,7 @@ class Destination {
     PageBits received_;
     std::unique_ptr<ReceiverPool> pool_;
     Blob state_;
+    std::uint64_t pages_ = 0;  ///< different ones that came
     Go go_;
     Stamp first_instruction_ = 0;
     LogLimit log_;
