@@ -32,20 +32,21 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
                                              std::vector<migration::ReceivedFd> fds) {
     Departing departing = HAKO_TRY(read_departing(hello.config));
     HAKO_TRY(give_nets(departing.config, nets_));
-    HAKO_TRY(migration::check_cpus(hello.cpu));
     uuid_ = hello.uuid;
     runs_ = departing.running;
-    return control_.call([&]() -> Result<migration::Prepared> {
-        instance_ = HAKO_TRY(vmm_.begin_arrival(std::move(departing.config), std::move(fds_), uuid_));
-        const MachineConfig& config = instance_->config();
-        resources_ = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
-        memory_.emplace(HAKO_TRY(memory_for(config.memory, std::move(fds))));
-        record_path_ = migration::record_path_of(config);
-        migration::Prepared prepared{.memory = migration::view_of(*memory_), .restore_cost = kRestoreCost};
-        if (prepared.memory.layout != hello.layout)
-            return fail_input("the source's memory has another layout than its configuration says");
-        return prepared;
-    });
+    instance_ = HAKO_TRY(control_.call(
+        [&] { return vmm_.begin_arrival(std::move(departing.config), std::move(fds_), uuid_); }));
+    const MachineConfig& config = instance_->config();
+    // None of this is the control thread's yet, which goes on meanwhile.
+    GuestMemory memory = HAKO_TRY(memory_for(config.memory, std::move(fds)));
+    migration::Prepared prepared{.memory = migration::view_of(memory), .restore_cost = kRestoreCost};
+    if (prepared.memory.layout != hello.layout)
+        return fail_input("the source's memory has another layout than its configuration says");
+    HostResources resources = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
+    chassis_.emplace(HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources))));
+    HAKO_TRY(migration::check_cpus(hello.cpu, chassis_->system, chassis_->vm));
+    record_path_ = migration::record_path_of(config);
+    return prepared;
 }
 
 Result<> Arrival::load_state(std::span<const std::byte> state) {
@@ -53,8 +54,9 @@ Result<> Arrival::load_state(std::span<const std::byte> state) {
     const MachineState machine = HAKO_TRY(decode(vm.machine));
     return control_.call([&]() -> Result<> {
         instance_->next_config()->helpers = std::move(vm.helpers);
-        return instance_->restore({.state = machine, .memory = *std::exchange(memory_, std::nullopt)},
-                                  *std::exchange(resources_, std::nullopt));
+        Chassis chassis = *std::move(chassis_);
+        chassis_.reset();
+        return instance_->restore(machine, std::move(chassis));
     });
 }
 
@@ -94,8 +96,7 @@ Result<migration::Stamp> Arrival::run() {
 
 void Arrival::discard() {
     control_.call([&] {
-        resources_.reset();
-        memory_.reset();
+        chassis_.reset();
         if (std::exchange(instance_, nullptr) != nullptr) vmm_.end_arrival();
     });
 }

@@ -61,21 +61,26 @@ Result<> Instance::boot() {
 }
 
 Result<> Instance::restore(Machine::Restored saved) {
-    return restore(std::move(saved), HAKO_TRY(HostResources::open(config_)));
-}
-
-Result<> Instance::restore(Machine::Restored saved, HostResources resources) {
     if (machine_) return wrong_state(state_, "not booted");
-    HAKO_TRY(build(std::move(resources), std::move(saved)));
+    HostResources resources = HAKO_TRY(HostResources::open(config_));
+    ++life_;
+    HAKO_TRY(adopt(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
+                                   *this, std::move(saved))));
     state_ = VmState::kPaused;
     return {};
 }
 
-Result<> Instance::build(HostResources resources, std::optional<Machine::Restored> saved) {
+Result<> Instance::restore(const MachineState& state, Chassis chassis) {
+    if (machine_) return wrong_state(state_, "not booted");
     ++life_;
-    machine_ =
-        HAKO_TRY(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
-                                 *this, std::move(saved)));
+    HAKO_TRY(adopt(Machine::create(config_, std::move(chassis), {.engine = *engine_, .consoles = *consoles_},
+                                   *this, state, kvm::Downtime::kCounts)));
+    state_ = VmState::kPaused;
+    return {};
+}
+
+Result<> Instance::adopt(Result<std::unique_ptr<Machine>> made) {
+    machine_ = HAKO_TRY(std::move(made));
     window_.open(*machine_);
     config_.helpers.clear();  // an image that the machine drops shall be gone
     if (machine_->serial() != nullptr) consoles_->serial()->start(*machine_->serial());
@@ -83,7 +88,9 @@ Result<> Instance::build(HostResources resources, std::optional<Machine::Restore
 }
 
 Result<> Instance::start(HostResources resources) {
-    HAKO_TRY(build(std::move(resources), std::nullopt));
+    ++life_;
+    HAKO_TRY(adopt(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
+                                   *this)));
     log_start();
     machine_->resume();
     state_ = VmState::kRunning;

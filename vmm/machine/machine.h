@@ -17,6 +17,7 @@
 #include "vmm/kvm/clock.h"
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/machine/chassis.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/consoles.h"
 #include "vmm/machine/cpus.h"
@@ -84,6 +85,11 @@ class Machine final : private PlatformEvents {
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, HostResources resources,
                                                    const MachineHost& host, MachineListener& listener,
                                                    std::optional<Restored> restored = std::nullopt);
+    /// The same on a chassis that stands; goes on from `state`. The chassis' memory is as it was when the state
+    /// was taken by the time of resume(), and is not read or written before.
+    static Result<std::unique_ptr<Machine>> create(MachineConfig config, Chassis chassis,
+                                                   const MachineHost& host, MachineListener& listener,
+                                                   const MachineState& state, kvm::Downtime downtime);
     ~Machine() override;
 
     /// Lets the devices and then the vCPUs go on; also the first start.
@@ -149,9 +155,10 @@ class Machine final : private PlatformEvents {
   private:
     Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
             MachineListener& listener);
-    Result<> boot(const kvm::System& system, const boot::BootState& boot, HostResources resources);
-    Result<> go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
-                   HostResources resources);
+    static std::unique_ptr<Machine> on(MachineConfig config, Chassis& chassis, const MachineHost& host,
+                                       MachineListener& listener);
+    Result<> boot(Chassis chassis, const boot::BootState& boot);
+    Result<> go_on(Chassis chassis, const MachineState& state, kvm::Downtime downtime);
     Result<> build_devices(HostResources resources, const MachineState* restored);
     void cpu_stopped(const VcpuStop& stop);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
