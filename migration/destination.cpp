@@ -279,7 +279,7 @@ Outcome<DestinationState> Destination::receive() {
         Frame frame = HAKO_TRY(next_frame(wait));
         if (frame.type == Type::kState) {
             state_ = std::move(frame.payload);
-            return DestinationState::kLastRound;
+            return DestinationState::kLoading;
         }
         const auto round = HAKO_TRY(open_frame<Round>(frame));
         if (round.round != number || round.last)
@@ -290,27 +290,29 @@ Outcome<DestinationState> Destination::receive() {
     }
 }
 
+/// While the last pages come: what is built does not look at memory before it runs.
+Outcome<DestinationState> Destination::load() {
+    const Clock::time_point start = Clock::now();
+    HAKO_TRY(machine_.load_state(state_));
+    load_time_ = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
+    return DestinationState::kLastRound;
+}
+
 Outcome<DestinationState> Destination::last_round() {
     const Frame frame = HAKO_TRY(next_frame(within(config_.timeouts.ready)));
     const auto round = HAKO_TRY(open_frame<Round>(frame));
     if (!round.last) return fail_as(Event::kGarbage, "STATE came before the last round");
+    std::uint64_t pages = 0;
     if (hello_.fds == 0) {
         HAKO_TRY(pool_->finish(round, within(config_.timeouts.ready)));
-        pages_ = count_bits(received_);
-        if (pages_ != hello_.layout.pages())
-            return fail_as(Event::kGarbage, "only {} pages of {} ever came", pages_, hello_.layout.pages());
+        pages = count_bits(received_);
+        if (pages != hello_.layout.pages())
+            return fail_as(Event::kGarbage, "only {} pages of {} ever came", pages, hello_.layout.pages());
     }
-    return DestinationState::kLoading;
-}
-
-Outcome<DestinationState> Destination::load() {
-    const Clock::time_point start = Clock::now();
-    HAKO_TRY(machine_.load_state(state_));
-    const auto load_time = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
     HAKO_TRY(send_message(*control_,
                           Ready{.state_crc = crc32c(state_),
-                                .pages_received = pages_,
-                                .load_ns = static_cast<std::uint64_t>(load_time.count())},
+                                .pages_received = pages,
+                                .load_ns = static_cast<std::uint64_t>(load_time_.count())},
                           within(config_.timeouts.handover)));
     return DestinationState::kReady;
 }

@@ -24,8 +24,8 @@ enum class DestinationState : unsigned char {
     kPreparing,
     kJoining,
     kReceiving,
-    kLastRound,
     kLoading,
+    kLastRound,
     kReady,
     kLocking,
     kLocked,
@@ -78,8 +78,8 @@ class Destination {
     Outcome<DestinationState> prepare();
     Outcome<DestinationState> join();
     Outcome<DestinationState> receive();
-    Outcome<DestinationState> last_round();
     Outcome<DestinationState> load();
+    Outcome<DestinationState> last_round();
     Outcome<DestinationState> await_release();
     Outcome<DestinationState> lock();
     Outcome<DestinationState> await_go();
@@ -116,7 +116,7 @@ class Destination {
     PageBits received_;
     std::unique_ptr<ReceiverPool> pool_;
     Blob state_;
-    std::uint64_t pages_ = 0;  ///< different ones that came
+    std::chrono::nanoseconds load_time_{0};
     Go go_;
     Stamp first_instruction_ = 0;
     LogLimit log_;

@@ -94,7 +94,7 @@ struct Progress {
     std::uint64_t downtime_estimated_ms = 0;
     unsigned vcpu_throttle_percent = 0;
     MemoryProgress memory;
-    Stamps stamps;                    ///< once the guest is paused
+    Stamps stamps;  ///< once the guest is paused
     StepTimes steps;
     std::optional<Event> event;       ///< why it failed
     std::vector<std::string> causes;  ///< outermost first

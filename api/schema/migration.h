@@ -74,7 +74,7 @@ struct MigrationProgress {
     std::uint64_t vcpu_throttle_percent = 0;
     MemoryTransmission memory_transmission_info;
     std::vector<MigrationStep> steps;  ///< that are over, in the order in which they began
-    std::vector<std::string> error;  ///< why it failed, outermost first
+    std::vector<std::string> error;    ///< why it failed, outermost first
 };
 
 struct MigrationBandwidth {
@@ -144,17 +144,17 @@ struct Fields<MigrationStep> {
 template <>
 struct Fields<MigrationProgress> {
     using T = MigrationProgress;
-    static constexpr auto list = std::tuple(
-        required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
-        required("step", &T::step), required("transportation_mode", &T::transportation_mode),
-        required("timestamp_begin_ms", &T::timestamp_begin_ms),
-        required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
-        required("downtime_configured_ms", &T::downtime_configured_ms),
-        required("downtime_estimated_ms", &T::downtime_estimated_ms),
-        required("downtime_us", &T::downtime_us),
-        required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
-        required("memory_transmission_info", &T::memory_transmission_info), required("steps", &T::steps),
-        required("error", &T::error));
+    static constexpr auto list =
+        std::tuple(required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
+                   required("step", &T::step), required("transportation_mode", &T::transportation_mode),
+                   required("timestamp_begin_ms", &T::timestamp_begin_ms),
+                   required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
+                   required("downtime_configured_ms", &T::downtime_configured_ms),
+                   required("downtime_estimated_ms", &T::downtime_estimated_ms),
+                   required("downtime_us", &T::downtime_us),
+                   required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
+                   required("memory_transmission_info", &T::memory_transmission_info),
+                   required("steps", &T::steps), required("error", &T::error));
 };
 
 template <>

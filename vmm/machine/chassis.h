@@ -16,8 +16,8 @@ namespace hako {
 /// A VM of KVM without a guest. A migration's destination builds it while the guest still runs at the source.
 struct Chassis {
     kvm::System system;
-    GuestMemory memory;  ///< in the VM's slots
-    kvm::Vm vm;          ///< with its interrupt controllers
+    GuestMemory memory;            ///< in the VM's slots
+    kvm::Vm vm;                    ///< with its interrupt controllers
     std::vector<kvm::Vcpu> vcpus;  ///< by number, as KVM makes them
     HostResources resources;
 

@@ -26,8 +26,8 @@ struct CpuRegisters {
 
 class Cpus {
   public:
-    /// Takes vCPUs in KVM's reset state, parked; vCPU 0 is set to start at `boot`, the others wait for a SIPI.
-    /// `on_stop` comes on a vCPU's thread.
+    /// Takes vCPUs in KVM's reset state, parked; vCPU 0 is set to start at `boot`, the others wait for a
+    /// SIPI. `on_stop` comes on a vCPU's thread.
     static Result<Cpus> create(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
                                GuestMemory& memory, const boot::BootState& boot, Bus& pio, Bus& mmio,
                                const std::function<void(const VcpuStop&)>& on_stop);

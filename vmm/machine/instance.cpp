@@ -64,8 +64,8 @@ Result<> Instance::restore(Machine::Restored saved) {
     if (machine_) return wrong_state(state_, "not booted");
     HostResources resources = HAKO_TRY(HostResources::open(config_));
     ++life_;
-    HAKO_TRY(adopt(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
-                                   *this, std::move(saved))));
+    HAKO_TRY(adopt(Machine::create(config_, std::move(resources),
+                                   {.engine = *engine_, .consoles = *consoles_}, *this, std::move(saved))));
     state_ = VmState::kPaused;
     return {};
 }
@@ -89,8 +89,8 @@ Result<> Instance::adopt(Result<std::unique_ptr<Machine>> made) {
 
 Result<> Instance::start(HostResources resources) {
     ++life_;
-    HAKO_TRY(adopt(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
-                                   *this)));
+    HAKO_TRY(adopt(
+        Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this)));
     log_start();
     machine_->resume();
     state_ = VmState::kRunning;

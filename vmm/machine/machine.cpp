@@ -92,8 +92,7 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
     // What is wrong with the input is said before KVM is touched.
     if (restored) {
         HAKO_TRY(check_shape(config, restored->state, restored->memory));
-        auto chassis =
-            HAKO_TRY(Chassis::build(config, std::move(restored->memory), std::move(resources)));
+        auto chassis = HAKO_TRY(Chassis::build(config, std::move(restored->memory), std::move(resources)));
         return create(std::move(config), std::move(chassis), host, listener, restored->state,
                       restored->downtime);
     }
@@ -289,11 +288,14 @@ void Machine::refresh_disks() {
 }
 
 Result<> Machine::flush_disks() {
+    // It may take long, and others want to look at the devices meanwhile.
+    std::vector<virtio::blk::BlockDevice*> disks;
+    devices_->for_each<virtio::blk::BlockDevice>(
+        [&](virtio::blk::BlockDevice& disk) { disks.push_back(&disk); });
     Result<> flushed;
-    devices_->for_each<virtio::blk::BlockDevice>([&](virtio::blk::BlockDevice& disk) {
-        if (Result<> one = disk.disk().flush(); !one)
-            flushed = std::unexpected(std::move(one).error().wrap(fmt::format("disk {}", disk.id())));
-    });
+    for (virtio::blk::BlockDevice* const disk : disks)
+        if (Result<> one = disk->disk().flush(); !one)
+            flushed = std::unexpected(std::move(one).error().wrap(fmt::format("disk {}", disk->id())));
     return flushed;
 }
 

@@ -85,8 +85,8 @@ class Machine final : private PlatformEvents {
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, HostResources resources,
                                                    const MachineHost& host, MachineListener& listener,
                                                    std::optional<Restored> restored = std::nullopt);
-    /// The same on a chassis that stands; goes on from `state`. The chassis' memory is as it was when the state
-    /// was taken by the time of resume(), and is not read or written before.
+    /// The same on a chassis that stands; goes on from `state`. The chassis' memory is as it was when the
+    /// state was taken by the time of resume(), and is not read or written before.
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, Chassis chassis,
                                                    const MachineHost& host, MachineListener& listener,
                                                    const MachineState& state, kvm::Downtime downtime);
@@ -105,7 +105,7 @@ class Machine final : private PlatformEvents {
     void throttle(unsigned percent) { cpus_->throttle(percent); }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
     [[nodiscard]] DirtyTracker& dirty_tracker() { return dirty_; }
-    /// What is written to the images is on their storage when it returns.
+    /// What is written to the images is on their storage when it returns. Any thread, while no device goes.
     Result<> flush_disks();
     /// Ends the machine's life and gives back what outlives it. Nothing else may be called afterwards.
     Legacy stop();

@@ -71,8 +71,8 @@ TEST_CASE("migration: the progress says what happened, on both sides") {
     CHECK(theirs.stamps.first_instruction == progress.stamps.first_instruction);
     CHECK(theirs.memory.bytes_transmitted == progress.memory.bytes_transmitted);
     CHECK(steps == std::vector<std::string>{"connecting", "negotiating", "joining", "precopy", "pausing",
-                                            "saving", "last-round", "await-ready", "releasing", "await-locked",
-                                            "committing", "await-running", "handed-over"});
+                                            "saving", "last-round", "await-ready", "releasing",
+                                            "await-locked", "committing", "await-running", "handed-over"});
     // Each state that is over has its time.
     std::vector<std::string> timed;
     for (const StepTime& step : progress.steps.over())
