@@ -26,6 +26,14 @@ Result<GuestMemory> memory_for(const hako::MemoryConfig& config, std::vector<mig
     return fail_input("the source hands descriptors over, and none of them is its memory");
 }
 
+/// The source has written a record beside its image: where there is none, the image is another one.
+Result<> check_storage(const std::string& record_path, const migration::Uuid& vm) {
+    const auto found = HAKO_TRY(migration::read_epoch_record(record_path));
+    if (found && found->vm == vm) return {};
+    return fail_input("{} is {}: the image is not on the storage that the source has it on", record_path,
+                      found ? "of another VM" : "not there");
+}
+
 }  // namespace
 
 Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
@@ -46,6 +54,7 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     chassis_.emplace(HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources))));
     HAKO_TRY(migration::check_cpus(hello.cpu, chassis_->system, chassis_->vm));
     record_path_ = migration::record_path_of(config);
+    if (record_path_) HAKO_TRY(check_storage(*record_path_, uuid_));
     return prepared;
 }
 

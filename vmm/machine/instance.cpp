@@ -9,11 +9,11 @@
 namespace hako {
 namespace {
 
-/// The moment on the clock that a benchmark can compare with the one before exec.
-void log_start() {
+/// Moments on a clock that all processes of a host share: before any vCPU runs, and after the last one has.
+void log_moment(std::string_view what) {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    log_info("vCPUs start at {}.{:09} (CLOCK_MONOTONIC)", now.tv_sec, now.tv_nsec);
+    log_info("vCPUs {} at {}.{:09} (CLOCK_MONOTONIC)", what, now.tv_sec, now.tv_nsec);
 }
 
 }  // namespace
@@ -91,7 +91,7 @@ Result<> Instance::start(HostResources resources) {
     ++life_;
     HAKO_TRY(adopt(
         Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this)));
-    log_start();
+    log_moment("start");
     machine_->resume();
     state_ = VmState::kRunning;
     return {};
@@ -104,6 +104,7 @@ HostResources Instance::end_life() {
     if (machine_) {
         window_.close();
         Machine::Legacy legacy = machine_->stop();
+        log_moment("stand still");
         config_ = std::move(legacy.config);
         resources = std::move(legacy.resources);
         state_ = VmState::kShutdown;
@@ -124,12 +125,14 @@ void Instance::remove_from_next(std::string_view id) {
 Result<> Instance::pause() {
     if (state_ != VmState::kRunning) return wrong_state(state_, "running");
     machine_->pause();
+    log_moment("stand still");
     state_ = VmState::kPaused;
     return {};
 }
 
 Result<> Instance::resume() {
     if (state_ != VmState::kPaused) return wrong_state(state_, "paused");
+    log_moment("start");
     machine_->resume();
     state_ = VmState::kRunning;
     return {};

@@ -424,7 +424,10 @@ Result<> Machine::set_limits(const std::string& id, const io::RateLimits& limits
 }
 
 void Machine::announce() {
-    devices_->for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) { net.announce(); });
+    devices_->for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) {
+        net.announce_for_driver();
+        net.announce();
+    });
 }
 
 Result<> Machine::resize_disk(const std::string& id, std::uint64_t bytes) {

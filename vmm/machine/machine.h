@@ -140,7 +140,7 @@ class Machine final : private PlatformEvents {
     Result<> set_link(const std::string& id, bool up);
     /// How fast a disk, or each direction of a network interface, may go from now on.
     Result<> set_limits(const std::string& id, const io::RateLimits& limits);
-    /// Asks the drivers of all network interfaces to tell the network where they are.
+    /// Tells the network where all interfaces are now, and asks their drivers to do so, too.
     void announce();
     /// Makes a disk's image larger and tells the guest.
     Result<> resize_disk(const std::string& id, std::uint64_t bytes);
