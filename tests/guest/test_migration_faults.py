@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -209,7 +210,14 @@ def test_the_source_is_killed(server, disk, tmp_path, frame):
 
 
 def stop(one: Server) -> None:
+    """Returns when none of its threads runs any more."""
     os.kill(one.pid, signal.SIGSTOP)
+
+    def stopped() -> bool:
+        stats = [task / "stat" for task in Path(f"/proc/{one.pid}/task").iterdir()]
+        return all(stat.read_text().rsplit(")", 1)[1].split()[0] == "T" for stat in stats)
+
+    poll(stopped, "it does not stop")
 
 
 def go_on(one: Server) -> None:
