@@ -26,26 +26,36 @@ Result<GuestMemory> memory_for(const hako::MemoryConfig& config, std::vector<mig
     return fail_input("the source hands descriptors over, and none of them is its memory");
 }
 
+/// The source has written a record beside its image: where there is none, the image is another one.
+Result<> check_storage(const std::string& record_path, const migration::Uuid& vm) {
+    const auto found = HAKO_TRY(migration::read_epoch_record(record_path));
+    if (found && found->vm == vm) return {};
+    return fail_input("{} is {}: the image is not on the storage that the source has it on", record_path,
+                      found ? "of another VM" : "not there");
+}
+
 }  // namespace
 
 Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
                                              std::vector<migration::ReceivedFd> fds) {
     Departing departing = HAKO_TRY(read_departing(hello.config));
     HAKO_TRY(give_nets(departing.config, nets_));
-    HAKO_TRY(migration::check_cpus(hello.cpu));
     uuid_ = hello.uuid;
     runs_ = departing.running;
-    return control_.call([&]() -> Result<migration::Prepared> {
-        instance_ = HAKO_TRY(vmm_.begin_arrival(std::move(departing.config), std::move(fds_), uuid_));
-        const MachineConfig& config = instance_->config();
-        resources_ = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
-        memory_.emplace(HAKO_TRY(memory_for(config.memory, std::move(fds))));
-        record_path_ = migration::record_path_of(config);
-        migration::Prepared prepared{.memory = migration::view_of(*memory_), .restore_cost = kRestoreCost};
-        if (prepared.memory.layout != hello.layout)
-            return fail_input("the source's memory has another layout than its configuration says");
-        return prepared;
-    });
+    instance_ = HAKO_TRY(control_.call(
+        [&] { return vmm_.begin_arrival(std::move(departing.config), std::move(fds_), uuid_); }));
+    const MachineConfig& config = instance_->config();
+    // None of this is the control thread's yet, which goes on meanwhile.
+    GuestMemory memory = HAKO_TRY(memory_for(config.memory, std::move(fds)));
+    migration::Prepared prepared{.memory = migration::view_of(memory), .restore_cost = kRestoreCost};
+    if (prepared.memory.layout != hello.layout)
+        return fail_input("the source's memory has another layout than its configuration says");
+    HostResources resources = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
+    chassis_.emplace(HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources))));
+    HAKO_TRY(migration::check_cpus(hello.cpu, chassis_->system, chassis_->vm));
+    record_path_ = migration::record_path_of(config);
+    if (record_path_) HAKO_TRY(check_storage(*record_path_, uuid_));
+    return prepared;
 }
 
 Result<> Arrival::load_state(std::span<const std::byte> state) {
@@ -54,8 +64,9 @@ Result<> Arrival::load_state(std::span<const std::byte> state) {
     return control_.call([&]() -> Result<> {
         instance_->next_config()->helpers = std::move(vm.helpers);
         instance_->next_config()->coming = std::move(vm.coming);
-        return instance_->restore({.state = machine, .memory = *std::exchange(memory_, std::nullopt)},
-                                  *std::exchange(resources_, std::nullopt));
+        Chassis chassis = *std::move(chassis_);
+        chassis_.reset();
+        return instance_->restore(machine, std::move(chassis));
     });
 }
 
@@ -95,8 +106,7 @@ Result<migration::Stamp> Arrival::run() {
 
 void Arrival::discard() {
     control_.call([&] {
-        resources_.reset();
-        memory_.reset();
+        chassis_.reset();
         if (std::exchange(instance_, nullptr) != nullptr) vmm_.end_arrival();
     });
 }

@@ -8,8 +8,7 @@
 #include "api/vmm.h"
 #include "migration/destination_machine.h"
 #include "migration/instance/control_thread.h"
-#include "vmm/machine/host_resources.h"
-#include "vmm/memory/guest_memory.h"
+#include "vmm/machine/chassis.h"
 
 namespace hako::api {
 
@@ -37,8 +36,7 @@ class Arrival final : public migration::DestinationMachine {
 
     migration::Uuid uuid_{};
     Instance* instance_ = nullptr;  ///< once it is prepared
-    std::optional<HostResources> resources_;
-    std::optional<GuestMemory> memory_;
+    std::optional<Chassis> chassis_;
     std::optional<std::string> record_path_;
     bool runs_ = false;  ///< the guest did at the source
 };

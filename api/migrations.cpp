@@ -52,6 +52,15 @@ migration::SourceConfig source_config(const SendMigrationData& wanted) {
     return config;
 }
 
+std::vector<MigrationStep> to_api(const migration::StepTimes& times) {
+    std::vector<MigrationStep> steps;
+    for (const migration::StepTime& step : times.over())
+        steps.push_back({.step = std::string(step.step),
+                         .us = static_cast<std::uint64_t>(
+                             std::chrono::duration_cast<std::chrono::microseconds>(step.time).count())});
+    return steps;
+}
+
 MigrationProgress to_api(const migration::Progress& progress, std::string_view role) {
     constexpr std::uint64_t kMs = 1'000'000;
     const migration::MemoryProgress& memory = progress.memory;
@@ -76,6 +85,7 @@ MigrationProgress to_api(const migration::Progress& progress, std::string_view r
                                              memory.pages_4k_remaining_iteration,
                                          .memory_pages_constant_count = memory.pages_constant_count,
                                          .memory_dirty_rate_pps = memory.dirty_rate_pps},
+            .steps = to_api(progress.steps),
             .error = progress.causes};
 }
 

@@ -68,6 +68,8 @@ std::string_view state_name(DestinationState state) {
             return "receiving";
         case DestinationState::kLoading:
             return "loading";
+        case DestinationState::kLastRound:
+            return "last-round";
         case DestinationState::kReady:
             return "ready";
         case DestinationState::kLocking:
@@ -123,6 +125,8 @@ Outcome<DestinationState> Destination::step(DestinationState at) {
             return receive();
         case DestinationState::kLoading:
             return load();
+        case DestinationState::kLastRound:
+            return last_round();
         case DestinationState::kReady:
             return await_release();
         case DestinationState::kLocking:
@@ -156,6 +160,7 @@ DestinationState Destination::fail(DestinationState at, Failure why) {
         case DestinationState::kPreparing:
         case DestinationState::kJoining:
         case DestinationState::kReceiving:
+        case DestinationState::kLastRound:
         case DestinationState::kLoading:
         case DestinationState::kReady:
         case DestinationState::kLocking:
@@ -285,7 +290,15 @@ Outcome<DestinationState> Destination::receive() {
     }
 }
 
+/// While the last pages come: what is built does not look at memory before it runs.
 Outcome<DestinationState> Destination::load() {
+    const Clock::time_point start = Clock::now();
+    HAKO_TRY(machine_.load_state(state_));
+    load_time_ = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
+    return DestinationState::kLastRound;
+}
+
+Outcome<DestinationState> Destination::last_round() {
     const Frame frame = HAKO_TRY(next_frame(within(config_.timeouts.ready)));
     const auto round = HAKO_TRY(open_frame<Round>(frame));
     if (!round.last) return fail_as(Event::kGarbage, "STATE came before the last round");
@@ -296,13 +309,10 @@ Outcome<DestinationState> Destination::load() {
         if (pages != hello_.layout.pages())
             return fail_as(Event::kGarbage, "only {} pages of {} ever came", pages, hello_.layout.pages());
     }
-    const Clock::time_point start = Clock::now();
-    HAKO_TRY(machine_.load_state(state_));
-    const auto load_time = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
     HAKO_TRY(send_message(*control_,
                           Ready{.state_crc = crc32c(state_),
                                 .pages_received = pages,
-                                .load_ns = static_cast<std::uint64_t>(load_time.count())},
+                                .load_ns = static_cast<std::uint64_t>(load_time_.count())},
                           within(config_.timeouts.handover)));
     return DestinationState::kReady;
 }
@@ -412,6 +422,7 @@ void Destination::enter(DestinationState state) {
     publish([&](Progress& progress) {
         progress.phase = phase_of(state);
         progress.step = state_name(state);
+        progress.steps.enter(state_name(state));
     });
     if (observer_) observer_(progress());
 }

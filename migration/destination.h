@@ -25,6 +25,7 @@ enum class DestinationState : unsigned char {
     kJoining,
     kReceiving,
     kLoading,
+    kLastRound,
     kReady,
     kLocking,
     kLocked,
@@ -78,6 +79,7 @@ class Destination {
     Outcome<DestinationState> join();
     Outcome<DestinationState> receive();
     Outcome<DestinationState> load();
+    Outcome<DestinationState> last_round();
     Outcome<DestinationState> await_release();
     Outcome<DestinationState> lock();
     Outcome<DestinationState> await_go();
@@ -114,6 +116,7 @@ class Destination {
     PageBits received_;
     std::unique_ptr<ReceiverPool> pool_;
     Blob state_;
+    std::chrono::nanoseconds load_time_{0};
     Go go_;
     Stamp first_instruction_ = 0;
     LogLimit log_;

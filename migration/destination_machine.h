@@ -32,7 +32,7 @@ class DestinationMachine {
     /// Whatever can be refused is refused here. `fds`: of a local migration; memory is among them, or it is
     /// refused.
     virtual Result<Prepared> prepare(const Hello& hello, std::vector<ReceivedFd> fds) = 0;
-    /// All memory is there.
+    /// Builds the rest. Memory still comes, and is not looked at.
     virtual Result<> load_state(std::span<const std::byte> state) = 0;
     /// Takes OWNER of every image, or of none.
     virtual Result<> acquire_locks() = 0;

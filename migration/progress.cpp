@@ -1,5 +1,6 @@
 #include "migration/progress.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace hako::migration {
@@ -36,6 +37,17 @@ std::string_view status_name(Status status) {
             return "lost-to-destination";
     }
     return "";
+}
+
+void StepTimes::enter(std::string_view step) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!now_.empty()) {
+        auto same = std::ranges::find(over_, now_, &StepTime::step);
+        if (same == over_.end()) same = over_.insert(over_.end(), {.step = now_});
+        same->time += now - since_;
+    }
+    now_ = step;
+    since_ = now;
 }
 
 Stamp now_stamp() {

@@ -2,9 +2,11 @@
 // one.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "migration/failure.h"
@@ -60,6 +62,26 @@ struct Stamps {
     bool operator==(const Stamps&) const = default;
 };
 
+/// How long a state of docs/migration.md lasted, over all times it was entered.
+struct StepTime {
+    std::string_view step;
+    std::chrono::nanoseconds time{0};
+};
+
+/// Where the time goes.
+class StepTimes {
+  public:
+    /// The state before is over, and `step`, which lives for ever, begins.
+    void enter(std::string_view step);
+    /// Those that are over, in the order in which they were first entered.
+    [[nodiscard]] const std::vector<StepTime>& over() const { return over_; }
+
+  private:
+    std::vector<StepTime> over_;
+    std::string_view now_;
+    std::chrono::steady_clock::time_point since_;
+};
+
 /// Of the source; a destination fills in what it knows.
 struct Progress {
     Status status = Status::kOngoing;
@@ -72,7 +94,8 @@ struct Progress {
     std::uint64_t downtime_estimated_ms = 0;
     unsigned vcpu_throttle_percent = 0;
     MemoryProgress memory;
-    Stamps stamps;                    ///< once the guest is paused
+    Stamps stamps;  ///< once the guest is paused
+    StepTimes steps;
     std::optional<Event> event;       ///< why it failed
     std::vector<std::string> causes;  ///< outermost first
 };

@@ -59,6 +59,8 @@ std::string_view state_name(SourceState state) {
             return "precopy";
         case SourceState::kPausing:
             return "pausing";
+        case SourceState::kSaving:
+            return "saving";
         case SourceState::kLastRound:
             return "last-round";
         case SourceState::kAwaitReady:
@@ -130,6 +132,8 @@ Outcome<SourceState> Source::step(SourceState at) {
             return precopy();
         case SourceState::kPausing:
             return pause();
+        case SourceState::kSaving:
+            return save();
         case SourceState::kLastRound:
             return last_round();
         case SourceState::kAwaitReady:
@@ -160,6 +164,7 @@ SourceState Source::fail(SourceState at, Failure why) {
             return keep_running();
         // It is paused here, and the locks are here.
         case SourceState::kPausing:
+        case SourceState::kSaving:
         case SourceState::kLastRound:
         case SourceState::kAwaitReady: {
             const SourceState next = resume_with_locks();
@@ -326,6 +331,10 @@ Outcome<SourceState> Source::pause() {
     const Stamp paused = HAKO_TRY(machine_.pause());
     paused_ = true;
     publish([&](Progress& progress) { progress.stamps.paused = paused; });
+    return SourceState::kSaving;
+}
+
+Outcome<SourceState> Source::save() {
     // Before the last pages are looked for: saving may write guest memory.
     state_ = HAKO_TRY(machine_.save_state());
     return SourceState::kLastRound;
@@ -527,6 +536,7 @@ void Source::enter(SourceState state) {
     publish([&](Progress& progress) {
         progress.phase = phase_of(state);
         progress.step = state_name(state);
+        progress.steps.enter(state_name(state));
     });
     if (observer_) observer_(progress());
 }

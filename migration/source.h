@@ -23,6 +23,7 @@ enum class SourceState : unsigned char {
     kJoining,
     kPrecopy,
     kPausing,
+    kSaving,
     kLastRound,
     kAwaitReady,
     kReleasing,
@@ -76,6 +77,7 @@ class Source {
     Outcome<SourceState> join();
     Outcome<SourceState> precopy();
     Outcome<SourceState> pause();
+    Outcome<SourceState> save();
     Outcome<SourceState> last_round();
     Outcome<SourceState> await_ready();
     Outcome<SourceState> release();

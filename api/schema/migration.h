@@ -54,6 +54,12 @@ struct MemoryTransmission {
     std::uint64_t memory_dirty_rate_pps = 0;
 };
 
+/// How long a state of docs/migration.md lasted.
+struct MigrationStep {
+    std::string step;
+    std::uint64_t us = 0;
+};
+
 struct MigrationProgress {
     std::string role;    ///< "source", "destination"
     std::string status;  ///< "ongoing", "finished", "failed", "cancelled", "unconfirmed", "stranded", "lost"
@@ -67,7 +73,8 @@ struct MigrationProgress {
     std::uint64_t downtime_us = 0;  ///< as it was; 0: not known (yet)
     std::uint64_t vcpu_throttle_percent = 0;
     MemoryTransmission memory_transmission_info;
-    std::vector<std::string> error;  ///< why it failed, outermost first
+    std::vector<MigrationStep> steps;  ///< that are over, in the order in which they began
+    std::vector<std::string> error;    ///< why it failed, outermost first
 };
 
 struct MigrationBandwidth {
@@ -129,18 +136,25 @@ struct Fields<MemoryTransmission> {
 };
 
 template <>
+struct Fields<MigrationStep> {
+    static constexpr auto list =
+        std::tuple(required("step", &MigrationStep::step), required("us", &MigrationStep::us));
+};
+
+template <>
 struct Fields<MigrationProgress> {
     using T = MigrationProgress;
-    static constexpr auto list = std::tuple(
-        required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
-        required("step", &T::step), required("transportation_mode", &T::transportation_mode),
-        required("timestamp_begin_ms", &T::timestamp_begin_ms),
-        required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
-        required("downtime_configured_ms", &T::downtime_configured_ms),
-        required("downtime_estimated_ms", &T::downtime_estimated_ms),
-        required("downtime_us", &T::downtime_us),
-        required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
-        required("memory_transmission_info", &T::memory_transmission_info), required("error", &T::error));
+    static constexpr auto list =
+        std::tuple(required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
+                   required("step", &T::step), required("transportation_mode", &T::transportation_mode),
+                   required("timestamp_begin_ms", &T::timestamp_begin_ms),
+                   required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
+                   required("downtime_configured_ms", &T::downtime_configured_ms),
+                   required("downtime_estimated_ms", &T::downtime_estimated_ms),
+                   required("downtime_us", &T::downtime_us),
+                   required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
+                   required("memory_transmission_info", &T::memory_transmission_info),
+                   required("steps", &T::steps), required("error", &T::error));
 };
 
 template <>

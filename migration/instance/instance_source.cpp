@@ -97,6 +97,9 @@ void InstanceSource::throttle(unsigned percent) {
 }
 
 Result<Stamp> InstanceSource::pause() {
+    // Most of it before the guest waits for it. What fails fails again below.
+    if (was_running_) [[maybe_unused]]
+        const auto most = machine_.flush_disks();
     return control_.call([&]() -> Result<Stamp> {
         if (was_running_) HAKO_TRY(instance_.pause());
         const Stamp stamp = now_stamp();

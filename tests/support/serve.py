@@ -73,7 +73,12 @@ class Server:
         return before.decode(errors="replace")
 
     def console_text(self) -> str:
-        """All that was read of the guest's serial port so far."""
+        """All that the guest wrote to its serial port so far."""
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            data = os.read(self.process.stdout.fileno(), 65536)
+            if not data:
+                break
+            self.console += data
         return (self._used + self.console).decode(errors="replace")
 
     def terminate(self) -> int:

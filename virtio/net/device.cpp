@@ -1,10 +1,14 @@
 #include "virtio/net/device.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <latch>
 
 #include "virtio/net/protocol.h"
+#include "virtio/net/rarp.h"
 #include "virtio/net/rx_queue.h"
 #include "virtio/net/stream_rx_queue.h"
 #include "virtio/net/stream_tx_queue.h"
@@ -352,6 +356,15 @@ bool NetDevice::announce() {
     backend_.announce = true;
     hooks->config_changed();
     return true;
+}
+
+void NetDevice::announce_for_driver() const {
+    if (end_.taps.empty() || !backend_.link_up.load(std::memory_order_relaxed)) return;
+    const auto frame = rarp_frame(mac_of_bits(backend_.mac.load(std::memory_order_relaxed)));
+    const Tap& tap = end_.taps.front();
+    if (::write(tap.fd(), frame.data(), frame.size()) < 0)
+        log_warn("network interface {}: {} is not told that it is here now: {}", config_.id, tap.name(),
+                 errno_text(errno));
 }
 
 Result<> NetDevice::set_limits(const Limits& limits) {

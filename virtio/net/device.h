@@ -59,6 +59,8 @@ class NetDevice final : public Device, private ControlActions {
     /// Asks the driver to tell the network where its addresses are now, as after a migration (virtio 1.3,
     /// 5.1.6.5.4). False: there is no driver, or it does not know how. Any thread.
     bool announce();
+    /// Tells the network itself, whatever the driver knows: a RARP frame into the tap. Any thread.
+    void announce_for_driver() const;
     /// Goes faster or slower from now on, also for packets that wait. Refused with vhost-net. Any thread.
     Result<> set_limits(const Limits& limits);
 

@@ -11,20 +11,12 @@
 namespace hako {
 namespace {
 
-Result<kvm::Vcpu> create_vcpu(kvm::Vm& vm, std::uint32_t id, std::span<const kvm_cpuid_entry2> cpuid) {
-    kvm::Vcpu vcpu = HAKO_TRY(vm.create_vcpu(id));
+Result<> set_up(kvm::Vcpu& vcpu, std::span<const kvm_cpuid_entry2> cpuid) {
     HAKO_TRY(vcpu.set_cpuid(cpuid));
     // A host that lacks one of these costs the guest speed, not correctness; say which.
     for (const std::uint32_t index : HAKO_TRY(vcpu.set_msrs(boot::boot_msrs(cpuid))))
-        log_info("vCPU {}: this host's KVM refuses MSR {:#x}", id, index);
-    HAKO_TRY(boot::set_up_local_apic(vcpu));
-    return vcpu;
-}
-
-Result<> check_count(const kvm::System& system, std::uint32_t count) {
-    const auto limit = static_cast<std::uint32_t>(std::max(system.extension(KVM_CAP_MAX_VCPUS), 1));
-    if (count > limit) return fail_input("{} vCPUs: this host's KVM allows {}", count, limit);
-    return {};
+        log_info("vCPU {}: this host's KVM refuses MSR {:#x}", vcpu.id(), index);
+    return boot::set_up_local_apic(vcpu);
 }
 
 /// One line for all vCPUs: they tend to fare alike.
@@ -37,23 +29,21 @@ void log_losses(const kvm::VcpuRestored& outcome) {
 
 }  // namespace
 
-Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory,
-                          const CpuConfig& config, const boot::BootState& boot, Bus& pio, Bus& mmio,
+Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
+                          GuestMemory& memory, const boot::BootState& boot, Bus& pio, Bus& mmio,
                           const std::function<void(const VcpuStop&)>& on_stop) {
-    HAKO_TRY(check_count(system, config.count));
     const std::vector<kvm_cpuid_entry2> supported = HAKO_TRY(system.supported_cpuid());
     const boot::CpuidConfig cpuid_config{
-        .vcpus = config.count,
+        .vcpus = static_cast<std::uint32_t>(vcpus.size()),
         .tsc_deadline = system.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
         .tsc_khz = vm.tsc_khz(),
     };
 
     Cpus cpus;
     cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
-    std::vector<kvm::Vcpu> vcpus;
-    for (std::uint32_t id = 0; id < config.count; ++id) {
-        cpus.cpuid_.push_back(boot::guest_cpuid(supported, id, cpuid_config));
-        vcpus.push_back(HAKO_TRY_WRAP(create_vcpu(vm, id, cpus.cpuid_.back()), "vCPU {}", id));
+    for (kvm::Vcpu& vcpu : vcpus) {
+        cpus.cpuid_.push_back(boot::guest_cpuid(supported, vcpu.id(), cpuid_config));
+        HAKO_TRY_WRAP(set_up(vcpu, cpus.cpuid_.back()), "vCPU {}", vcpu.id());
     }
     HAKO_TRY(boot::start_boot_vcpu(vcpus.front(), memory, boot));
     cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
@@ -68,16 +58,6 @@ void Cpus::start_threads(std::vector<kvm::Vcpu> vcpus, Bus& pio, Bus& mmio,
         threads.push_back(
             threads_.emplace_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop)).get());
     brake_ = std::make_unique<CpuBrake>(std::move(threads));
-}
-
-Result<std::vector<kvm::Vcpu>> Cpus::create_vcpus(const kvm::System& system, kvm::Vm& vm,
-                                                  const CpuConfig& config) {
-    HAKO_TRY(check_count(system, config.count));
-    std::vector<kvm::Vcpu> vcpus;
-    vcpus.reserve(config.count);
-    for (std::uint32_t id = 0; id < config.count; ++id)
-        vcpus.push_back(HAKO_TRY(vm.create_vcpu(id)));
-    return vcpus;
 }
 
 Result<Cpus> Cpus::restore(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,

@@ -12,9 +12,9 @@
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vcpu_state.h"
 #include "vmm/kvm/vm.h"
-#include "vmm/machine/config.h"
 #include "vmm/machine/cpu_brake.h"
 #include "vmm/machine/vcpu_thread.h"
+#include "vmm/memory/guest_memory.h"
 
 namespace hako {
 
@@ -26,15 +26,12 @@ struct CpuRegisters {
 
 class Cpus {
   public:
-    /// Creates `config.count` vCPUs, parked; vCPU 0 is set to start at `boot`, the others wait for a SIPI.
-    /// The VM's irqchip exists. `on_stop` comes on a vCPU's thread.
-    static Result<Cpus> create(const kvm::System& system, kvm::Vm& vm, GuestMemory& memory,
-                               const CpuConfig& config, const boot::BootState& boot, Bus& pio, Bus& mmio,
+    /// Takes vCPUs in KVM's reset state, parked; vCPU 0 is set to start at `boot`, the others wait for a
+    /// SIPI. `on_stop` comes on a vCPU's thread.
+    static Result<Cpus> create(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
+                               GuestMemory& memory, const boot::BootState& boot, Bus& pio, Bus& mmio,
                                const std::function<void(const VcpuStop&)>& on_stop);
 
-    /// New vCPUs in KVM's reset state, for restore(): the VM's clock can be set once they are there.
-    static Result<std::vector<kvm::Vcpu>> create_vcpus(const kvm::System& system, kvm::Vm& vm,
-                                                       const CpuConfig& config);
     /// As create(), with vCPUs that go on from `states`; what this host does not give them is logged. The
     /// VM's interrupt controllers are restored, and its clock (see kvm::restore_clock() for the two moments).
     static Result<Cpus> restore(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,

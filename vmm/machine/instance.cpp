@@ -9,11 +9,11 @@
 namespace hako {
 namespace {
 
-/// The moment on the clock that a benchmark can compare with the one before exec.
-void log_start() {
+/// Moments on a clock that all processes of a host share: before any vCPU runs, and after the last one has.
+void log_moment(std::string_view what) {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    log_info("vCPUs start at {}.{:09} (CLOCK_MONOTONIC)", now.tv_sec, now.tv_nsec);
+    log_info("vCPUs {} at {}.{:09} (CLOCK_MONOTONIC)", what, now.tv_sec, now.tv_nsec);
 }
 
 }  // namespace
@@ -61,21 +61,26 @@ Result<> Instance::boot() {
 }
 
 Result<> Instance::restore(Machine::Restored saved) {
-    return restore(std::move(saved), HAKO_TRY(HostResources::open(config_)));
-}
-
-Result<> Instance::restore(Machine::Restored saved, HostResources resources) {
     if (machine_) return wrong_state(state_, "not booted");
-    HAKO_TRY(build(std::move(resources), std::move(saved)));
+    HostResources resources = HAKO_TRY(HostResources::open(config_));
+    ++life_;
+    HAKO_TRY(adopt(Machine::create(config_, std::move(resources),
+                                   {.engine = *engine_, .consoles = *consoles_}, *this, std::move(saved))));
     state_ = VmState::kPaused;
     return {};
 }
 
-Result<> Instance::build(HostResources resources, std::optional<Machine::Restored> saved) {
+Result<> Instance::restore(const MachineState& state, Chassis chassis) {
+    if (machine_) return wrong_state(state_, "not booted");
     ++life_;
-    machine_ =
-        HAKO_TRY(Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_},
-                                 *this, std::move(saved)));
+    HAKO_TRY(adopt(Machine::create(config_, std::move(chassis), {.engine = *engine_, .consoles = *consoles_},
+                                   *this, state, kvm::Downtime::kCounts)));
+    state_ = VmState::kPaused;
+    return {};
+}
+
+Result<> Instance::adopt(Result<std::unique_ptr<Machine>> made) {
+    machine_ = HAKO_TRY(std::move(made));
     window_.open(*machine_);
     // An image that the machine drops shall be gone.
     config_.helpers.clear();
@@ -85,8 +90,10 @@ Result<> Instance::build(HostResources resources, std::optional<Machine::Restore
 }
 
 Result<> Instance::start(HostResources resources) {
-    HAKO_TRY(build(std::move(resources), std::nullopt));
-    log_start();
+    ++life_;
+    HAKO_TRY(adopt(
+        Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this)));
+    log_moment("start");
     machine_->resume();
     state_ = VmState::kRunning;
     return {};
@@ -99,6 +106,7 @@ HostResources Instance::end_life() {
     if (machine_) {
         window_.close();
         Machine::Legacy legacy = machine_->stop();
+        log_moment("stand still");
         config_ = std::move(legacy.config);
         resources = std::move(legacy.resources);
         state_ = VmState::kShutdown;
@@ -119,12 +127,14 @@ void Instance::remove_from_next(std::string_view id) {
 Result<> Instance::pause() {
     if (state_ != VmState::kRunning) return wrong_state(state_, "running");
     machine_->pause();
+    log_moment("stand still");
     state_ = VmState::kPaused;
     return {};
 }
 
 Result<> Instance::resume() {
     if (state_ != VmState::kPaused) return wrong_state(state_, "paused");
+    log_moment("start");
     machine_->resume();
     state_ = VmState::kRunning;
     return {};

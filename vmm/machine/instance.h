@@ -60,8 +60,8 @@ class Instance final : private MachineListener {
     Result<> boot();
     /// The same, but the machine goes on from what was saved, and is paused. From kCreated and kShutdown.
     Result<> restore(Machine::Restored saved);
-    /// The same with images and taps that are open already.
-    Result<> restore(Machine::Restored saved, HostResources resources);
+    /// The same on a chassis that was built of config().
+    Result<> restore(const MachineState& state, Chassis chassis);
     /// From kRunning.
     Result<> pause();
     /// From kPaused.
@@ -111,7 +111,7 @@ class Instance final : private MachineListener {
     void post(Action action);
     void handle_end(const MachineEnd& end);
     void handle_ejection(std::uint8_t slot);
-    Result<> build(HostResources resources, std::optional<Machine::Restored> saved);
+    Result<> adopt(Result<std::unique_ptr<Machine>> made);
     Result<> start(HostResources resources);
     HostResources end_life();
 

@@ -17,22 +17,6 @@
 namespace hako {
 namespace {
 
-Result<> require_extensions(const kvm::System& system) {
-    struct Extension {
-        std::uint32_t capability;
-        const char* name;
-    };
-    for (const auto& [capability, name] :
-         {Extension{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"}, Extension{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
-          Extension{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
-          Extension{KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
-          Extension{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"}}) {
-        if (system.extension(capability) == 0)
-            return fail_host("this host's KVM lacks {} (`hako doctor` lists what hako needs)", name);
-    }
-    return {};
-}
-
 /// A state is for the machine that it was taken of.
 Result<> check_shape(const MachineConfig& config, const MachineState& state, const GuestMemory& memory) {
     if (state.facts.vcpus != config.cpus.count || state.cpus.size() != config.cpus.count)
@@ -115,28 +99,35 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
                                                  const MachineHost& host, MachineListener& listener,
                                                  std::optional<Restored> restored) {
     // What is wrong with the input is said before KVM is touched.
-    if (restored) HAKO_TRY(check_shape(config, restored->state, restored->memory));
-    GuestMemory memory =
-        restored ? std::move(restored->memory) : HAKO_TRY(GuestMemory::create(config.memory));
-    boot::BootState start;
-    if (!restored) start = HAKO_TRY(boot::load(memory, config.payload));
-    const kvm::System system = HAKO_TRY(kvm::System::open());
-    HAKO_TRY(require_extensions(system));
-    kvm::Vm vm = HAKO_TRY(system.create_vm());
-    if (restored) HAKO_TRY(check_cpus(system, vm, restored->state));
-    HAKO_TRY(vm.set_tss_and_identity_map(layout::kTss, layout::kIdentityMap));
-    HAKO_TRY(vm.create_irqchip());
-    for (std::uint32_t slot = 0; const MemoryRegion& region : memory.regions())
-        HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
-
-    std::unique_ptr<Machine> machine(
-        new Machine(std::move(config), std::move(vm), std::move(memory), host, listener));
     if (restored) {
-        HAKO_TRY(machine->go_on(system, restored->state, restored->downtime, std::move(resources)));
-    } else {
-        HAKO_TRY(machine->boot(system, start, std::move(resources)));
+        HAKO_TRY(check_shape(config, restored->state, restored->memory));
+        auto chassis = HAKO_TRY(Chassis::build(config, std::move(restored->memory), std::move(resources)));
+        return create(std::move(config), std::move(chassis), host, listener, restored->state,
+                      restored->downtime);
     }
+    GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
+    const boot::BootState start = HAKO_TRY(boot::load(memory, config.payload));
+    auto chassis = HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources)));
+    std::unique_ptr<Machine> machine = on(std::move(config), chassis, host, listener);
+    HAKO_TRY(machine->boot(std::move(chassis), start));
     return machine;
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, Chassis chassis,
+                                                 const MachineHost& host, MachineListener& listener,
+                                                 const MachineState& state, kvm::Downtime downtime) {
+    HAKO_TRY(check_shape(config, state, chassis.memory));
+    HAKO_TRY(check_cpus(chassis.system, chassis.vm, state));
+    std::unique_ptr<Machine> machine = on(std::move(config), chassis, host, listener);
+    HAKO_TRY(machine->go_on(std::move(chassis), state, downtime));
+    return machine;
+}
+
+/// Takes memory and VM out of the chassis; the rest is for boot() or go_on().
+std::unique_ptr<Machine> Machine::on(MachineConfig config, Chassis& chassis, const MachineHost& host,
+                                     MachineListener& listener) {
+    return std::unique_ptr<Machine>(
+        new Machine(std::move(config), std::move(chassis.vm), std::move(chassis.memory), host, listener));
 }
 
 Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
@@ -159,31 +150,29 @@ Machine::~Machine() {
     stop();
 }
 
-Result<> Machine::boot(const kvm::System& system, const boot::BootState& boot, HostResources resources) {
-    HAKO_TRY(build_devices(std::move(resources), nullptr));
+Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
+    HAKO_TRY(build_devices(std::move(chassis.resources), nullptr));
     const acpi::AcpiConfig acpi{
         .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
     HAKO_TRY(boot::write_reset_vector(memory_));
     show_generation();
-    cpus_ = HAKO_TRY(Cpus::create(system, vm_, memory_, config_.cpus, boot, pio_, mmio_,
+    cpus_ = HAKO_TRY(Cpus::create(chassis.system, vm_, std::move(chassis.vcpus), memory_, boot, pio_, mmio_,
                                   [this](const VcpuStop& stop) { cpu_stopped(stop); }));
     return {};
 }
 
 /// Interrupt controllers, clock, devices, vCPUs: each finds what it builds on. A clock that is set after
 /// vCPUs have run once makes some guests wait for it to catch up.
-Result<> Machine::go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
-                        HostResources resources) {
-    std::vector<kvm::Vcpu> vcpus = HAKO_TRY(Cpus::create_vcpus(system, vm_, config_.cpus));
-    HAKO_TRY(check_seen_cpu(vcpus.front(), state.cpus.front()));
+Result<> Machine::go_on(Chassis chassis, const MachineState& state, kvm::Downtime downtime) {
+    HAKO_TRY(check_seen_cpu(chassis.vcpus.front(), state.cpus.front()));
     HAKO_TRY(kvm::restore_irqchip(vm_, state.irqchip));
     const kvm::ClockState now = HAKO_TRY(kvm::restore_clock(vm_, state.clock, downtime));
     interrupts_.hold_routes();
-    HAKO_TRY(build_devices(std::move(resources), &state));
+    HAKO_TRY(build_devices(std::move(chassis.resources), &state));
     HAKO_TRY(interrupts_.apply_routes());
-    cpus_ = HAKO_TRY(Cpus::restore(system, vm_, std::move(vcpus), state.cpus, state.clock, now, pio_, mmio_,
-                                   [this](const VcpuStop& stop) { cpu_stopped(stop); }));
+    cpus_ = HAKO_TRY(Cpus::restore(chassis.system, vm_, std::move(chassis.vcpus), state.cpus, state.clock,
+                                   now, pio_, mmio_, [this](const VcpuStop& stop) { cpu_stopped(stop); }));
     leaving_ = state.facts.leaving;
     was_paused_ = true;
     just_restored_ = true;
@@ -321,11 +310,14 @@ void Machine::refresh_disks() {
 }
 
 Result<> Machine::flush_disks() {
+    // It may take long, and others want to look at the devices meanwhile.
+    std::vector<virtio::blk::BlockDevice*> disks;
+    devices_->for_each<virtio::blk::BlockDevice>(
+        [&](virtio::blk::BlockDevice& disk) { disks.push_back(&disk); });
     Result<> flushed;
-    devices_->for_each<virtio::blk::BlockDevice>([&](virtio::blk::BlockDevice& disk) {
-        if (Result<> one = disk.disk().flush(); !one)
-            flushed = std::unexpected(std::move(one).error().wrap(fmt::format("disk {}", disk.id())));
-    });
+    for (virtio::blk::BlockDevice* const disk : disks)
+        if (Result<> one = disk->disk().flush(); !one)
+            flushed = std::unexpected(std::move(one).error().wrap(fmt::format("disk {}", disk->id())));
     return flushed;
 }
 
@@ -470,7 +462,10 @@ Result<> Machine::set_limits(const std::string& id, const io::RateLimits& limits
 }
 
 void Machine::announce() {
-    devices_->for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) { net.announce(); });
+    devices_->for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) {
+        net.announce_for_driver();
+        net.announce();
+    });
 }
 
 Result<> Machine::resize_disk(const std::string& id, std::uint64_t bytes) {

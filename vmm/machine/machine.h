@@ -17,6 +17,7 @@
 #include "vmm/kvm/clock.h"
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/machine/chassis.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/consoles.h"
 #include "vmm/machine/cpus.h"
@@ -84,6 +85,11 @@ class Machine final : private PlatformEvents {
     static Result<std::unique_ptr<Machine>> create(MachineConfig config, HostResources resources,
                                                    const MachineHost& host, MachineListener& listener,
                                                    std::optional<Restored> restored = std::nullopt);
+    /// The same on a chassis that stands; goes on from `state`. The chassis' memory is as it was when the
+    /// state was taken by the time of resume(), and is not read or written before.
+    static Result<std::unique_ptr<Machine>> create(MachineConfig config, Chassis chassis,
+                                                   const MachineHost& host, MachineListener& listener,
+                                                   const MachineState& state, kvm::Downtime downtime);
     ~Machine() override;
 
     /// Lets the devices and then the vCPUs go on; also the first start.
@@ -99,7 +105,7 @@ class Machine final : private PlatformEvents {
     void throttle(unsigned percent) { cpus_->throttle(percent); }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
     [[nodiscard]] DirtyTracker& dirty_tracker() { return dirty_; }
-    /// What is written to the images is on their storage when it returns.
+    /// What is written to the images is on their storage when it returns. Any thread, while no device goes.
     Result<> flush_disks();
     /// Ends the machine's life and gives back what outlives it. Nothing else may be called afterwards.
     Legacy stop();
@@ -139,7 +145,7 @@ class Machine final : private PlatformEvents {
     Result<> set_link(const std::string& id, bool up);
     /// How fast a disk, or each direction of a network interface, may go from now on.
     Result<> set_limits(const std::string& id, const io::RateLimits& limits);
-    /// Asks the drivers of all network interfaces to tell the network where they are.
+    /// Tells the network where all interfaces are now, and asks their drivers to do so, too.
     void announce();
     /// Makes a disk's image larger and tells the guest.
     Result<> resize_disk(const std::string& id, std::uint64_t bytes);
@@ -154,9 +160,10 @@ class Machine final : private PlatformEvents {
   private:
     Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
             MachineListener& listener);
-    Result<> boot(const kvm::System& system, const boot::BootState& boot, HostResources resources);
-    Result<> go_on(const kvm::System& system, const MachineState& state, kvm::Downtime downtime,
-                   HostResources resources);
+    static std::unique_ptr<Machine> on(MachineConfig config, Chassis& chassis, const MachineHost& host,
+                                       MachineListener& listener);
+    Result<> boot(Chassis chassis, const boot::BootState& boot);
+    Result<> go_on(Chassis chassis, const MachineState& state, kvm::Downtime downtime);
     Result<> build_devices(HostResources resources, const MachineState* restored);
     void show_generation();
     void cpu_stopped(const VcpuStop& stop);

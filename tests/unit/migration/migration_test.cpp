@@ -71,8 +71,15 @@ TEST_CASE("migration: the progress says what happened, on both sides") {
     CHECK(theirs.stamps.first_instruction == progress.stamps.first_instruction);
     CHECK(theirs.memory.bytes_transmitted == progress.memory.bytes_transmitted);
     CHECK(steps == std::vector<std::string>{"connecting", "negotiating", "joining", "precopy", "pausing",
-                                            "last-round", "await-ready", "releasing", "await-locked",
-                                            "committing", "await-running", "handed-over"});
+                                            "saving", "last-round", "await-ready", "releasing",
+                                            "await-locked", "committing", "await-running", "handed-over"});
+    // Each state that is over has its time.
+    std::vector<std::string> timed;
+    for (const StepTime& step : progress.steps.over())
+        timed.emplace_back(step.step);
+    steps.pop_back();
+    CHECK(timed == steps);
+    CHECK(theirs.steps.over().back().step == "announcing");
 }
 
 TEST_CASE("migration: local, descriptors go instead of memory") {

@@ -277,6 +277,31 @@ TEST_CASE("control commands: what is known is done, all else is refused") {
     CHECK(nic.net.device->metrics(4).errors == 12);
 }
 
+TEST_CASE("the network is told where the driver is, whether or not the driver can do it") {
+    OneNic nic;
+    nic.net.activate(net::feature::kGuestAnnounce);
+    nic.net.device->announce_for_driver();
+    std::array<std::uint8_t, 100> got{};
+    REQUIRE(::recv(nic.net.wires[0].get(), got.data(), got.size(), MSG_DONTWAIT) == 12 + 60);
+    const net::Mac mac = nic.net.config_space().mac;
+    const std::vector<std::uint8_t> frame(got.begin() + 12, got.begin() + 12 + 42);
+    std::vector<std::uint8_t> wanted(6, 0xff);
+    const auto add = [&](std::initializer_list<std::uint8_t> bytes) { wanted.insert(wanted.end(), bytes); };
+    wanted.insert(wanted.end(), mac.begin(), mac.end());
+    add({0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3});
+    wanted.insert(wanted.end(), mac.begin(), mac.end());
+    add({0, 0, 0, 0});
+    wanted.insert(wanted.end(), mac.begin(), mac.end());
+    add({0, 0, 0, 0});
+    CHECK(frame == wanted);
+    CHECK(std::ranges::all_of(std::span(got).first(12), [](std::uint8_t byte) { return byte == 0; }));
+
+    // Not while the cable is out.
+    nic.net.device->set_link(false);
+    nic.net.device->announce_for_driver();
+    CHECK(::recv(nic.net.wires[0].get(), got.data(), got.size(), MSG_DONTWAIT) < 0);
+}
+
 TEST_CASE("the driver announces itself when it is asked to, and says when it has") {
     OneNic nic;
     CHECK_FALSE(nic.net.device->announce());  // there is no driver
