@@ -68,6 +68,7 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     const std::string text = HAKO_TRY(folder.read_config());
     VmConfig config = HAKO_TRY_WRAP(json::decode<VmConfig>(text), "{}/config.json", folder.path());
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
+    HAKO_TRY(give_vsock(config, wanted.vsock_socket));
     const MachineConfig machine = HAKO_TRY(to_machine(config));
     hako::MemoryConfig memory = machine.memory;
     memory.prefault = wanted.prefault;

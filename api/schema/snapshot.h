@@ -35,6 +35,8 @@ struct RestoreConfig {
     MemoryRestoreMode memory_restore_mode = MemoryRestoreMode::kCopy;
     bool resume = false;
     std::optional<std::vector<RestoredNetConfig>> net_fds;
+    std::optional<std::string>
+        vsock_socket;  ///< hako's own: path of the vsock's socket, instead of the saved
 
     bool operator==(const RestoreConfig&) const = default;
 };
@@ -73,7 +75,8 @@ struct Fields<RestoreConfig> {
     static constexpr auto list = std::tuple(
         required("source_url", &RestoreConfig::source_url), field("prefault", &RestoreConfig::prefault),
         field("memory_restore_mode", &RestoreConfig::memory_restore_mode),
-        field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds));
+        field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
+        field("vsock_socket", &RestoreConfig::vsock_socket));
 };
 
 template <>

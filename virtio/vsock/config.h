@@ -1,6 +1,7 @@
 // What a user says about a virtio socket device.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -10,6 +11,11 @@ namespace hako::virtio::vsock {
 /// and all ones means any.
 inline constexpr std::uint64_t kMinCid = 3;
 inline constexpr std::uint64_t kMaxCid = 0xffff'fffe;
+
+/// Of the socket: what is left of sun_path behind it takes "_4294967295" and the end mark.
+inline constexpr std::size_t kMaxSocketPath = 96;
+/// Of one machine: the API's configuration has room for one.
+inline constexpr std::size_t kMaxDevices = 1;
 
 struct Config {
     std::string id;         ///< name in messages and in the API: "_vsock0" when the user gave none

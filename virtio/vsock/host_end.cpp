@@ -10,17 +10,15 @@
 namespace hako::virtio::vsock {
 namespace {
 
-/// "_4294967295" and the end mark.
-constexpr std::size_t kSuffix = 12;
-constexpr std::size_t kMaxPath = sizeof(sockaddr_un::sun_path) - kSuffix;
+static_assert(kMaxSocketPath == sizeof(sockaddr_un::sun_path) - sizeof("_4294967295"));
 
 }  // namespace
 
 Result<HostEnd> HostEnd::open(const Config& config) {
-    if (config.socket.size() > kMaxPath)
+    if (config.socket.size() > kMaxSocketPath)
         return fail_input(
             "vsock socket {}: the path has {} bytes, at most {} leave room for \"_\" and a port",
-            config.socket, config.socket.size(), kMaxPath);
+            config.socket, config.socket.size(), kMaxSocketPath);
     ListenSocket listening = HAKO_TRY(ListenSocket::open(config.socket, "vsock socket"));
     return HostEnd(config.socket, std::move(listening));
 }
