@@ -40,6 +40,7 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
                                              std::vector<migration::ReceivedFd> fds) {
     Departing departing = HAKO_TRY(read_departing(hello.config));
     HAKO_TRY(give_nets(departing.config, nets_));
+    HAKO_TRY(give_vsock(departing.config, vsock_socket_));
     uuid_ = hello.uuid;
     runs_ = departing.running;
     instance_ = HAKO_TRY(control_.call(

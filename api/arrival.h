@@ -16,8 +16,14 @@ namespace hako::api {
 class Arrival final : public migration::DestinationMachine {
   public:
     /// `fds`: see ReceiveMigrationData::net_fds. The Vmm outlives it.
-    Arrival(Vmm& vmm, std::vector<RestoredNetConfig> nets, std::vector<Fd> fds)
-        : vmm_(vmm), control_(vmm.control()), nets_(std::move(nets)), fds_(std::move(fds)) {}
+    /// `vsock_socket`: where the vsock's socket is to be, if not where it was.
+    Arrival(Vmm& vmm, std::vector<RestoredNetConfig> nets, std::optional<std::string> vsock_socket,
+            std::vector<Fd> fds)
+        : vmm_(vmm),
+          control_(vmm.control()),
+          nets_(std::move(nets)),
+          vsock_socket_(std::move(vsock_socket)),
+          fds_(std::move(fds)) {}
 
     Result<migration::Prepared> prepare(const migration::Hello& hello,
                                         std::vector<migration::ReceivedFd> fds) override;
@@ -32,6 +38,7 @@ class Arrival final : public migration::DestinationMachine {
     Vmm& vmm_;
     const migration::ControlThread control_;
     const std::vector<RestoredNetConfig> nets_;
+    const std::optional<std::string> vsock_socket_;
     std::vector<Fd> fds_;
 
     migration::Uuid uuid_{};

@@ -27,6 +27,13 @@ Result<Departing> read_departing(std::span<const std::byte> bytes) {
     return HAKO_TRY_WRAP(json::decode<Departing>(text), "the VM's configuration, as the source sent it");
 }
 
+Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path) {
+    if (!path) return {};
+    if (!config.vsock) return fail_input("vsock_socket: the VM has no vsock");
+    config.vsock->socket = *path;
+    return {};
+}
+
 Result<> give_nets(VmConfig& config, const std::vector<RestoredNetConfig>& given) {
     for (const NetConfig& net : config.net) {
         const std::string id = net.id.value_or("");

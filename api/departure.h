@@ -1,7 +1,9 @@
 // What a destination builds a VM from, before any of its memory comes.
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "api/schema/snapshot.h"
@@ -20,6 +22,8 @@ struct Departing {
 /// From bytes that anybody may have written.
 [[nodiscard]] Result<Departing> read_departing(std::span<const std::byte> bytes);
 
+/// Puts the vsock's socket at `path`, if one is given.
+[[nodiscard]] Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path);
 /// Gives interfaces the descriptors that a client names; those that lived of some need new ones.
 [[nodiscard]] Result<> give_nets(VmConfig& config, const std::vector<RestoredNetConfig>& given);
 

@@ -170,7 +170,7 @@ Result<> Migrations::start_receiving(const ReceiveMigrationData& wanted, std::ve
         HAKO_TRY_WRAP(migration::parse_address(wanted.receiver_url), "receiver_url");
     HAKO_TRY(vmm_.require_no_vm());
     auto receiving = std::make_unique<Receiving>(
-        vmm_, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}), std::move(fds));
+        vmm_, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}), wanted.vsock_socket, std::move(fds));
     auto tls = HAKO_TRY(tls_server(wanted.tls_dir, address));
     receiving->listener = HAKO_TRY(migration::Listener::open(address, std::move(tls)));
     receiving->destination = HAKO_TRY(migration::Destination::create(

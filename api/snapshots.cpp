@@ -91,6 +91,7 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     VmConfig config = HAKO_TRY_WRAP(json::decode<VmConfig>(text), "{}/config.json", folder.path());
     const Vmm::Identity identity = HAKO_TRY(give_identity(config, wanted));
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
+    HAKO_TRY(give_vsock(config, wanted.vsock_socket));
     const MachineConfig machine = HAKO_TRY(to_machine(config));
     if (wanted.track) HAKO_TRY(migration::check_writes_are_seen(machine));
     hako::MemoryConfig memory = machine.memory;

@@ -53,7 +53,7 @@ bool has(const std::vector<Config>& devices, std::string_view id) {
 
 bool has_device(const MachineConfig& config, std::string_view id) {
     return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id) ||
-           has(config.helpers, id);
+           has(config.helpers, id) || has(config.vsocks, id);
 }
 
 }  // namespace
@@ -415,6 +415,25 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_console(VmAddConsole config) {
         info = PciDeviceInfo{.id = console.id, .bdf = address.text()};
     }
     tell("device-added", {{"id", console.id}});
+    return info;
+}
+
+Result<std::optional<PciDeviceInfo>> Vmm::add_vsock(VsockConfig config) {
+    config.id = HAKO_TRY(choose_id(config.id, "_vsock"));
+    const virtio::vsock::Config vsock = HAKO_TRY(to_machine(config));
+    if (instance_->config().vsocks.size() >= virtio::vsock::kMaxDevices)
+        return fail_conflict("the VM has a vsock, {}: remove it first",
+                             instance_->config().vsocks.front().id);
+    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::vsocks, vsock));
+    std::optional<PciDeviceInfo> info;
+    if (MachineConfig* const cold = instance_->next_config()) {
+        *cold = std::move(next);
+    } else {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        const pci::Bdf address = HAKO_TRY(machine->add_vsock(vsock));
+        info = PciDeviceInfo{.id = vsock.id, .bdf = address.text()};
+    }
+    tell("device-added", {{"id", vsock.id}});
     return info;
 }
 

@@ -20,6 +20,7 @@
 #include "api/schema/net.h"
 #include "api/schema/vm.h"
 #include "api/schema/vm_info.h"
+#include "api/schema/vsock.h"
 #include "migration/instance/saved_vm.h"
 #include "migration/protocol/messages.h"
 #include "vmm/base/fd.h"
@@ -83,6 +84,8 @@ class Vmm {
     /// each boot needs them.
     Result<std::optional<PciDeviceInfo>> add_net(NetConfig config, std::vector<Fd> fds = {});
     Result<std::optional<PciDeviceInfo>> add_console(VmAddConsole config);
+    /// A VM has one at most.
+    Result<std::optional<PciDeviceInfo>> add_vsock(VsockConfig config);
     /// A machine's guest is asked first, unless `removal.force`.
     Result<> remove_device(const VmRemoveDevice& removal);
 

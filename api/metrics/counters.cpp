@@ -1,5 +1,7 @@
 #include "api/metrics/counters.h"
 
+#include "virtio/vsock/protocol.h"
+
 namespace hako::api {
 namespace {
 
@@ -32,6 +34,24 @@ DeviceCounters of(const virtio::net::NetDevice& net) {
             {"rx_errors", rx.errors},  {"tx_errors", tx.errors}, {"throttled", rx.throttled + tx.throttled}};
 }
 
+DeviceCounters of(const virtio::vsock::VsockDevice& vsock) {
+    const virtio::vsock::Metrics rx = vsock.metrics(virtio::vsock::kReceive);
+    const virtio::vsock::Metrics tx = vsock.metrics(virtio::vsock::kTransmit);
+    const virtio::vsock::ConnectionMetrics connections = vsock.connections();
+    return {{"rx_packets", rx.packets},
+            {"rx_bytes", rx.bytes},
+            {"rx_waits", rx.waits},
+            {"tx_packets", tx.packets},
+            {"tx_bytes", tx.bytes},
+            {"tx_dropped", tx.dropped},
+            {"tx_errors", tx.errors},
+            {"connections", connections.open},
+            {"connections_from_host", connections.from_host},
+            {"connections_from_guest", connections.from_guest},
+            {"connections_refused", connections.refused},
+            {"connections_reset", connections.resets}};
+}
+
 }  // namespace
 
 Counters counters(const Machine& machine) {
@@ -40,6 +60,8 @@ Counters counters(const Machine& machine) {
         [&](const virtio::blk::BlockDevice& disk) { all.emplace(disk.id(), of(disk)); });
     machine.devices().for_each<virtio::net::NetDevice>(
         [&](const virtio::net::NetDevice& net) { all.emplace(net.id(), of(net)); });
+    machine.devices().for_each<virtio::vsock::VsockDevice>(
+        [&](const virtio::vsock::VsockDevice& vsock) { all.emplace(vsock.id(), of(vsock)); });
     return all;
 }
 

@@ -27,6 +27,8 @@ struct QueueValues {
 
 using BlockQueues = std::vector<QueueValues<virtio::blk::Metrics>>;
 using NetQueues = std::vector<QueueValues<virtio::net::Metrics>>;
+using VsockQueues = std::vector<QueueValues<virtio::vsock::Metrics>>;
+using VsockConnections = std::vector<std::pair<std::string, virtio::vsock::ConnectionMetrics>>;
 
 template <typename Metrics>
 struct Counter {
@@ -91,6 +93,44 @@ void write_nets(PrometheusText& text, const NetQueues& queues) {
     }
 }
 
+void write_vsocks(PrometheusText& text, const VsockQueues& queues, const VsockConnections& devices) {
+    using virtio::vsock::ConnectionMetrics;
+    using virtio::vsock::Metrics;
+    static constexpr std::array<Counter<Metrics>, 6> kCounters = {{
+        {"hako_vsock_packets_total", "Packets that went through; of the event queue: events.",
+         &Metrics::packets},
+        {"hako_vsock_bytes_total", "Payload of these packets.", &Metrics::bytes},
+        {"hako_vsock_dropped_total", "Packets from an address that is not the guest's.", &Metrics::dropped},
+        {"hako_vsock_errors_total", "Chains that were no packet.", &Metrics::errors},
+        {"hako_vsock_waits_total", "Waits for the guest to take packets.", &Metrics::waits},
+        {"hako_vsock_interrupts_total", "Interrupts raised.", &Metrics::interrupts},
+    }};
+    for (const auto& counter : kCounters) {
+        text.counter(counter.name, counter.help);
+        for (const auto& queue : queues)
+            text.sample({{"device", queue.device}, {"queue", queue.queue}, {"kind", queue.kind}},
+                        queue.values.*counter.member);
+    }
+    static constexpr std::array<Counter<ConnectionMetrics>, 4> kConnectionCounters = {{
+        {"hako_vsock_connections_from_host_total", "Connections of the host that the guest took.",
+         &ConnectionMetrics::from_host},
+        {"hako_vsock_connections_from_guest_total", "Connections of the guest that the host took.",
+         &ConnectionMetrics::from_guest},
+        {"hako_vsock_connections_refused_total", "Connections that nobody took.",
+         &ConnectionMetrics::refused},
+        {"hako_vsock_connections_reset_total", "Connections that ended before their time.",
+         &ConnectionMetrics::resets},
+    }};
+    for (const auto& counter : kConnectionCounters) {
+        text.counter(counter.name, counter.help);
+        for (const auto& [id, values] : devices)
+            text.sample({{"device", id}}, values.*counter.member);
+    }
+    text.gauge("hako_vsock_connections", "Connections, those that are only asked for or about to end too.");
+    for (const auto& [id, values] : devices)
+        text.sample({{"device", id}}, values.open);
+}
+
 BlockQueues block_queues(const Machine& machine) {
     BlockQueues queues;
     machine.devices().for_each<virtio::blk::BlockDevice>([&](const virtio::blk::BlockDevice& disk) {
@@ -116,6 +156,25 @@ NetQueues net_queues(const Machine& machine) {
     return queues;
 }
 
+VsockQueues vsock_queues(const Machine& machine) {
+    constexpr std::array<std::string_view, 3> kKinds = {"rx", "tx", "event"};
+    VsockQueues queues;
+    machine.devices().for_each<virtio::vsock::VsockDevice>([&](const virtio::vsock::VsockDevice& vsock) {
+        for (std::uint16_t queue = 0; queue < kKinds.size(); ++queue)
+            queues.push_back(
+                {vsock.id(), std::to_string(queue), std::string(kKinds[queue]), vsock.metrics(queue)});
+    });
+    return queues;
+}
+
+VsockConnections vsock_connections(const Machine& machine) {
+    VsockConnections devices;
+    machine.devices().for_each<virtio::vsock::VsockDevice>([&](const virtio::vsock::VsockDevice& vsock) {
+        devices.emplace_back(vsock.id(), vsock.connections());
+    });
+    return devices;
+}
+
 }  // namespace
 
 void write_machine(PrometheusText& text, const Machine& machine) {
@@ -124,6 +183,7 @@ void write_machine(PrometheusText& text, const Machine& machine) {
     write_vcpus(text, machine);
     write_blocks(text, block_queues(machine));
     write_nets(text, net_queues(machine));
+    write_vsocks(text, vsock_queues(machine), vsock_connections(machine));
 }
 
 void write_process(PrometheusText& text) {

@@ -9,6 +9,7 @@
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
+#include "api/schema/vsock.h"
 
 namespace hako::api {
 namespace {
@@ -29,6 +30,11 @@ Result<std::string> add_net(Vmm& vmm, NetConfig config, http::Request& request) 
 Result<std::string> add_console(Vmm& vmm, VmAddConsole config, http::Request& /*request*/) {
     return info_text(
         HAKO_TRY_WRAP(vmm.add_console(std::move(config)), "The console could not be added to the VM"));
+}
+
+Result<std::string> add_vsock(Vmm& vmm, VsockConfig config, http::Request& /*request*/) {
+    return info_text(
+        HAKO_TRY_WRAP(vmm.add_vsock(std::move(config)), "The vsock could not be added to the VM"));
 }
 
 Result<std::string> remove_device(Vmm& vmm, const VmRemoveDevice& removal, http::Request& /*request*/) {
@@ -78,6 +84,7 @@ void add_device_routes(Router& router, Vmm& vmm) {
     put<DiskConfig>(router, vmm, "vm.add-disk", add_disk);
     put<NetConfig>(router, vmm, "vm.add-net", add_net);
     put<VmAddConsole>(router, vmm, "vm.add-console", add_console);
+    put<VsockConfig>(router, vmm, "vm.add-vsock", add_vsock);
     put<VmRemoveDevice>(router, vmm, "vm.remove-device", remove_device);
     put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
     put<VmEjectHelper>(router, vmm, "vm.eject-helper", eject_helper);

@@ -13,7 +13,7 @@ namespace hako::api {
 namespace {
 
 /// Path, and what it needs.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kFuture = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kFuture = {{
     {"vm.resize", "CPUs, memory and balloons that change their size"},
     {"vm.resize-zone", "memory zones"},
     {"vm.add-device", "VFIO devices"},
@@ -21,7 +21,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kFuture =
     {"vm.add-fs", "virtio-fs devices"},
     {"vm.add-generic-vhost-user", "vhost-user devices"},
     {"vm.add-pmem", "virtio-pmem devices"},
-    {"vm.add-vsock", "virtio-vsock devices"},
     {"vm.add-vdpa", "vDPA devices"},
 }};
 

@@ -37,6 +37,8 @@ struct ReceiveMigrationData {
     MemoryMode memory_mode = MemoryMode::kPrecopy;
     /// hako's own: the VM's taps here, by descriptors that come with the request.
     std::optional<std::vector<RestoredNetConfig>> net_fds;
+    /// hako's own: path of the vsock's socket here.
+    std::optional<std::string> vsock_socket;
 
     bool operator==(const ReceiveMigrationData&) const = default;
 };
@@ -117,7 +119,8 @@ struct Fields<ReceiveMigrationData> {
     using T = ReceiveMigrationData;
     static constexpr auto list =
         std::tuple(required("receiver_url", &T::receiver_url), field("tls_dir", &T::tls_dir),
-                   field("memory_mode", &T::memory_mode), field("net_fds", &T::net_fds));
+                   field("memory_mode", &T::memory_mode), field("net_fds", &T::net_fds),
+                   field("vsock_socket", &T::vsock_socket));
 };
 
 template <>

@@ -57,13 +57,13 @@ struct RestoreConfig {
     MemoryRestoreMode memory_restore_mode = MemoryRestoreMode::kCopy;
     bool resume = false;
     std::optional<std::vector<RestoredNetConfig>> net_fds;
-    // hako's own: what tells a clone from the others.
+    // hako's own, what tells a clone from the others, and:
     std::vector<RestoredInterface> net;
     std::vector<RestoredDisk> disks;
     std::optional<seed::Config> cloud_init;  ///< a new disk for cloud-init
-    // hako's own:
     bool track = false;    ///< log writes from here on, for a snapshot based on this one
     bool prefetch = true;  ///< OnDemand: fetch what a guest from there needed first, or note it
+    std::optional<std::string> vsock_socket;  ///< path of the vsock's socket, instead of the saved one
 
     bool operator==(const RestoreConfig&) const = default;
 };
@@ -120,7 +120,8 @@ struct Fields<RestoreConfig> {
         field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
         field("net", &RestoreConfig::net), field("disks", &RestoreConfig::disks),
         field("cloud_init", &RestoreConfig::cloud_init), field("track", &RestoreConfig::track),
-        field("prefetch", &RestoreConfig::prefetch));
+        field("prefetch", &RestoreConfig::prefetch),
+        field("vsock_socket", &RestoreConfig::vsock_socket));
 };
 
 template <>

@@ -21,12 +21,11 @@ json::Place at(std::string_view name) {
 }
 
 Result<> check_supported(const VmConfig& config) {
-    const std::array<std::pair<std::string_view, bool>, 15> wanted = {{
+    const std::array<std::pair<std::string_view, bool>, 14> wanted = {{
         {"iommu", config.iommu},
         {"watchdog", config.watchdog},
         {"landlock_enable", config.landlock_enable},
         {"balloon", config.balloon.has_value()},
-        {"vsock", config.vsock.has_value()},
         {"tpm", config.tpm.has_value()},
         {"fs", config.fs && !config.fs->empty()},
         {"generic_vhost_user", config.generic_vhost_user && !config.generic_vhost_user->empty()},
@@ -192,16 +191,19 @@ Result<> check_addresses(const MachineConfig& machine) {
 void name_devices(VmConfig& config) {
     name(config.disks, "_disk");
     name(config.net, "_net");
+    if (config.vsock && !config.vsock->id) config.vsock->id = "_vsock0";
 }
 
 Result<> check_devices(const MachineConfig& machine) {
     // cloud-init's disk has a slot of its own.
     const auto helpers = static_cast<std::size_t>(std::ranges::count_if(
         machine.helpers, [](const seed::Helper& helper) { return helper.id != seed::kSeedId; }));
-    const std::size_t count = machine.disks.size() + helpers + machine.nets.size() + machine.consoles.size();
+    const std::size_t count = machine.disks.size() + helpers + machine.nets.size() + machine.consoles.size() +
+                              machine.vsocks.size();
     if (count > kMaxDevices)
-        return fail_input("disks, helper_disks, net and console: {} devices are more than fit, at most {}",
-                          count, kMaxDevices);
+        return fail_input(
+            "disks, helper_disks, net, console and vsock: {} devices are more than fit, at most {}", count,
+            kMaxDevices);
     std::vector<std::string_view> ids;
     for (const auto& disk : machine.disks)
         ids.push_back(disk.id);
@@ -211,10 +213,12 @@ Result<> check_devices(const MachineConfig& machine) {
         ids.push_back(net.id);
     for (const auto& console : machine.consoles)
         ids.push_back(console.id);
+    for (const auto& vsock : machine.vsocks)
+        ids.push_back(vsock.id);
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
-        return fail_input("disks, helper_disks, net and console: the id {} is given twice: ids must differ",
-                          *twice);
+        return fail_input(
+            "disks, helper_disks, net, console and vsock: the id {} is given twice: ids must differ", *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {
@@ -248,6 +252,7 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
     for (std::size_t index = 0; index < config.net.size(); ++index)
         machine.nets.push_back(
             HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
+    if (config.vsock) machine.vsocks.push_back(HAKO_TRY(to_machine(*config.vsock, at("vsock"))));
     HAKO_TRY(add_helpers(config, machine));
     HAKO_TRY(check_devices(machine));
     HAKO_TRY(check_addresses(machine));
@@ -272,6 +277,9 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.serial = from_machine(config.serial);
     for (const virtio::console::Config& console : config.consoles)
         if (console.id == kFirstConsole) vm.console = from_machine(console.console);
+    vm.vsock.reset();
+    for (const virtio::vsock::Config& vsock : config.vsocks)
+        vm.vsock = from_machine(vsock);
     vm.cloud_init.reset();
     vm.helper_disks.clear();
     return vm;

@@ -17,6 +17,7 @@
 #include "api/schema/opaque.h"
 #include "api/schema/payload.h"
 #include "api/schema/platform.h"
+#include "api/schema/vsock.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 
@@ -39,6 +40,7 @@ struct VmConfig {
     ConsoleConfig serial;
     /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
+    std::optional<VsockConfig> vsock;
     std::optional<PlatformConfig> platform;
     std::optional<seed::Config> cloud_init;      ///< hako's own: the texts of a NoCloud disk
     std::vector<HelperDiskConfig> helper_disks;  ///< hako's own: small disks of files
@@ -49,7 +51,6 @@ struct VmConfig {
     bool watchdog = false;
     bool landlock_enable = false;
     std::optional<Opaque> balloon;
-    std::optional<Opaque> vsock;
     std::optional<Opaque> tpm;
     std::optional<std::vector<Opaque>> fs;
     std::optional<std::vector<Opaque>> generic_vhost_user;
@@ -64,7 +65,7 @@ struct VmConfig {
     bool operator==(const VmConfig&) const = default;
 };
 
-/// Gives the disks and interfaces without an id one: "_disk0", "_net0" …
+/// Gives the disks, interfaces and the vsock without an id one: "_disk0", "_net0" …
 void name_devices(VmConfig& config);
 
 /// Of a config whose devices have their ids; builds the helper disks. Refusals name the field.

@@ -118,7 +118,11 @@ def test_four_mebibytes_are_not_too_long(api):
     ({"serial": {"mode": "File", "file": "/nowhere/log"}}, ["/nowhere/log"]),
     ({"rng": {"src": "/dev/zero"}}, ["rng.src", "/dev/zero"]),
     ({"platform": {"num_pci_segments": 0}}, ["platform.num_pci_segments"]),
-    ({"vsock": {"cid": 3, "socket": "/s"}}, ["vsock"]),
+    ({"vsock": {"cid": 2, "socket": "/s"}}, ["vsock.cid", "2"]),
+    ({"vsock": {"cid": 3}}, ["vsock.socket"]),
+    ({"vsock": {"cid": 3, "socket": "/" + 96 * "s"}}, ["vsock.socket"]),
+    ({"vsock": {"cid": 3, "socket": "/s", "iommu": True}}, ["vsock.iommu"]),
+    ({"vsock": {"cid": 3, "socket": "/s", "id": "a"}, "disks": [{"path": "/a", "id": "a"}]}, ["id a", "twice"]),
     ({"fs": [{"tag": "a", "socket": "/s"}]}, ["fs"]),
 ])
 def test_a_vm_that_cannot_be_is_refused_by_field_and_value(api, fields, words):

@@ -51,6 +51,20 @@ def test_an_interface_that_got_its_address_from_hako_tells_it(api):
     assert int(mac.split(":")[0], 16) & 3 == 2  # unicast, locally administered
 
 
+def test_a_vsock_as_kata_adds_it(api):
+    body = {"cid": 3, "socket": "/run/clh.sock", "iommu": False}
+    answer = api.ask("PUT", "/api/v1/vm.add-vsock", json.dumps(body).encode())
+    assert (answer.status, answer.body) == (204, b"")
+    assert config(api)["vsock"] == {**body, "id": "_vsock0", "pci_segment": 0}
+    error = refusal(api.put, "vm.add-vsock", {"cid": 4, "socket": "/run/other.sock"})
+    assert error.status == 409 and "_vsock0" in error.chain[-1]
+    assert refusal(api.put, "vm.add-disk", {"path": "/a", "id": "_vsock0"}).status == 409
+    api.put("vm.remove-device", {"id": "_vsock0"})
+    assert "vsock" not in config(api)
+    api.put("vm.add-vsock", {"cid": 4, "socket": "/run/other.sock", "id": "agent"})
+    assert config(api)["vsock"]["id"] == "agent"
+
+
 def test_ids_are_there_once(api):
     api.put("vm.add-disk", {"path": "/a", "id": "x"})
     error = refusal(api.put, "vm.add-disk", {"path": "/b", "id": "x"})
@@ -83,7 +97,11 @@ def test_a_device_is_taken_out_again(api):
     ("vm.add-disk", {"path": "/a", "rate_limiter_config": {"ops": {"size": 1}}}, "refill_time"),
     ("vm.add-net", {"tap": "a/b"}, "tap"), ("vm.add-net", {"mac": "x"}, "mac"), ("vm.add-net", {"mtu": 1}, "mtu"),
     ("vm.add-net", {"num_queues": 1}, "num_queues"), ("vm.add-net", {"num_queues": 18}, "num_queues"),
-    ("vm.add-net", {"pci_segment": 1}, "pci_segment"), ("vm.remove-device", {}, "id"),
+    ("vm.add-net", {"pci_segment": 1}, "pci_segment"), ("vm.add-vsock", {"socket": "/s"}, "cid"),
+    ("vm.add-vsock", {"cid": 2, "socket": "/s"}, "cid"), ("vm.add-vsock", {"cid": 3}, "socket"),
+    ("vm.add-vsock", {"cid": 3, "socket": ""}, "socket"), ("vm.add-vsock", {"cid": 3, "socket": "/s", "pci_segment": 1},
+                                                          "pci_segment"),
+    ("vm.remove-device", {}, "id"),
     ("vm.remove-device", {"id": ["a"]}, "id"),
 ])
 def test_a_device_that_cannot_be_is_refused_by_its_field(api, name, body, word):

@@ -92,7 +92,7 @@ def test_a_boot_that_fails_is_500_and_says_why(api, tmp_path):
 @pytest.mark.parametrize("name, body", [
     ("vm.resize", {"desired_vcpus": 2}), ("vm.resize-zone", {"id": "a", "desired_ram": 1}), ("vm.add-fs", {"tag": "a"}),
     ("vm.add-device", {"path": "/x"}), ("vm.add-user-device", {}), ("vm.add-generic-vhost-user", {}),
-    ("vm.add-pmem", {}), ("vm.add-vsock", {"cid": 3}), ("vm.add-vdpa", {}),
+    ("vm.add-pmem", {}), ("vm.add-vdpa", {}),
 ])
 def test_what_hako_does_not_have_yet_is_501(api, name, body):
     error = refusal(api.put, name, body)

@@ -86,6 +86,10 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--port", port, "name=NAME,PLACE", kHardware,
           "port of the virtio console that programs in the guest open by its name, such as "
           "org.qemu.guest_agent.0, and where it goes, as with --serial; repeatable");
+    value(*run, "--vsock", vsock, "cid=N,socket=PATH", kHardware,
+          "sockets between host and guest (AF_VSOCK): the guest's address, from 3 up, and a socket where the "
+          "host writes \"CONNECT PORT\"; who listens at PATH_PORT hears of the guest's connections; further "
+          "key: id=TEXT");
 
     for (CLI::App* command : {run, serve})
         value(*command, "--api-socket", api_socket, "PATH|fd=N", kConduct,

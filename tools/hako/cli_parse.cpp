@@ -20,6 +20,7 @@
 #include "tools/hako/cli_rng.h"
 #include "tools/hako/cli_seed.h"
 #include "tools/hako/cli_values.h"
+#include "tools/hako/cli_vsock.h"
 
 namespace hako::cli {
 namespace {
@@ -59,6 +60,7 @@ const char* vm_option(const App& app) {
                                                                   {"--serial", &app.serial},
                                                                   {"--console", &app.console},
                                                                   {"--port", &app.port},
+                                                                  {"--vsock", &app.vsock},
                                                                   {"--cloud-init", &app.cloud_init},
                                                                   {"--helper-disk", &app.helper_disk}};
     for (const auto& [name, values] : options)
@@ -115,6 +117,8 @@ Result<> read_machine(const App& app, RunCommand& command) {
     if (auto config = HAKO_TRY(parse_virtio_console(console, app.port)))
         machine.consoles.push_back(*std::move(config));
     HAKO_TRY(check_places(machine));
+    if (const std::string* value = HAKO_TRY(single("--vsock", app.vsock)))
+        machine.vsocks.push_back(HAKO_TRY(parse_vsock(*value)));
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
     command.helper_disks = HAKO_TRY(parse_helper_folders(app.helper_disk));

@@ -12,6 +12,7 @@
 #include "virtio/console/config.h"
 #include "virtio/net/config.h"
 #include "virtio/rng/config.h"
+#include "virtio/vsock/config.h"
 #include "vmm/boot/config.h"
 #include "vmm/machine/coming.h"
 #include "vmm/memory/guest_memory.h"
@@ -20,8 +21,8 @@
 namespace hako {
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
-/// Disks, helper disks, network interfaces and consoles together; the other PCI slots are for hako's own
-/// devices.
+/// Disks, helper disks, network interfaces, consoles and vsocks together; the other PCI slots are for hako's
+/// own devices.
 inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {
@@ -40,6 +41,7 @@ struct MachineConfig {
     std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
     console::Config serial;
     std::vector<virtio::console::Config> consoles;
+    std::vector<virtio::vsock::Config> vsocks;  ///< at most virtio::vsock::kMaxDevices
     /// Disks that hako built; cloud-init's has the id seed::kSeedId.
     std::vector<seed::Helper> helpers;
     Coming coming;

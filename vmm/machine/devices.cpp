@@ -50,6 +50,13 @@ Result<pci::Bdf> Devices::add(const virtio::console::Config& config, std::vector
     return plug(config.id, std::move(device), restored);
 }
 
+Result<pci::Bdf> Devices::add(const virtio::vsock::Config& config, virtio::vsock::HostEnd end,
+                              const DeviceState<virtio::vsock::State>* restored) {
+    auto device =
+        HAKO_TRY(virtio::vsock::VsockDevice::create(config, std::move(end), engine_, own_state(restored)));
+    return plug(config.id, std::move(device), restored);
+}
+
 Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
     // What is left of its configuration is what the guest may still look at.
     virtio::blk::Config config;
@@ -105,6 +112,8 @@ void Devices::save(MachineState& state) const {
             state.rngs.push_back(saved(**rng));
         } else if (auto* const* const port = std::get_if<virtio::console::ConsoleDevice*>(&slot.device)) {
             state.consoles.push_back(saved(**port));
+        } else if (auto* const* const vsock = std::get_if<virtio::vsock::VsockDevice*>(&slot.device)) {
+            state.vsocks.push_back(saved(**vsock));
         } else if (const auto* const gone = std::get_if<Disowned>(&slot.device)) {
             state.gone_disks.push_back(saved(*gone->device));
             state.gone_disks.back().id = std::to_string(slot.address.device);
@@ -188,6 +197,8 @@ void Devices::take_apart(HostResources& resources, const std::vector<seed::Helpe
                 resources.disks.push_back(std::move(disk));
         } else if (auto* const* net = std::get_if<virtio::net::NetDevice*>(&slot.device)) {
             resources.nets.push_back((*net)->take_host_end());
+        } else if (auto* const* vsock = std::get_if<virtio::vsock::VsockDevice*>(&slot.device)) {
+            resources.vsocks.push_back((*vsock)->take_host_end());
         }
     }
 }

@@ -18,6 +18,7 @@
 #include "virtio/net/device.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/device.h"
+#include "virtio/vsock/device.h"
 #include "vmm/base/result.h"
 #include "vmm/io/engine.h"
 #include "vmm/machine/host_resources.h"
@@ -49,6 +50,8 @@ class Devices {
     /// `backends`: see ConsoleDevice::create().
     Result<pci::Bdf> add(const virtio::console::Config& config, std::vector<console::Backend*> backends,
                          const DeviceState<virtio::console::State>* restored = nullptr);
+    Result<pci::Bdf> add(const virtio::vsock::Config& config, virtio::vsock::HostEnd end,
+                         const DeviceState<virtio::vsock::State>* restored = nullptr);
     /// A disk that was disowned.
     Result<> restore_gone(const DeviceState<virtio::blk::State>& saved);
     /// Puts all of them into `state`. They are paused, and no vCPU runs.
@@ -95,7 +98,8 @@ class Devices {
         virtio::blk::BlockDevice* device;
     };
     using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
-                             virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*>;
+                             virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
+                             virtio::vsock::VsockDevice*>;
     struct Slot {
         std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device

@@ -9,6 +9,8 @@ Result<HostResources> HostResources::open(const MachineConfig& config, virtio::b
     for (const virtio::net::Config& net : config.nets)
         resources.nets.push_back(
             HAKO_TRY_WRAP(virtio::net::HostEnd::open(net), "network interface {}", net.id));
+    for (const virtio::vsock::Config& vsock : config.vsocks)
+        resources.vsocks.push_back(HAKO_TRY_WRAP(virtio::vsock::HostEnd::open(vsock), "vsock {}", vsock.id));
     return resources;
 }
 

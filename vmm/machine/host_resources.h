@@ -5,6 +5,7 @@
 
 #include "virtio/blk/disk.h"
 #include "virtio/net/host_end.h"
+#include "virtio/vsock/host_end.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
 
@@ -13,10 +14,11 @@ namespace hako {
 /// Opened before KVM is touched, so that bad input costs nothing and leaves nothing behind; handed from one
 /// life of a machine to the next over a reboot, so that nobody else can take an image in between.
 struct HostResources {
-    std::vector<virtio::blk::Disk> disks;    ///< in the order of MachineConfig::disks
-    std::vector<virtio::net::HostEnd> nets;  ///< in the order of MachineConfig::nets
+    std::vector<virtio::blk::Disk> disks;        ///< in the order of MachineConfig::disks
+    std::vector<virtio::net::HostEnd> nets;      ///< in the order of MachineConfig::nets
+    std::vector<virtio::vsock::HostEnd> vsocks;  ///< in the order of MachineConfig::vsocks
 
-    /// Opens and locks every image, opens every tap and socket.
+    /// Opens and locks every image, opens every tap and socket, also those that others connect to.
     /// With kAnnounce images stay another's until their locks are taken.
     static Result<HostResources> open(const MachineConfig& config,
                                       virtio::blk::Disk::Claim claim = virtio::blk::Disk::Claim::kOwn);

@@ -121,6 +121,7 @@ void Instance::remove_from_next(std::string_view id) {
     std::erase_if(config_.disks, named);
     std::erase_if(config_.nets, named);
     std::erase_if(config_.helpers, named);
+    std::erase_if(config_.vsocks, named);
     if (std::erase_if(config_.consoles, named) > 0) consoles_->close(id);
 }
 

@@ -75,6 +75,7 @@ class SavedDevices {
         HAKO_TRY(check_used(state_->nets, "network interface"));
         HAKO_TRY(check_used(state_->rngs, "entropy device"));
         HAKO_TRY(check_used(state_->consoles, "console"));
+        HAKO_TRY(check_used(state_->vsocks, "vsock"));
         return {};
     }
 
@@ -221,6 +222,11 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
         auto backends = HAKO_TRY_WRAP(host_.consoles.open(console), "console {}", console.id);
         HAKO_TRY_WRAP(devices_->add(console, std::move(backends), state), "console {}", console.id);
     }
+    for (std::size_t i = 0; i < config_.vsocks.size(); ++i) {
+        const virtio::vsock::Config& vsock = config_.vsocks[i];
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::vsocks, "vsock", vsock.id));
+        HAKO_TRY_WRAP(devices_->add(vsock, std::move(resources.vsocks[i]), state), "vsock {}", vsock.id);
+    }
     HAKO_TRY(saved.finish());
     if (restored != nullptr) {
         for (const auto& gone : restored->gone_disks)
@@ -354,6 +360,15 @@ Result<pci::Bdf> Machine::add_console(const virtio::console::Config& config) {
     return added;
 }
 
+Result<pci::Bdf> Machine::add_vsock(const virtio::vsock::Config& config) {
+    if (devices_->has(config.id)) return fail_conflict("the id {} is taken: choose another", config.id);
+    virtio::vsock::HostEnd end = HAKO_TRY_WRAP(virtio::vsock::HostEnd::open(config), "vsock {}", config.id);
+    const pci::Bdf address = HAKO_TRY_WRAP(devices_->add(config, std::move(end)), "vsock {}", config.id);
+    config_.vsocks.push_back(config);
+    platform_->hotplug().inserted(address.device);
+    return address;
+}
+
 Result<pci::Bdf> Machine::plug(const seed::Helper& helper, const DeviceState<virtio::blk::State>* restored) {
     Fd image(::fcntl(helper.image->fd.get(), F_DUPFD_CLOEXEC, 0));
     if (!image.valid()) return fail_errno(errno, "helper disk {}", helper.id);
@@ -407,7 +422,8 @@ Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
     if (config_.rng && id == config_.rng->id)
         return fail_input(
-            "device {} stays for the life of the VM: only disks, nets and consoles can be removed", id);
+            "device {} stays for the life of the VM: only disks, nets, consoles and vsocks can be removed",
+            id);
     return address;
 }
 
@@ -545,6 +561,7 @@ void Machine::forget(const std::string& id) {
     std::erase_if(config_.disks, [&](const auto& disk) { return disk.id == id; });
     std::erase_if(config_.nets, [&](const auto& net) { return net.id == id; });
     std::erase_if(config_.helpers, [&](const auto& helper) { return helper.id == id; });
+    std::erase_if(config_.vsocks, [&](const auto& vsock) { return vsock.id == id; });
     if (std::erase_if(config_.consoles, [&](const auto& console) { return console.id == id; }) > 0)
         host_.consoles.close(id);
     log_info("device {} is removed", id);

@@ -26,6 +26,7 @@ constexpr std::string_view kDisk = "disk";  // instance of these: the device's i
 constexpr std::string_view kNet = "net";
 constexpr std::string_view kRng = "rng";
 constexpr std::string_view kConsole = "console";
+constexpr std::string_view kVsock = "vsock";
 constexpr std::string_view kGoneDisk = "gone-disk";
 
 /// Calls `visit(name, member)` for each section of which there are several.
@@ -35,6 +36,7 @@ void for_each_device(State& state, Visit visit) {
     visit(kNet, state.nets);
     visit(kRng, state.rngs);
     visit(kConsole, state.consoles);
+    visit(kVsock, state.vsocks);
     visit(kGoneDisk, state.gone_disks);
 }
 
@@ -71,6 +73,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kNet)) return describe_as<DeviceState<virtio::net::State>>(section);
     if (named(kRng)) return describe_as<DeviceState<virtio::rng::State>>(section);
     if (named(kConsole)) return describe_as<DeviceState<virtio::console::State>>(section);
+    if (named(kVsock)) return describe_as<DeviceState<virtio::vsock::State>>(section);
     return std::nullopt;
 }
 

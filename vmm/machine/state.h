@@ -19,6 +19,7 @@
 #include "virtio/net/state.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/state.h"
+#include "virtio/vsock/state.h"
 #include "vmm/base/result.h"
 #include "vmm/kvm/clock.h"
 #include "vmm/kvm/irqchip_state.h"
@@ -74,6 +75,7 @@ struct MachineState {
     std::vector<DeviceState<virtio::net::State>> nets;
     std::vector<DeviceState<virtio::rng::State>> rngs;
     std::vector<DeviceState<virtio::console::State>> consoles;
+    std::vector<DeviceState<virtio::vsock::State>> vsocks;
     /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
     std::vector<DeviceState<virtio::blk::State>> gone_disks;
 };

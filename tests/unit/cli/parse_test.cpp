@@ -234,6 +234,16 @@ TEST_CASE("a virtio console and its named ports are one device") {
               .console.mode == console::Mode::kTty);
 }
 
+TEST_CASE("a vsock has an address and a place") {
+    const auto machine = [](const char* text) {
+        return run_command({"--kernel", "k", "--vsock", text}).machine;
+    };
+    CHECK(machine("cid=3,socket=/run/v").vsocks ==
+          std::vector{virtio::vsock::Config{.id = "_vsock0", .cid = 3, .socket = "/run/v"}});
+    CHECK(machine("cid=4294967294,socket=v,id=agent").vsocks ==
+          std::vector{virtio::vsock::Config{.id = "agent", .cid = 0xffff'fffe, .socket = "v"}});
+}
+
 TEST_CASE("the guest gets random bytes at the rate that was given") {
     const auto bytes = [](const char* text) {
         return run_command({"--kernel", "k", "--rng", text}).machine.rng.value().limits.bytes;
@@ -394,6 +404,11 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--disk", "a", "--disk", "b,id=_disk0"}, {"ids must differ"}},
         {{"--disk", "a,serial=s", "--disk", "b,serial=s"}, {"serial s is taken by a"}},
         {{"--disk", "a,serial=x", "--disk", "b,id=x"}, {"serial x is taken by a"}},
+        {{"--vsock", "cid=3"}, {"--vsock cid=3", "give cid=N and socket=PATH"}},
+        {{"--vsock", "cid=2,socket=v"}, {"cid must be", "from 3 to 4294967294", "not 2"}},
+        {{"--vsock", "cid=3,socket=v,id=a/b"}, {"id must be"}},
+        {{"--vsock", "cid=3,socket=v,port=1"}, {"no such key: port"}},
+        {{"--vsock", "cid=3,socket=v", "--vsock", "cid=4,socket=w"}, {"--vsock is given 2 times"}},
         {{"--rng", "on"}, {"--rng on", "KEY=VALUE"}},
         {{"--disk", "a,bandwidth=4M"}, {"bandwidth must be a size a second", "not 4M"}},
         {{"--disk", "a,bandwidth_burst=4M"}, {"bandwidth_burst= needs bandwidth="}},

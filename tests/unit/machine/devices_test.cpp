@@ -28,6 +28,9 @@ struct Host {
         config.path = image.path();
         return config;
     }
+    [[nodiscard]] virtio::vsock::Config vsock() const {
+        return {.id = "vsock0", .cid = 3, .socket = first.path() + ".vsock"};
+    }
     static virtio::console::Config console() {
         virtio::console::Config config;
         config.id = "console0";
@@ -79,6 +82,7 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
         REQUIRE(bus.devices.add(rng));
         REQUIRE(bus.devices.add(Host::console(), {host.backend.get()}));
         REQUIRE(bus.devices.add(kept, open(kept)));
+        REQUIRE(bus.devices.add(host.vsock(), virtio::vsock::HostEnd::open(host.vsock()).value()));
         bring_up(bus, 1);
         bring_up(bus, 4);
         bus.devices.disown("lost");
@@ -95,11 +99,15 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
     CHECK(saved.gone_disks[0].device.capacity == 2 * MiB / 512);
     CHECK(saved.rngs.size() == 1);
     CHECK(saved.consoles.size() == 1);
+    REQUIRE(saved.vsocks.size() == 1);
+    CHECK(saved.vsocks[0].slot == 5);
 
     // In another order: the slots are those of the state.
     Bus0 bus(host, saved.bridge);
     REQUIRE(bus.devices.add(kept, open(kept), &saved.disks[0]));
     REQUIRE(bus.devices.add(Host::console(), {host.backend.get()}, &saved.consoles[0]));
+    REQUIRE(
+        bus.devices.add(host.vsock(), virtio::vsock::HostEnd::open(host.vsock()).value(), &saved.vsocks[0]));
     REQUIRE(bus.devices.add(rng, &saved.rngs[0]));
     const auto gone = bus.devices.restore_gone(saved.gone_disks[0]);
     REQUIRE_MESSAGE(gone, gone.error().text());
@@ -110,6 +118,7 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
     CHECK(again.disks == saved.disks);
     CHECK(again.rngs == saved.rngs);
     CHECK(again.consoles == saved.consoles);
+    CHECK(again.vsocks == saved.vsocks);
     CHECK(again.gone_disks == saved.gone_disks);
     CHECK(bus.bridge->state() == saved.bridge);
 

@@ -37,6 +37,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.nets == b.nets);
     CHECK(a.rngs == b.rngs);
     CHECK(a.consoles == b.consoles);
+    CHECK(a.vsocks == b.vsocks);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -58,6 +59,8 @@ TEST_CASE("a machine's state comes back from its bytes") {
     small.platform.serial.reset();
     small.disks.clear();
     small.gone_disks.clear();
+    small.vsocks.push_back(
+        {.id = "vsock0", .slot = 9, .transport = state.rngs[0].transport, .device = {.features = 7}});
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);

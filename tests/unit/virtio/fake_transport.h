@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -14,9 +15,9 @@
 namespace hako::test {
 
 /// Waits until `event` is signalled and takes the signal. False after ten seconds: something is stuck.
-inline bool wait_for(const EventFd& event) {
+inline bool wait_for(const EventFd& event, std::chrono::milliseconds patience = std::chrono::seconds(10)) {
     pollfd poll_fd{.fd = event.fd(), .events = POLLIN, .revents = 0};
-    if (::poll(&poll_fd, 1, 10'000) != 1) return false;
+    if (::poll(&poll_fd, 1, static_cast<int>(patience.count())) != 1) return false;
     return event.take() > 0;
 }
 
