@@ -50,6 +50,9 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
     if (wanted.base_url) config.base = HAKO_TRY(path_of_url("base_url", *wanted.base_url));
     if (wanted.track)
         config.tracking = *wanted.track ? migration::Tracking::kBegin : migration::Tracking::kEnd;
+    config.hold_ms = wanted.hold_ms;
+    for (const SnapshotDiskConfig& disk : wanted.disks)
+        config.disks.push_back({.id = disk.id, .path = disk.path, .copy = disk.copy});
     Instance* const instance = HAKO_TRY(vmm_.instance());
     Machine* const machine = HAKO_TRY(instance->machine());
     if (!wanted.live && instance->state() != VmState::kPaused)

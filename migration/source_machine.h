@@ -10,6 +10,7 @@
 #include "migration/memory/page_bits.h"
 #include "migration/memory/page_sender.h"
 #include "migration/protocol/messages.h"
+#include "vmm/base/fd.h"
 #include "vmm/base/result.h"
 
 namespace hako::migration {
@@ -52,6 +53,8 @@ class SourceMachine : public DirtyLogClearer {
     /// No guest instruction and no request is under way when it returns, and images are flushed. Says when
     /// the last instruction was.
     virtual Result<Stamp> pause() = 0;
+    /// A disk's image, open for reading. After pause() it holds all that the guest wrote.
+    virtual Result<Fd> image(const std::string& id) { return fail_missing("there is no disk {}", id); }
     /// As it was before pause(): a VM that its user had paused stays so.
     virtual Result<> resume() = 0;
     /// Of a paused VM. May write guest memory; that is logged.

@@ -13,12 +13,23 @@
 
 namespace hako::api {
 
+/// A copy of a disk of the moment that the snapshot holds.
+struct SnapshotDiskConfig {
+    std::string id;
+    std::string path;   ///< of a new file
+    bool copy = false;  ///< where blocks cannot be shared: copy them while the guest waits
+
+    bool operator==(const SnapshotDiskConfig&) const = default;
+};
+
 struct VmSnapshotConfig {
     std::string destination_url;  ///< "file:///path" of a folder that exists and has no snapshot in it
     // hako's own:
     bool live = false;                    ///< the guest runs on
     std::optional<std::string> base_url;  ///< of a snapshot: only what was written since it is saved
     std::optional<bool> track;            ///< log writes from this one on, or no more; unset: as it is
+    std::vector<SnapshotDiskConfig> disks;
+    std::uint32_t hold_ms = 10'000;  ///< how long the guest may wait for their copies
 
     bool operator==(const VmSnapshotConfig&) const = default;
 };
@@ -80,11 +91,19 @@ struct SnapshotReport {
 namespace hako::api::json {
 
 template <>
+struct Fields<SnapshotDiskConfig> {
+    using T = SnapshotDiskConfig;
+    static constexpr auto list =
+        std::tuple(required("id", &T::id), required("path", &T::path), field("copy", &T::copy));
+};
+
+template <>
 struct Fields<VmSnapshotConfig> {
     static constexpr auto list =
         std::tuple(required("destination_url", &VmSnapshotConfig::destination_url),
                    field("live", &VmSnapshotConfig::live), field("base_url", &VmSnapshotConfig::base_url),
-                   field("track", &VmSnapshotConfig::track));
+                   field("track", &VmSnapshotConfig::track), field("disks", &VmSnapshotConfig::disks),
+                   field("hold_ms", &VmSnapshotConfig::hold_ms));
 };
 
 template <>

@@ -113,6 +113,10 @@ Result<Stamp> InstanceSource::pause() {
     });
 }
 
+Result<Fd> InstanceSource::image(const std::string& id) {
+    return control_.call([&] { return machine_.open_image(id); });
+}
+
 Result<> InstanceSource::resume() {
     if (!was_running_) return {};
     return control_.call([&] { return instance_.resume(); });

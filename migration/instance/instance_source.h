@@ -30,6 +30,7 @@ class InstanceSource final : public SourceMachine {
     void throttle(unsigned percent) override;
 
     Result<Stamp> pause() override;
+    Result<Fd> image(const std::string& id) override;
     Result<> resume() override;
     Result<Blob> save_state() override;
 

@@ -69,7 +69,10 @@ Result<SnapshotOutcome> Snapshot::run() {
     written_ = fetched_;
     Result<SnapshotOutcome> outcome = write();
     settle_tracking(outcome.has_value());
-    if (!outcome) folder_.remove();
+    if (!outcome) {
+        disks_.remove();
+        folder_.remove();
+    }
     return outcome;
 }
 
@@ -83,12 +86,14 @@ Result<SnapshotOutcome> Snapshot::write() {
     std::optional<PageChecksums> base = HAKO_TRY(base_checksums());
     const auto writer = HAKO_TRY(MemoryWriter::create(folder_.memory_path(), state.facts.memory,
                                                       std::move(base).value_or(PageChecksums())));
+    HAKO_TRY(open_disks());
     if (config_.live) {
         HAKO_TRY(write_live(*writer, state, outcome));
     } else {
         HAKO_TRY(write_standing(*writer, state, outcome));
     }
     HAKO_TRY(writer->finish());
+    HAKO_TRY(disks_.sync());
     outcome.bytes = writer->bytes_written();
     const PageChecksums& checksums = writer->checksums();
     state.facts.checksums = crc32c(std::as_bytes(std::span(checksums)));
@@ -101,6 +106,7 @@ Result<SnapshotOutcome> Snapshot::write() {
     }
     HAKO_TRY(check_cancelled());
     HAKO_TRY(folder_.write_state(state));
+    disks_.keep();
     return outcome;
 }
 
@@ -156,6 +162,20 @@ Result<> Snapshot::clear(const PageBits& bits) {
     return {};
 }
 
+Result<> Snapshot::open_disks() {
+    for (const DiskCopy& disk : config_.disks) {
+        Fd image = HAKO_TRY(machine_.image(disk.id));
+        HAKO_TRY(disks_.add(disk, std::move(image)));
+    }
+    return {};
+}
+
+Result<> Snapshot::copy_disks(std::chrono::steady_clock::time_point begin) {
+    if (config_.disks.empty()) return {};
+    return disks_.make(begin + std::chrono::milliseconds(config_.hold_ms),
+                       [this] { return check_cancelled(); });
+}
+
 void Snapshot::settle_tracking(bool done) {
     if (done && config_.tracking == Tracking::kBegin) {
         changes_ = Changes{.base = id_, .pages = make_bits(machine_.memory().layout, false)};
@@ -172,6 +192,7 @@ Result<> Snapshot::write_standing(MemoryWriter& writer, SavedState& state, Snaps
     state.facts.taken = HAKO_TRY(machine_.pause());
     Result<> written = [&]() -> Result<> {
         state.vm = HAKO_TRY(machine_.save_state());
+        HAKO_TRY(copy_disks(begin));
         const PageBits bits = HAKO_TRY(first_pages());
         HAKO_TRY(write_round(writer, bits, false));
         if (config_.tracking == Tracking::kBegin) return begin_tracking();
@@ -205,6 +226,7 @@ Result<> Snapshot::write_live(MemoryWriter& writer, SavedState& state, SnapshotO
     Result<> saved = [&]() -> Result<> {
         // The state first: to take it may write into memory.
         state.vm = HAKO_TRY(machine_.save_state());
+        HAKO_TRY(copy_disks(begin));
         HAKO_TRY(fetch(bits));
         if (config_.tracking == Tracking::kBegin) HAKO_TRY(clear(bits));
         const std::uint64_t left = count_bits(bits);

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "migration/memory/page_bits.h"
 #include "migration/snapshot/changes.h"
+#include "migration/snapshot/disk_copies.h"
 #include "migration/snapshot/folder.h"
 #include "migration/source_machine.h"
 #include "vmm/base/result.h"
@@ -30,6 +33,9 @@ struct SnapshotConfig {
     /// The folder of the snapshot since which writes are logged: only what was written since is saved.
     std::optional<std::string> base;
     Tracking tracking = Tracking::kAsItIs;
+    std::vector<DiskCopy> disks;  ///< to be copied in the same moment
+    /// How long the guest may wait for that, milliseconds; then there is no snapshot.
+    std::uint32_t hold_ms = 10'000;
 };
 
 /// What came of it.
@@ -65,6 +71,8 @@ class Snapshot {
     Result<> write_round(MemoryWriter& writer, const PageBits& bits, bool clear);
     Result<std::optional<PageChecksums>> base_checksums() const;
     Result<PageBits> first_pages();
+    Result<> open_disks();
+    Result<> copy_disks(std::chrono::steady_clock::time_point begin);
     Result<> fetch(PageBits& bits);
     Result<> clear(const PageBits& bits);
     Result<> begin_tracking();
@@ -78,6 +86,7 @@ class Snapshot {
     SourceMachine& machine_;
     std::optional<Changes> changes_;
     const SnapshotId id_;
+    DiskCopies disks_;
     PageBits fetched_;  ///< what the log may not say any more
     PageBits written_;  ///< pages that are in the file, or left out as zeros
     std::atomic<bool> cancelled_{false};

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <span>
 #include <utility>
 
@@ -325,6 +326,16 @@ Result<> Machine::flush_disks() {
         if (Result<> one = disk->disk().flush(); !one)
             flushed = std::unexpected(std::move(one).error().wrap(fmt::format("disk {}", disk->id())));
     return flushed;
+}
+
+Result<Fd> Machine::open_image(const std::string& id) {
+    auto* const disk = devices_->find<virtio::blk::BlockDevice>(id);
+    if (disk == nullptr) return fail_missing("there is no disk {}", id);
+    // By the file that the disk has, whatever its name leads to now.
+    Fd image(
+        ::open(fmt::format("/proc/self/fd/{}", disk->disk().buffered_fd()).c_str(), O_RDONLY | O_CLOEXEC));
+    if (!image.valid()) return fail_errno(errno, "disk {}", id);
+    return image;
 }
 
 Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {

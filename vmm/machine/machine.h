@@ -107,6 +107,8 @@ class Machine final : private PlatformEvents {
     [[nodiscard]] DirtyTracker& dirty_tracker() { return dirty_; }
     /// What is written to the images is on their storage when it returns. Any thread, while no device goes.
     Result<> flush_disks();
+    /// A disk's image, open for reading.
+    Result<Fd> open_image(const std::string& id);
     /// Ends the machine's life and gives back what outlives it. Nothing else may be called afterwards.
     Legacy stop();
 

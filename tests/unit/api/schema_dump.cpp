@@ -88,6 +88,8 @@ constexpr std::string_view kName<RestoredDisk> = "RestoredDisk";
 template <>
 constexpr std::string_view kName<SendMigrationData> = "SendMigrationData";
 template <>
+constexpr std::string_view kName<SnapshotDiskConfig> = "SnapshotDiskConfig";
+template <>
 constexpr std::string_view kName<SnapshotReport> = "SnapshotReport";
 template <>
 constexpr std::string_view kName<VmSnapshotConfig> = "VmSnapshotConfig";
@@ -198,6 +200,7 @@ int main() {
     describe<VmEjectHelper>();
     describe<VmUpdateHelper>();
     describe<VmSnapshotConfig>();
+    describe<SnapshotDiskConfig>();
     describe<SnapshotReport>();
     describe<RestoreConfig>();
     describe<SendMigrationData>();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <functional>
@@ -59,6 +60,10 @@ class FakeMachine final : public SourceMachine {
         ++pauses;
         return Stamp{1};
     }
+    Result<Fd> image(const std::string& id) override {
+        if (id != "disk") return fail_missing("there is no disk {}", id);
+        return Fd(::open(disk.c_str(), O_RDONLY | O_CLOEXEC));
+    }
     Result<> resume() override {
         paused = false;
         return {};
@@ -76,6 +81,7 @@ class FakeMachine final : public SourceMachine {
 
     GuestMemory guest = GuestMemory::create({.size = kSize}).value();
     PageBits log;
+    std::string disk;  ///< its image
     std::function<void(std::uint64_t)> on_clear;
     std::function<void()> on_save;
     bool fail_pause = false;
