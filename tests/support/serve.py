@@ -41,12 +41,12 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
-        self._stderr.close()
         # What the guest said is kept where the lab shows it when a test fails.
         if "LAB_CONSOLES" in os.environ and (console := self.console_text()):
             name = f"{self.folder.parent.name}-{self.folder.name}.console"
             Path(os.environ["LAB_CONSOLES"], name).write_text(console)
+        self.process.stdout.close()
+        self._stderr.close()
 
     @property
     def pid(self) -> int:
