@@ -20,6 +20,7 @@ void test_deaf();
 void test_reboot_once();
 void test_restore();
 void test_dirty();
+void test_touch();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -37,6 +38,7 @@ inline constexpr Test kTests[] = {
     {"reboot-once", test_reboot_once},
     {"restore", test_restore},
     {"dirty", test_dirty},
+    {"touch", test_touch},
 };
 
 }  // namespace guest

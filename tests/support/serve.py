@@ -16,8 +16,10 @@ from tests.support.hako import GUEST, HAKO
 class Server:
     """A running `hako serve`. Use as a context manager."""
 
-    def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None, make_socket: bool = True):
-        """`make_socket`: hako gets a socket that listens already, and not a path."""
+    def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None, make_socket: bool = True,
+                 typing: bool = False):
+        """`make_socket`: hako gets a socket that listens already, and not a path. `typing`: type() writes to the
+        terminal."""
         self.folder = folder
         self.socket = folder / "api.sock"
         listening = socket.socket(socket.AF_UNIX)
@@ -29,7 +31,7 @@ class Server:
         self._stderr = open(folder / "stderr", "w+b")
         self.process = subprocess.Popen(
             [*map(str, command or [HAKO, "serve"]), "--api-socket", str(target), *map(str, arguments)],
-            pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr)
+            pass_fds=[listening.fileno()], stdin=subprocess.PIPE if typing else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr)
         listening.close()
         self.console = b""
         self._used = b""
@@ -41,7 +43,9 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
         self._stderr.close()
 
     @property
@@ -71,6 +75,11 @@ class Server:
     def console_text(self) -> str:
         """All that was read of the guest's serial port so far."""
         return (self._used + self.console).decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        """Types into the guest's serial port, if that is on the terminal."""
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
