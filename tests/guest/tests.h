@@ -21,6 +21,7 @@ void test_reboot_once();
 void test_restore();
 void test_dirty();
 void test_generation();
+void test_touch();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -39,6 +40,7 @@ inline constexpr Test kTests[] = {
     {"restore", test_restore},
     {"dirty", test_dirty},
     {"generation", test_generation},
+    {"touch", test_touch},
 };
 
 }  // namespace guest

@@ -16,8 +16,10 @@ from tests.support.hako import GUEST, HAKO
 class Server:
     """A running `hako serve`. Use as a context manager."""
 
-    def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None, make_socket: bool = True):
-        """`make_socket`: hako gets a socket that listens already, and not a path."""
+    def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None, make_socket: bool = True,
+                 typing: bool = False):
+        """`make_socket`: hako gets a socket that listens already, and not a path. `typing`: type() writes to the
+        terminal."""
         self.folder = folder
         self.socket = folder / "api.sock"
         listening = socket.socket(socket.AF_UNIX)
@@ -29,7 +31,8 @@ class Server:
         self._stderr = open(folder / "stderr", "w+b")
         self.process = subprocess.Popen(
             [*map(str, command or [HAKO, "serve"]), "--api-socket", str(target), *map(str, arguments)],
-            pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr)
+            pass_fds=[listening.fileno()], stdin=subprocess.PIPE if typing else subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=self._stderr)
         listening.close()
         self.console = b""
         self._used = b""
@@ -45,7 +48,9 @@ class Server:
         if "LAB_CONSOLES" in os.environ and (console := self.console_text()):
             name = f"{self.folder.parent.name}-{self.folder.name}.console"
             Path(os.environ["LAB_CONSOLES"], name).write_text(console)
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
         self._stderr.close()
 
     @property
@@ -80,6 +85,11 @@ class Server:
                 break
             self.console += data
         return (self._used + self.console).decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        """Types into the guest's serial port, if that is on the terminal."""
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)

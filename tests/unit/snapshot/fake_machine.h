@@ -94,18 +94,21 @@ class FakeMachine final : public SourceMachine {
     MemoryView view_;
 };
 
-/// The memory of a snapshot.
+inline bool same(const GuestMemory& a, const GuestMemory& b) {
+    return std::equal(a.regions()[0].host, a.regions()[0].host + kSize, b.regions()[0].host);
+}
+
+/// The memory of a snapshot, which is the same in both ways of restoring it.
 inline GuestMemory read(const std::string& path) {
     GuestMemory memory = GuestMemory::create({.size = kSize}).value();
-    const Result<Chain> chain = Chain::open(path);
+    Result<Chain> chain = Chain::open(path);
     REQUIRE_MESSAGE(chain, chain.error().text());
     const Result<> read = chain->read(memory);
     REQUIRE_MESSAGE(read, read.error().text());
+    const Result<GuestMemory> mapped = std::move(*chain).map({.size = kSize});
+    REQUIRE_MESSAGE(mapped, mapped.error().text());
+    CHECK(same(memory, *mapped));
     return memory;
-}
-
-inline bool same(const GuestMemory& a, const GuestMemory& b) {
-    return std::equal(a.regions()[0].host, a.regions()[0].host + kSize, b.regions()[0].host);
 }
 
 }  // namespace hako::test

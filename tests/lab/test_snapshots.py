@@ -1,0 +1,139 @@
+"""A Debian guest at work that is snapshotted and restored again and again, and does not notice.
+
+HAKO_SNAPSHOTS says how often (tests/lab/run passes it on).
+"""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from tests.lab.test_moves import WORK, bridge, config  # noqa: F401 (fixtures)
+from tests.lab.test_net import HOST, SET_UP, iperf_server, ip
+from tests.support.serve import Server
+
+TURNS = int(os.environ.get("HAKO_SNAPSHOTS", "6"))
+CPUS = 2
+
+#: On each CPU: time never goes back, from one CPU to another neither, and sleeps end. (clock_gettime is system call 228.)
+CLOCKS = r"""
+cat >/run/clock.pl <<'END'
+$cpu = shift; $time = "\0" x 16; $beats = 0;
+open(LAST, "+<", "/run/last") or die;
+until (-e "/run/stop") {
+    flock(LAST, 2);
+    seek(LAST, 0, 0); sysseek(LAST, 0, 0); sysread(LAST, $last, 16);
+    syscall(228, 1, $time); @now = unpack("qq", $time); @then = unpack("qq", $last);
+    print "TIME FAILED: from @then to @now on CPU $cpu\n" if $now[0] < $then[0] || ($now[0] == $then[0] && $now[1] < $then[1]);
+    sysseek(LAST, 0, 0); syswrite(LAST, $time, 16);
+    flock(LAST, 8);
+    open(BEAT, ">", "/run/beat$cpu.new"); print BEAT ++$beats, "\n"; close(BEAT); rename("/run/beat$cpu.new", "/run/beat$cpu");
+    select(undef, undef, undef, 0.05);
+}
+END
+head -c 16 /dev/zero >/run/last
+for cpu in $(seq 0 LAST_CPU); do taskset -c $cpu perl /run/clock.pl $cpu & echo 0 >/run/beat$cpu; done
+clocksource=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)
+""".replace("LAST_CPU", str(CPUS - 1))
+
+#: The stream has to live to the end.
+SCRIPT = f"""{SET_UP}
+iperf3 --client {HOST} --time 86400 --bitrate 8M --interval 0 >/run/iperf.log 2>&1 & iperf=$!
+(read line </dev/ttyS0; touch /run/stop) &
+{CLOCKS}
+{WORK}
+kill -0 $iperf || {{ cat /run/iperf.log; echo NETWORK FAILED; }}
+ping -c 2 {HOST} >/dev/null || echo NETWORK FAILED
+[ "$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)" = $clocksource ] || echo CLOCKSOURCE FAILED
+"""
+# The work ends when it is told to, and each tick says what the clock and the CPUs do.
+SCRIPT = SCRIPT.replace("for tick in $(seq 1 TICKS)", "tick=0; while [ ! -e /run/stop ] && tick=$((tick + 1))")
+SCRIPT = SCRIPT.replace('echo "tick $tick"', 'echo "tick $tick $(date +%s.%N) $(cat /run/beat*[0-9] | tr "\\n" " ")."')
+
+
+def tick(server: Server) -> tuple[float, list[int]]:
+    """The guest's time of day, and how often each CPU woke up, by the next line that it begins after this call."""
+    for _ in range(2):  # one may be half written
+        server.wait_for("tick ", timeout=120)
+    words = server.wait_for(".\r", timeout=120).split()
+    return float(words[1]), [int(beat) for beat in words[2:]]
+
+
+class Vm:
+    """The VM of this moment, in a process of its own."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._count = 0
+        self.server = None
+        self.next_server()
+
+    def next_server(self) -> Server:
+        if self.server:
+            self.end()
+        home = self._folder / f"server{self._count}"
+        self._count += 1
+        home.mkdir()
+        self.server = Server(home, typing=True)
+        return self.server
+
+    def end(self) -> None:
+        assert "FAILED" not in self.server.console_text(), self.server.console_text()
+        self.server.__exit__()
+        self.server = None
+
+
+@pytest.fixture
+def vm(tmp_path):
+    one = Vm(tmp_path)
+    yield one
+    if one.server:
+        one.server.__exit__()
+
+
+def test_a_guest_does_not_notice(vm, config, bridge, tmp_path):  # noqa: F811
+    # Otherwise it is that of a tap, which goes with its VM.
+    ip("link", "set", "hako-br", "address", "02:00:5e:00:00:01")
+    with iperf_server():
+        tap = bridge()
+        with vm.server.api() as api:
+            api.put("vm.create", config(SCRIPT, cpus=CPUS, net=[]))
+            api.put("vm.add-net", {"id": "lan"}, fds=[tap])
+            api.put("vm.boot")
+        os.close(tap)
+        vm.server.wait_for("tick 3 ", timeout=300)
+        folders = []
+        away = 0.0
+        for turn in range(TURNS):
+            before, beats = tick(vm.server)
+            folder = tmp_path / f"saved{turn}"
+            folder.mkdir()
+            # Every third is a full one, and the next two are based on the one before.
+            base = {"base_url": f"file://{folders[-1]}"} if turn % 3 else {}
+            with vm.server.api(timeout=120) as api:
+                api.put("vm.pause")
+                paused = time.time()
+                api.put("vm.snapshot", {"destination_url": f"file://{folder}", **base})
+                api.put("vm.delete")
+            if not base:
+                for old in folders:
+                    shutil.rmtree(old)
+                folders = []
+            folders.append(folder)
+            tap = bridge()
+            with vm.next_server().api(timeout=120) as api:
+                resumed = time.time()
+                away += resumed - paused
+                api.put("vm.restore", {"source_url": f"file://{folder}", "resume": True, "track": turn % 3 < 2,
+                                       "net_fds": [{"id": "lan", "num_fds": 1}],
+                                       "memory_restore_mode": ["Copy", "OnDemand"][turn % 2]}, fds=[tap])
+            os.close(tap)
+            now, later = tick(vm.server)
+            # The time of day is that of a moment since, give or take what it was off by from the beginning.
+            assert resumed - 1 < now < time.time() + 1, (turn, resumed, now)
+            assert len(later) == CPUS and all(b > a for a, b in zip(beats, later)), (turn, beats, later)
+        print(f"{TURNS} times, away for {away:.1f} s")
+        vm.server.type("end\n")
+        vm.server.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+        vm.end()
