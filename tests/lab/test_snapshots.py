@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.lab.test_moves import WORK, bridge, config  # noqa: F401 (fixtures)
-from tests.lab.test_net import HOST, SET_UP, iperf_server, ip
+from tests.lab.test_net import HOST, SET_UP, iperf_server
 from tests.support.serve import Server
 
 TURNS = int(os.environ.get("HAKO_SNAPSHOTS", "6"))
@@ -93,8 +93,6 @@ def vm(tmp_path):
 
 
 def test_a_guest_does_not_notice(vm, config, bridge, tmp_path):  # noqa: F811
-    # Otherwise it is that of a tap, which goes with its VM.
-    ip("link", "set", "hako-br", "address", "02:00:5e:00:00:01")
     with iperf_server():
         tap = bridge()
         with vm.server.api() as api:
