@@ -72,7 +72,7 @@ struct RestoreConfig {
     std::vector<RestoredInterface> net;
     std::vector<RestoredDisk> disks;
     std::optional<seed::Config> cloud_init;  ///< a new disk for cloud-init
-    bool track = false;    ///< log writes from here on, for a snapshot based on this one
+    bool track = false;                      ///< log writes from here on, for a snapshot based on this one
     bool prefetch = true;  ///< OnDemand: fetch what a guest from there needed first, or note it
     std::optional<std::string> vsock_socket;  ///< path of the vsock's socket, instead of the saved one
 
@@ -139,8 +139,7 @@ struct Fields<RestoreConfig> {
         field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
         field("net", &RestoreConfig::net), field("disks", &RestoreConfig::disks),
         field("cloud_init", &RestoreConfig::cloud_init), field("track", &RestoreConfig::track),
-        field("prefetch", &RestoreConfig::prefetch),
-        field("vsock_socket", &RestoreConfig::vsock_socket));
+        field("prefetch", &RestoreConfig::prefetch), field("vsock_socket", &RestoreConfig::vsock_socket));
 };
 
 template <>
