@@ -178,7 +178,7 @@ class Run {
                 return kick(index);
             }
             case 3:  // buffers for packets
-                for (int i = input_.byte() % 16; i > 0; --i)
+                for (std::uint64_t i = input_.byte() % 16; i > 0; --i)
                     offer(vs::kReceive, kBuffers + (i * 8 * KiB), true, 4140);
                 return;
             case 4:
