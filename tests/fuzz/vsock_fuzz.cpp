@@ -178,7 +178,7 @@ class Run {
                 return kick(index);
             }
             case 3:  // buffers for packets
-                for (int i = input_.byte() % 16; i > 0; --i)
+                for (std::uint64_t i = input_.byte() % 16; i > 0; --i)
                     offer(vs::kReceive, kBuffers + (i * 8 * KiB), true, 4140);
                 return;
             case 4:
@@ -231,7 +231,8 @@ class Run {
         header.op = input_.byte() % 10;
         // Ports of the host's connections, or that the guest asks for.
         header.src_port = input_.byte() % 4;
-        header.dst_port = (input_.byte() & 1) != 0 ? (1U << 30) + input_.byte() % 8 : kListening;
+        take_used(vs::kReceive);
+        header.dst_port = (input_.byte() & 1) != 0 ? asked_[input_.byte() % asked_.size()] : kListening;
         header.flags = input_.byte() % 8;
         header.buf_alloc = input_.word();
         header.fwd_cnt = input_.word();
@@ -262,14 +263,20 @@ class Run {
         for (int i = 0; i < 256; ++i) {
             const auto used = drivers_[queue].take_used();
             if (!used) return;
-            require(used->written <= 64 * KiB + sizeof(vs::Header) || queue != vs::kReceive,
-                    "a packet longer than any");
+            if (queue != vs::kReceive || used->head >= places_.size()) continue;
+            require(used->written <= 64 * KiB + sizeof(vs::Header), "a packet longer than any");
+            const auto heard = world_.memory.load<vs::Header>(places_[used->head]);
+            if (heard && heard->op == static_cast<std::uint16_t>(vs::Operation::kRequest))
+                asked_[asked_count_++ % asked_.size()] = heard->src_port;
         }
     }
 
     void offer(std::size_t queue, GuestAddress at, bool writable, std::uint32_t length) {
         const std::array buffers = {test::Buffer{at, length, writable}};
-        if (drivers_[queue].add(buffers)) kick(queue);
+        const auto head = drivers_[queue].add(buffers);
+        if (!head) return;
+        if (queue == vs::kReceive) places_[*head] = at;
+        kick(queue);
     }
 
     World& world_;
@@ -278,6 +285,10 @@ class Run {
     std::vector<test::DriverQueue> drivers_;
     std::vector<Fd> programs_;
     std::uint64_t features_ = 0;
+    std::array<GuestAddress, vs::VsockDevice::kQueueSize>
+        places_{};                          ///< of buffers for packets, by their head
+    std::array<std::uint32_t, 4> asked_{};  ///< the host's ports of the last that it asked for
+    std::size_t asked_count_ = 0;
 };
 
 void check_line(std::string_view text) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <random>
 #include <string_view>
 #include <utility>
 
@@ -19,8 +20,15 @@ constexpr std::uint8_t kFirstLine = 60;
 constexpr std::uint8_t kGuestAnswers = 10;
 constexpr std::uint8_t kGuestCloses = 10;
 
-/// Ports of the host's side of connections that the host asks for.
+/// Ports of the host's side of connections that the host asks for: from here up.
 constexpr std::uint32_t kFirstHostPort = 1U << 30;
+constexpr std::uint32_t kNoPort = 0xffff'ffff;  // means any
+
+/// A restored guest may still have sockets with the ports of before, to which packets for new ones would go.
+std::uint32_t random_host_port() {
+    std::random_device entropy;
+    return std::uniform_int_distribution<std::uint32_t>(kFirstHostPort, kNoPort - 1)(entropy);
+}
 
 /// The guest is told of room again when it knows of no more than the other half.
 constexpr std::uint32_t kWorthTelling = Connection::kBufAlloc / 2;
@@ -39,7 +47,7 @@ Multiplexer::Multiplexer(io::Engine& engine, const HostEnd& host, std::uint64_t 
       metrics_(metrics),
       timer_(engine, *this),
       pool_(engine, static_cast<ConnectionOwner&>(*this)),
-      next_port_(kFirstHostPort) {}
+      next_port_(random_host_port()) {}
 
 void Multiplexer::start(io::BatchWork* receive, io::BatchWork* transmit, bool paused) {
     receive_ = receive;
@@ -181,7 +189,7 @@ Ports Multiplexer::new_ports(std::uint32_t guest_port) {
     // Ends: there are more ports than connections.
     for (;;) {
         const Ports ports{.host = next_port_, .guest = guest_port};
-        if (++next_port_ == 0xffff'ffff) next_port_ = kFirstHostPort;
+        if (++next_port_ == kNoPort) next_port_ = kFirstHostPort;
         if (pool_.find(ports) == nullptr) return ports;
     }
 }

@@ -530,7 +530,10 @@ TEST_CASE("a restored driver is told that its connections are over, and makes ne
     // Packets of before belong to nobody.
     fixture.say_bytes(ports, "old");
     CHECK(fixture.hear().op() == Op::kReset);
+    // Nor is a new connection taken for one of before, which the guest may not have closed yet.
+    const std::uint32_t old_port = ports.host;
     const Fd next = fixture.connect(1024, ports);
+    CHECK(ports.host != old_port);
     fixture.say_bytes(ports, "new");
     CHECK(VsockFixture::read(next, 3) == "new");
     // Once: a pause and more buffers bring no other.
