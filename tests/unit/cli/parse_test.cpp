@@ -467,7 +467,7 @@ TEST_CASE("a missing or unknown command is refused with those that exist") {
         const auto command = parse_words(std::move(words));
         return command ? std::string() : command.error().text();
     };
-    CHECK(contains(error({}), "run, serve, ctl, seed, doctor, bench, state or completion"));
+    CHECK(contains(error({}), "run, serve, ctl, seed, doctor, bench, state, snapshot or completion"));
     CHECK(contains(error({"rnu"}), "did you mean run?"));
     CHECK(contains(error({"--kernel", "k"}), "option before the command"));
     CHECK(contains(error({"run"}), "--kernel is missing"));
