@@ -359,26 +359,26 @@ Result<std::string> Vmm::choose_id(const std::optional<std::string>& given, std:
 }
 
 template <typename Device>
-Result<MachineConfig> Vmm::config_with(std::vector<Device> MachineConfig::* list,
-                                       const Device& device) const {
-    MachineConfig config = instance_->config();
-    (config.*list).push_back(device);
-    HAKO_TRY(check_devices(config));
-    return config;
-}
-
-Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
-    config.id = HAKO_TRY(choose_id(config.id, "_disk"));
-    const virtio::blk::Config disk = HAKO_TRY(to_machine(config));
-    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::disks, disk));
+Result<std::optional<PciDeviceInfo>> Vmm::add(std::vector<Device> MachineConfig::* list, const Device& device,
+                                              Result<pci::Bdf> (Machine::*plug)(const Device&)) {
+    MachineConfig next = instance_->config();
+    (next.*list).push_back(device);
+    HAKO_TRY(check_devices(next));
     std::optional<PciDeviceInfo> info;
     if (MachineConfig* const cold = instance_->next_config()) {
         *cold = std::move(next);
     } else {
         Machine* const machine = HAKO_TRY(instance_->machine());
-        const pci::Bdf address = HAKO_TRY(machine->add_disk(disk));
-        info = PciDeviceInfo{.id = disk.id, .bdf = address.text()};
+        const pci::Bdf address = HAKO_TRY((machine->*plug)(device));
+        info = PciDeviceInfo{.id = device.id, .bdf = address.text()};
     }
+    return info;
+}
+
+Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
+    config.id = HAKO_TRY(choose_id(config.id, "_disk"));
+    const virtio::blk::Config disk = HAKO_TRY(to_machine(config));
+    auto info = HAKO_TRY(add(&MachineConfig::disks, disk, &Machine::add_disk));
     replace(sent_.disks, std::move(config));
     tell("device-added", {{"id", disk.id}});
     return info;
@@ -387,15 +387,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_disk(DiskConfig config) {
 Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<Fd> fds) {
     config.id = HAKO_TRY(choose_id(config.id, "_net"));
     const virtio::net::Config net = HAKO_TRY(to_machine(config, fds));
-    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::nets, net));
-    std::optional<PciDeviceInfo> info;
-    if (MachineConfig* const cold = instance_->next_config()) {
-        *cold = std::move(next);
-    } else {
-        Machine* const machine = HAKO_TRY(instance_->machine());
-        const pci::Bdf address = HAKO_TRY(machine->add_net(net));
-        info = PciDeviceInfo{.id = net.id, .bdf = address.text()};
-    }
+    auto info = HAKO_TRY(add(&MachineConfig::nets, net, &Machine::add_net));
     if (!fds.empty()) fds_.insert_or_assign(net.id, std::move(fds));
     replace(sent_.net, std::move(config));
     tell("device-added", {{"id", net.id}});
@@ -405,15 +397,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<
 Result<std::optional<PciDeviceInfo>> Vmm::add_console(VmAddConsole config) {
     config.id = HAKO_TRY(choose_id(config.id, "_console"));
     const virtio::console::Config console = HAKO_TRY(to_machine(config));
-    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::consoles, console));
-    std::optional<PciDeviceInfo> info;
-    if (MachineConfig* const cold = instance_->next_config()) {
-        *cold = std::move(next);
-    } else {
-        Machine* const machine = HAKO_TRY(instance_->machine());
-        const pci::Bdf address = HAKO_TRY(machine->add_console(console));
-        info = PciDeviceInfo{.id = console.id, .bdf = address.text()};
-    }
+    auto info = HAKO_TRY(add(&MachineConfig::consoles, console, &Machine::add_console));
     tell("device-added", {{"id", console.id}});
     return info;
 }
@@ -424,15 +408,7 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_vsock(VsockConfig config) {
     if (instance_->config().vsocks.size() >= virtio::vsock::kMaxDevices)
         return fail_conflict("the VM has a vsock, {}: remove it first",
                              instance_->config().vsocks.front().id);
-    MachineConfig next = HAKO_TRY(config_with(&MachineConfig::vsocks, vsock));
-    std::optional<PciDeviceInfo> info;
-    if (MachineConfig* const cold = instance_->next_config()) {
-        *cold = std::move(next);
-    } else {
-        Machine* const machine = HAKO_TRY(instance_->machine());
-        const pci::Bdf address = HAKO_TRY(machine->add_vsock(vsock));
-        info = PciDeviceInfo{.id = vsock.id, .bdf = address.text()};
-    }
+    auto info = HAKO_TRY(add(&MachineConfig::vsocks, vsock, &Machine::add_vsock));
     tell("device-added", {{"id", vsock.id}});
     return info;
 }

@@ -155,10 +155,11 @@ class Vmm {
     void claim_images();
     [[nodiscard]] Result<std::string> choose_id(const std::optional<std::string>& given,
                                                 std::string_view prefix) const;
-    /// What the VM has, and one device more: `list` is where it goes.
+    /// One device more: `list` is where it goes, `plug` how it comes to a machine. Nothing: the next start
+    /// has it.
     template <typename Device>
-    [[nodiscard]] Result<MachineConfig> config_with(std::vector<Device> MachineConfig::* list,
-                                                    const Device& device) const;
+    Result<std::optional<PciDeviceInfo>> add(std::vector<Device> MachineConfig::* list, const Device& device,
+                                             Result<pci::Bdf> (Machine::*plug)(const Device&));
     /// The helper disk with that id, as the VM has it.
     [[nodiscard]] Result<seed::Helper> helper(std::string_view id) const;
     /// Forgets what was kept for a device that is no more.

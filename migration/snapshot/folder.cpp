@@ -188,25 +188,26 @@ Result<SavedState> SnapshotFolder::read_state() const {
     return HAKO_TRY_WRAP(saved_state_of(text), "{}/{}", path_, kState);
 }
 
+/// `count` numbers as they were saved, which `checksum` tells.
+template <typename Number>
+Result<std::vector<Number>> SnapshotFolder::read_numbers(std::string_view name, std::uint64_t count,
+                                                         std::uint32_t checksum) const {
+    const std::uint64_t size = count * sizeof(Number);
+    const std::string bytes = HAKO_TRY(read_file(std::string(name), size));
+    if (bytes.size() != size || crc32c(std::as_bytes(std::span(bytes))) != checksum)
+        return fail_input("{}/{}: it is not what was saved: its checksum is wrong", path_, name);
+    std::vector<Number> numbers(count);
+    std::memcpy(numbers.data(), bytes.data(), size);
+    return numbers;
+}
+
 Result<PageChecksums> SnapshotFolder::read_checksums(const SnapshotFacts& facts) const {
-    const std::uint64_t pages = facts.memory / kPageSize;
-    const std::string bytes = HAKO_TRY(read_file(std::string(kChecksums), pages * sizeof(std::uint32_t)));
-    if (bytes.size() != pages * sizeof(std::uint32_t) ||
-        crc32c(std::as_bytes(std::span(bytes))) != facts.checksums)
-        return fail_input("{}/{}: it is not what was saved: its checksum is wrong", path_, kChecksums);
-    PageChecksums checksums(pages);
-    std::memcpy(checksums.data(), bytes.data(), bytes.size());
-    return checksums;
+    return read_numbers<std::uint32_t>(kChecksums, facts.memory / kPageSize, facts.checksums);
 }
 
 Result<FileBits> SnapshotFolder::read_changed(const SavedState& state) const {
-    const std::uint64_t size = (state.facts.memory / kPageSize + 63) / 64 * sizeof(std::uint64_t);
-    const std::string bytes = HAKO_TRY(read_file(std::string(kChanged), size));
-    if (bytes.size() != size || crc32c(std::as_bytes(std::span(bytes))) != state.base->changed)
-        return fail_input("{}/{}: it is not what was saved: its checksum is wrong", path_, kChanged);
-    FileBits changed(size / sizeof(std::uint64_t));
-    std::memcpy(changed.data(), bytes.data(), size);
-    return changed;
+    return read_numbers<std::uint64_t>(kChanged, (state.facts.memory / kPageSize + 63) / 64,
+                                       state.base->changed);
 }
 
 std::uint32_t checksum_of(const FileBits& bits) {

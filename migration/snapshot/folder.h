@@ -70,6 +70,9 @@ class SnapshotFolder {
   private:
     Result<> write_file(const std::string& name, std::span<const std::byte> content) const;
     Result<std::string> read_file(const std::string& name, std::uint64_t max) const;
+    template <typename Number>
+    Result<std::vector<Number>> read_numbers(std::string_view name, std::uint64_t count,
+                                             std::uint32_t checksum) const;
 
     std::string path_;
 };

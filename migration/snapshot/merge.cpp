@@ -62,14 +62,7 @@ class Merge {
 
     Result<> write(int to, std::span<const std::byte> data, std::uint64_t offset) {
         outcome_.copied += data.size();
-        while (!data.empty()) {
-            const ssize_t put = ::pwrite(to, data.data(), data.size(), static_cast<off_t>(offset));
-            if (put < 0 && errno == EINTR) continue;
-            if (put <= 0) return fail_errno(put == 0 ? ENOSPC : errno, "cannot be written");
-            data = data.subspan(static_cast<std::size_t>(put));
-            offset += static_cast<std::uint64_t>(put);
-        }
-        return {};
+        return write_at(to, data, offset);
     }
 
     /// What the base had there has become zeros.

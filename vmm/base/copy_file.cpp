@@ -36,18 +36,23 @@ struct Copier {
         const ssize_t got = ::pread(from, buffer.get(), length, static_cast<off_t>(at));
         if (got < 0) return fail_errno(errno, "cannot be read");
         if (got == 0) return fail_host("it ends too early");
-        std::span<const std::byte> rest(buffer.get(), static_cast<std::size_t>(got));
-        for (std::uint64_t place = at; !rest.empty();) {
-            const ssize_t put = ::pwrite(to, rest.data(), rest.size(), static_cast<off_t>(place));
-            if (put <= 0) return fail_errno(put == 0 ? ENOSPC : errno, "cannot be written");
-            rest = rest.subspan(static_cast<std::size_t>(put));
-            place += static_cast<std::uint64_t>(put);
-        }
+        HAKO_TRY(write_at(to, std::span(buffer.get(), static_cast<std::size_t>(got)), at));
         return static_cast<std::uint64_t>(got);
     }
 };
 
 }  // namespace
+
+Result<> write_at(int to, std::span<const std::byte> data, std::uint64_t offset) {
+    while (!data.empty()) {
+        const ssize_t put = ::pwrite(to, data.data(), data.size(), static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return fail_errno(put == 0 ? ENOSPC : errno, "cannot be written");
+        data = data.subspan(static_cast<std::size_t>(put));
+        offset += static_cast<std::uint64_t>(put);
+    }
+    return {};
+}
 
 bool share_blocks(int from, int to) {
     return ::ioctl(to, FICLONE, from) == 0;
