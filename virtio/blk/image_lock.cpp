@@ -43,8 +43,9 @@ void visit_entries(const std::filesystem::path& directory, Visit visit) {
     }
 }
 
-/// The process that holds a lock on the file, for the message only: OFD locks do not tell, /proc does.
-std::optional<int> find_holder(int fd) {
+/// A process that holds a lock on the file (on that byte of it, if one is named): OFD locks do not tell,
+/// /proc does.
+std::optional<int> find_holder(int fd, std::optional<long> byte = std::nullopt) {
     struct ::stat wanted{};
     if (::fstat(fd, &wanted) != 0) return std::nullopt;
     std::optional<int> holder;
@@ -59,7 +60,10 @@ std::optional<int> find_holder(int fd) {
             if (found.st_dev != wanted.st_dev || found.st_ino != wanted.st_ino) return false;
             std::ifstream info(process / "fdinfo" / file.filename());
             const std::string text((std::istreambuf_iterator<char>(info)), {});
-            if (text.find("lock:") != std::string::npos) holder = pid;
+            // "lock:\t1: OFDLCK  ADVISORY  WRITE -1 08:01:77 101 101": it ends in the first and the last
+            // byte.
+            const std::string range = byte ? fmt::format(" {0} {0}\n", *byte) : "lock:";
+            if (text.find(range) != std::string::npos) holder = pid;
             return holder.has_value();
         });
         return holder.has_value();
@@ -102,7 +106,8 @@ int ImageLock::lock(short type, long offset) {
         struct ::flock wanted = one_byte(type, offset);
         if (::fcntl(fd_, F_OFD_SETLK, &wanted) == 0) return 0;
         if (errno != EAGAIN && errno != EACCES) return errno;
-        if (find_holder(fd_) || std::chrono::steady_clock::now() >= patience) return EAGAIN;
+        // Nor of one that lives and holds the other byte.
+        if (find_holder(fd_, offset) || std::chrono::steady_clock::now() >= patience) return EAGAIN;
         std::this_thread::sleep_for(kRetryInterval);
     }
 }
