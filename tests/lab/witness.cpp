@@ -1,5 +1,6 @@
-// Runs in a guest's user space and says what it loses when its machine is saved, moved and built again: vector registers, a
-// timer. Prints a line with FAILED for each, and what was looked at when the file that it is given exists.
+// Runs in a guest's user space and says what it loses when its machine is saved, moved and built again:
+// vector registers, a timer. Prints a line with FAILED for each, and what was looked at when the file that it
+// is given exists.
 //
 // witness FILE
 #include <poll.h>
@@ -33,19 +34,19 @@ void die(const char* what) {
     _exit(1);
 }
 
-// Vector registers. The values are nowhere else while the loop turns and while the process sleeps: an idle kernel leaves the
-// registers of the last process where they are.
+// Vector registers. The values are nowhere else while the loop turns and while the process sleeps: an idle
+// kernel leaves the registers of the last process where they are.
 
 struct alignas(64) Registers {
     std::uint8_t bytes[32][64];
 };
 
-#define EACH_OF_16(X)                                                                                       \
-    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define EACH_OF_32(X)                                                                                       \
-    EACH_OF_16(X) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) \
-        X(31)
-// Turns for about as long as the sleep that follows (system call 35, nanosleep), so that mostly somebody holds a CPU.
+#define EACH_OF_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define EACH_OF_32(X) \
+    EACH_OF_16(X)     \
+    X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+// Turns for about as long as the sleep that follows (system call 35, nanosleep), so that mostly somebody
+// holds a CPU.
 #define HOLD "mov $4000000, %%ecx; 1: dec %%ecx; jnz 1b; mov $35, %%eax; xor %%esi, %%esi; syscall;"
 #define LOAD_XMM(N) "movdqu " #N "*64(%1), %%xmm" #N ";"
 #define STORE_XMM(N) "movdqu %%xmm" #N ", " #N "*64(%2);"
@@ -53,11 +54,12 @@ struct alignas(64) Registers {
 #define STORE_YMM(N) "vmovdqu %%ymm" #N ", " #N "*64(%2);"
 #define LOAD_ZMM(N) "vmovdqu64 " #N "*64(%1), %%zmm" #N ";"
 #define STORE_ZMM(N) "vmovdqu64 %%zmm" #N ", " #N "*64(%2);"
-#define CLOBBERS                                                                                            \
-    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",  \
-        "xmm13", "xmm14", "xmm15"
-#define HELD(LOADS, STORES)                                                                                 \
-    asm volatile(LOADS HOLD STORES ::"D"(&pause), "r"(&in), "r"(&out) : "rax", "rcx", "rsi", "r11", "memory", CLOBBERS)
+#define CLOBBERS                                                                                      \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
+        "xmm12", "xmm13", "xmm14", "xmm15"
+#define HELD(LOADS, STORES)                                           \
+    asm volatile(LOADS HOLD STORES ::"D"(&pause), "r"(&in), "r"(&out) \
+                 : "rax", "rcx", "rsi", "r11", "memory", CLOBBERS)
 
 struct Width {
     const char* name;
@@ -92,7 +94,8 @@ void watch_registers() {
     std::uint64_t rounds = 0;
     for (; !stopped(); ++rounds) {
         for (std::size_t i = 0; i < sizeof in; ++i)
-            in.bytes[i / 64][i % 64] = static_cast<std::uint8_t>(i * 7 + rounds + static_cast<std::uint64_t>(getpid()));
+            in.bytes[i / 64][i % 64] =
+                static_cast<std::uint8_t>(i * 7 + rounds + static_cast<std::uint64_t>(getpid()));
         hold(held, in, out);
         for (std::size_t i = 0; i < held.registers; ++i)
             if (std::memcmp(in.bytes[i], out.bytes[i], held.bytes) != 0)
