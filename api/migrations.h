@@ -54,8 +54,7 @@ class Migrations {
         std::unique_ptr<migration::Source> source;
     };
     struct Receiving {
-        Receiving(Vmm& vmm, Arrival::Changes changes,
-                  std::vector<Fd> fds)
+        Receiving(Vmm& vmm, Arrival::Changes changes, std::vector<Fd> fds)
             : machine(vmm, std::move(changes), std::move(fds)) {}
         Arrival machine;
         std::unique_ptr<migration::Listener> listener;

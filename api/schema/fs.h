@@ -46,8 +46,7 @@ struct hako::api::json::Fields<hako::api::FsConfig> {
     static constexpr auto list = std::tuple(
         required("tag", &T::tag), required("socket", &T::socket),
         field("num_queues", &T::num_queues, {.min = 1, .max = virtio::fs::kMaxQueues}),
-        field("queue_size", &T::queue_size,
-              {.min = virtio::fs::kMinQueueSize, .max = virtio::kMaxQueueSize}),
+        field("queue_size", &T::queue_size, {.min = virtio::fs::kMinQueueSize, .max = virtio::kMaxQueueSize}),
         field("pci_segment", &T::pci_segment), field("pci_device_id", &T::pci_device_id),
         field("id", &T::id));
 };

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "api/json/fields.h"
-#include "api/schema/fs.h"
 #include "api/schema/cloud_init.h"
+#include "api/schema/fs.h"
 
 namespace hako::api {
 

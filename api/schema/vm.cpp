@@ -181,11 +181,11 @@ Result<> check_fs(const std::vector<virtio::fs::Config>& all) {
     for (std::size_t index = 0; index < all.size(); ++index)
         for (std::size_t before = 0; before < index; ++before) {
             if (all[index].socket == all[before].socket)
-                return fail_input("fs[{}].socket: {} is taken by fs[{}]: each needs a daemon of its own", index,
-                                  all[index].socket, before);
+                return fail_input("fs[{}].socket: {} is taken by fs[{}]: each needs a daemon of its own",
+                                  index, all[index].socket, before);
             if (all[index].tag == all[before].tag)
-                return fail_input("fs[{}].tag: {} is taken by fs[{}]: tags must differ", index, all[index].tag,
-                                  before);
+                return fail_input("fs[{}].tag: {} is taken by fs[{}]: tags must differ", index,
+                                  all[index].tag, before);
         }
     return {};
 }
@@ -216,8 +216,8 @@ Result<> check_devices(const MachineConfig& machine) {
                               machine.vsocks.size() + machine.fs.size();
     if (count > kMaxDevices)
         return fail_input(
-            "disks, helper_disks, net, console, vsock and fs: {} devices are more than fit, at most {}", count,
-            kMaxDevices);
+            "disks, helper_disks, net, console, vsock and fs: {} devices are more than fit, at most {}",
+            count, kMaxDevices);
     std::vector<std::string_view> ids;
     for (const auto& disk : machine.disks)
         ids.push_back(disk.id);
@@ -234,7 +234,8 @@ Result<> check_devices(const MachineConfig& machine) {
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
         return fail_input(
-            "disks, helper_disks, net, console, vsock and fs: the id {} is given twice: ids must differ", *twice);
+            "disks, helper_disks, net, console, vsock and fs: the id {} is given twice: ids must differ",
+            *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {

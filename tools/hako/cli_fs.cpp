@@ -40,7 +40,8 @@ Result<Config> parse_one(std::string_view text, std::size_t position) {
     if (fs.socket.empty() || fs.socket.size() > virtio::fs::kMaxSocketPath)
         return values.refuse("socket", fmt::format("a path of 1 to {} bytes", virtio::fs::kMaxSocketPath));
     HAKO_TRY(values.read_number("num_queues", fs.queues, std::uint16_t{1}, virtio::fs::kMaxQueues));
-    HAKO_TRY(values.read_number("queue_size", fs.queue_size, virtio::fs::kMinQueueSize, virtio::kMaxQueueSize));
+    HAKO_TRY(
+        values.read_number("queue_size", fs.queue_size, virtio::fs::kMinQueueSize, virtio::kMaxQueueSize));
     if (!std::has_single_bit(fs.queue_size)) return values.refuse("queue_size", "a power of two");
     HAKO_TRY(values.read_text("id", fs.id));
     if (fs.id.size() > kMaxId || !id_characters(fs.id))
@@ -58,12 +59,13 @@ Result<std::vector<Config>> parse_fs(std::span<const std::string> texts) {
         const Config fs = HAKO_TRY(parse_one(text, all.size()));
         for (const Config& other : all) {
             if (fs.id == other.id)
-                return fail_input("--fs {}: the id {} is taken by {}: ids must differ", text, fs.id, other.tag);
+                return fail_input("--fs {}: the id {} is taken by {}: ids must differ", text, fs.id,
+                                  other.tag);
             if (fs.tag == other.tag)
                 return fail_input("--fs {}: the tag {} is given twice: tags must differ", text, fs.tag);
             if (fs.socket == other.socket)
-                return fail_input("--fs {}: the socket {} is taken by {}: each needs a daemon of its own", text,
-                                  fs.socket, other.tag);
+                return fail_input("--fs {}: the socket {} is taken by {}: each needs a daemon of its own",
+                                  text, fs.socket, other.tag);
         }
         all.push_back(fs);
     }

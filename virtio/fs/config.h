@@ -22,7 +22,8 @@ struct Config {
     std::string tag;           ///< by which the guest mounts it, 1 to kMaxTag bytes
     std::string socket;        ///< where the daemon (virtiofsd) listens
     std::uint16_t queues = 1;  ///< request queues, 1 to kMaxQueues
-    std::uint16_t queue_size = kMaxQueueSize;  ///< of each queue: a power of two, kMinQueueSize to kMaxQueueSize
+    std::uint16_t queue_size =
+        kMaxQueueSize;  ///< of each queue: a power of two, kMinQueueSize to kMaxQueueSize
 
     bool operator==(const Config&) const = default;
 };

@@ -36,9 +36,10 @@ Result<std::unique_ptr<FsDevice>> FsDevice::create(const Config& config,
                           config.socket, offered);
     if (state && !state->daemon.empty()) {
         if (!daemon->can_move())
-            return fail_input("the daemon at {} cannot go on from a saved state: use one that can "
-                              "(virtiofsd 1.11 or later)",
-                              config.socket);
+            return fail_input(
+                "the daemon at {} cannot go on from a saved state: use one that can "
+                "(virtiofsd 1.11 or later)",
+                config.socket);
         HAKO_TRY_WRAP(vhost_user::load_device_state(*daemon, state->daemon), "the daemon at {}",
                       config.socket);
     }

@@ -1,4 +1,5 @@
-// virtio-fs (virtio 1.3, 5.11): a directory of the host that the guest mounts; a daemon serves it (virtiofsd).
+// virtio-fs (virtio 1.3, 5.11): a directory of the host that the guest mounts, served by a daemon
+// (virtiofsd).
 #pragma once
 
 #include <array>

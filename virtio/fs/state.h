@@ -24,9 +24,8 @@ namespace hako::state {
 template <>
 struct Fields<virtio::fs::State> {
     using T = virtio::fs::State;
-    static constexpr auto list =
-        std::tuple(hex("features", &T::features),
-                   upto(virtio::vhost_user::kMaxDeviceState, "daemon", &T::daemon));
+    static constexpr auto list = std::tuple(hex("features", &T::features),
+                                            upto(virtio::vhost_user::kMaxDeviceState, "daemon", &T::daemon));
 };
 
 }  // namespace hako::state

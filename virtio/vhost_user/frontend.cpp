@@ -47,8 +47,7 @@ Result<> Frontend::agree() {
     const std::uint64_t agreed = offered & kProtocolFeatures;
     HAKO_TRY(tell(Request::kSetProtocolFeatures, agreed));
     protocol_features_ = agreed;
-    if (has(protocol_feature::kMultiQueue))
-        queues_ = HAKO_TRY(ask<std::uint64_t>(Request::kGetQueueNum, {}));
+    if (has(protocol_feature::kMultiQueue)) queues_ = HAKO_TRY(ask<std::uint64_t>(Request::kGetQueueNum, {}));
     return {};
 }
 
@@ -122,8 +121,8 @@ Result<> Frontend::set_log(int log, std::uint64_t size) {
     std::array<std::byte, sizeof area> ignored{};
     if (broken_ || !socket_.open()) return fail_host("the daemon is gone");
     const auto exchange = [&]() -> Result<> {
-        HAKO_TRY(socket_.send(Request::kSetLogBase, 0, std::as_bytes(std::span(&area, 1)),
-                              std::span(&log, 1), deadline_));
+        HAKO_TRY(socket_.send(Request::kSetLogBase, 0, std::as_bytes(std::span(&area, 1)), std::span(&log, 1),
+                              deadline_));
         HAKO_TRY(socket_.receive_reply(Request::kSetLogBase, ignored, 0, deadline_));
         return {};
     };
@@ -179,16 +178,15 @@ Result<Fd> Frontend::start_state_transfer(std::uint32_t direction, Fd fd) {
     const DeviceStateTransfer transfer{.direction = direction};
     const int handed = fd.get();
     std::optional<Fd> theirs;
-    const auto answer =
-        HAKO_TRY(ask<std::uint64_t>(Request::kSetDeviceStateFd, std::as_bytes(std::span(&transfer, 1)),
-                                    std::span(&handed, 1), &theirs));
-    if ((answer & kStateError) != 0)
-        return fail_host("the daemon refuses to move its state: {:#x}", answer);
+    const auto answer = HAKO_TRY(ask<std::uint64_t>(
+        Request::kSetDeviceStateFd, std::as_bytes(std::span(&transfer, 1)), std::span(&handed, 1), &theirs));
+    if ((answer & kStateError) != 0) return fail_host("the daemon refuses to move its state: {:#x}", answer);
     if (theirs.has_value() == ((answer & kStateNoFd) != 0))
-        return checked(Result<Fd>(fail_host("the daemon speaks of a descriptor that did not come, or is silent "
-                                            "about one: {:#x}",
-                                            answer)),
-                       Request::kSetDeviceStateFd);
+        return checked(
+            Result<Fd>(fail_host("the daemon speaks of a descriptor that did not come, or is silent "
+                                 "about one: {:#x}",
+                                 answer)),
+            Request::kSetDeviceStateFd);
     return theirs ? std::move(*theirs) : Fd();
 }
 

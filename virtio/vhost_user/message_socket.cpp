@@ -100,9 +100,9 @@ Result<> MessageSocket::send(Request request, std::uint32_t flags, std::span<con
     Header header{.request = static_cast<std::uint32_t>(request),
                   .flags = flag::kVersion | flags,
                   .size = static_cast<std::uint32_t>(payload.size())};
-    std::array<iovec, 2> parts = {iovec{.iov_base = &header, .iov_len = sizeof header},
-                                  iovec{.iov_base = const_cast<std::byte*>(payload.data()),
-                                        .iov_len = payload.size()}};
+    std::array<iovec, 2> parts = {
+        iovec{.iov_base = &header, .iov_len = sizeof header},
+        iovec{.iov_base = const_cast<std::byte*>(payload.data()), .iov_len = payload.size()}};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control{};
     msghdr message{};
     message.msg_iov = parts.data();

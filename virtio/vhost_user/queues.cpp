@@ -71,7 +71,8 @@ Result<> Queues::start(const Ring& ring) {
     HAKO_TRY(daemon_.set_ring_base(ring.index, ring.position.next_avail));
     HAKO_TRY(tell_addresses(ring));
     HAKO_TRY(daemon_.set_ring_error(ring.index, error_->fd()));
-    HAKO_TRY(daemon_.set_ring_call(ring.index, hooks_->queue_interrupt(static_cast<std::uint16_t>(ring.index))));
+    HAKO_TRY(
+        daemon_.set_ring_call(ring.index, hooks_->queue_interrupt(static_cast<std::uint16_t>(ring.index))));
     HAKO_TRY(daemon_.set_ring_kick(ring.index, ring.kick));
     HAKO_TRY(daemon_.enable_ring(ring.index, true));
     // Whoever listened to the doorbell before may have taken what was rung.

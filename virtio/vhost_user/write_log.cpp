@@ -53,7 +53,8 @@ void WriteLog::take_into(GuestMemory& memory) {
                  bits &= bits - 1) {
                 const std::uint64_t page =
                     word * kPagesPerWord + static_cast<unsigned>(std::countr_zero(bits));
-                if (page >= first && page < last) memory.mark_dirty(GuestAddress{page * kPageSize}, kPageSize);
+                if (page >= first && page < last)
+                    memory.mark_dirty(GuestAddress{page * kPageSize}, kPageSize);
             }
         }
     }

@@ -22,8 +22,8 @@
 namespace hako {
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
-/// Disks, helper disks, network interfaces, consoles, vsocks and shared directories together; the other PCI slots are for hako's
-/// own devices.
+/// Disks, helper disks, network interfaces, consoles, vsocks and shared directories together; the other PCI
+/// slots are for hako's own devices.
 inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {

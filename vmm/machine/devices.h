@@ -29,7 +29,8 @@
 
 namespace hako {
 
-/// Control thread, but for for_each() and ForeignWrites. Devices may be added while vCPUs run; to take one out they are parked.
+/// Control thread, but for for_each() and ForeignWrites. Devices may be added while vCPUs run; to take one
+/// out they are parked.
 class Devices final : public ForeignWrites {
   public:
     /// All of it outlives the devices.

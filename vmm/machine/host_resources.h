@@ -22,9 +22,8 @@ struct HostResources {
     /// In the order of MachineConfig::fs.
     std::vector<std::unique_ptr<virtio::vhost_user::Frontend>> fs;
 
-    /// Opens and locks every image, opens every tap and socket, also those that others connect to, and connects
-    /// to daemons.
-    /// With kAnnounce images stay another's until their locks are taken.
+    /// Opens and locks every image, opens every tap and socket, also those that others connect to, and
+    /// connects to daemons. With kAnnounce images stay another's until their locks are taken.
     static Result<HostResources> open(const MachineConfig& config,
                                       virtio::blk::Disk::Claim claim = virtio::blk::Disk::Claim::kOwn);
 };

@@ -452,7 +452,8 @@ Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
     if (config_.rng && id == config_.rng->id)
         return fail_input(
-            "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be removed",
+            "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be "
+            "removed",
             id);
     return address;
 }

@@ -245,13 +245,13 @@ TEST_CASE("a vsock has an address and a place") {
 }
 
 TEST_CASE("a shared directory has a tag and a daemon") {
-    const auto all =
-        run_command({"--kernel", "k", "--fs", "tag=a,socket=/run/a", "--fs",
-                     "tag=b,socket=/run/b,num_queues=2,queue_size=128,id=more"})
-            .machine.fs;
-    CHECK(all == std::vector{virtio::fs::Config{.id = "_fs0", .tag = "a", .socket = "/run/a"},
-                             virtio::fs::Config{
-                                 .id = "more", .tag = "b", .socket = "/run/b", .queues = 2, .queue_size = 128}});
+    const auto all = run_command({"--kernel", "k", "--fs", "tag=a,socket=/run/a", "--fs",
+                                  "tag=b,socket=/run/b,num_queues=2,queue_size=128,id=more"})
+                         .machine.fs;
+    CHECK(all ==
+          std::vector{virtio::fs::Config{.id = "_fs0", .tag = "a", .socket = "/run/a"},
+                      virtio::fs::Config{
+                          .id = "more", .tag = "b", .socket = "/run/b", .queues = 2, .queue_size = 128}});
 }
 
 TEST_CASE("the guest gets random bytes at the rate that was given") {

@@ -1,7 +1,6 @@
 // A daemon of vhost-user for tests: it remembers what it was told, and answers as a test wishes.
 #pragma once
 
-
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -43,9 +42,9 @@ class FakeDaemon {
         std::size_t fds = 0;
     };
 
-    static constexpr std::uint64_t kFeatures =
-        virtio::feature::kVersion1 | virtio::feature::kIndirectDesc | virtio::feature::kEventIdx |
-        vu::feature::kProtocolFeatures | vu::feature::kLogAll;
+    static constexpr std::uint64_t kFeatures = virtio::feature::kVersion1 | virtio::feature::kIndirectDesc |
+                                               virtio::feature::kEventIdx | vu::feature::kProtocolFeatures |
+                                               vu::feature::kLogAll;
 
     FakeDaemon() {
         int ends[2] = {-1, -1};
@@ -107,7 +106,8 @@ class FakeDaemon {
         const std::scoped_lock lock(mutex_);
         T value{};
         for (const Heard& one : heard_)
-            if (one.request == request) std::memcpy(&value, one.payload.data(), std::min(sizeof value, one.payload.size()));
+            if (one.request == request)
+                std::memcpy(&value, one.payload.data(), std::min(sizeof value, one.payload.size()));
         return value;
     }
     /// The latest descriptor that came with it, the daemon's still; -1: none came.
@@ -147,7 +147,8 @@ class FakeDaemon {
             heard_.push_back(heard);
             for (Fd& fd : fds)
                 fds_.insert_or_assign(heard.request, std::move(fd));
-            if (const auto found = answers_.find(heard.request); found != answers_.end()) own = found->second();
+            if (const auto found = answers_.find(heard.request); found != answers_.end())
+                own = found->second();
         }
         if (own) return send(*own) && !own->hang_up;
         Answer usual;

@@ -64,9 +64,7 @@ struct Rig {
                                  .kicks = transport.kicks,
                                  .positions = positions});
     }
-    [[nodiscard]] bool gave_up() {
-        return wait_for(transport.reset_wanted);
-    }
+    [[nodiscard]] bool gave_up() { return wait_for(transport.reset_wanted); }
 
     FakeDaemon daemon;
     GuestMemory memory = GuestMemory::create({.size = 16 * MiB}).value();
@@ -115,7 +113,8 @@ TEST_CASE("fs: the guest sees a tag and the number of request queues") {
     rig.device->read_config(1000, std::span(bytes).first(4));
     CHECK(bytes[0] == std::byte{0});
     // Of what the daemon offers the driver gets what is about rings.
-    CHECK(rig.device->features() == (FakeDaemon::kFeatures & ~(vu::feature::kProtocolFeatures | vu::feature::kLogAll)));
+    CHECK(rig.device->features() ==
+          (FakeDaemon::kFeatures & ~(vu::feature::kProtocolFeatures | vu::feature::kLogAll)));
 }
 
 TEST_CASE("fs: the daemon gets memory, rings, doorbells and interrupts") {
@@ -224,7 +223,8 @@ TEST_CASE("fs: what a daemon cannot do is refused before it is needed") {
     Rig rig;
     REQUIRE(rig.activate());
     CHECK(rig.device->check_can_move(true));
-    for (const std::uint64_t missing : {vu::protocol_feature::kDeviceState, vu::protocol_feature::kLogShmFd}) {
+    for (const std::uint64_t missing :
+         {vu::protocol_feature::kDeviceState, vu::protocol_feature::kLogShmFd}) {
         FakeDaemon daemon;
         daemon.protocol_features &= ~missing;
         auto frontend = Frontend::adopt(daemon.start(), kPatience);
@@ -334,8 +334,7 @@ TEST_CASE("fs: a daemon that is silent while it is needed is given up") {
 TEST_CASE("fs: answers are what was asked for, or the connection ends") {
     CHECK(refusal(kGetFeatures, [] { return std::nullopt; }) == "taken");
     const auto wrong = [](vu::Request request, auto change) {
-        return refusal(request,
-                       [=] { return changed(request, FakeDaemon::kFeatures, change); });
+        return refusal(request, [=] { return changed(request, FakeDaemon::kFeatures, change); });
     };
     CHECK(wrong(kGetFeatures, [](Answer&) {}) == "taken");
     CHECK(wrong(kGetFeatures, [](Answer& a) { set_word(a, 0, 2); }).find("answered request 2") !=
@@ -366,7 +365,8 @@ TEST_CASE("fs: answers are what was asked for, or the connection ends") {
 }
 
 TEST_CASE("fs: a ring's position is of that ring") {
-    for (const vu::VringState answer : {vu::VringState{.index = 5}, vu::VringState{.index = 0, .number = 65536}}) {
+    for (const vu::VringState answer :
+         {vu::VringState{.index = 5}, vu::VringState{.index = 0, .number = 65536}}) {
         Rig rig;
         REQUIRE(rig.activate());
         rig.daemon.answer(kGetVringBase,
@@ -388,9 +388,8 @@ TEST_CASE("fs: a daemon's state comes whole, in time, and is not too long") {
     CHECK(saved(kPatience, [](FakeDaemon&) {}) == "taken");
     const auto answers = [](vu::Request request, std::uint64_t value, std::vector<int> fds = {}) {
         return [=](FakeDaemon& daemon) {
-            daemon.answer(request, [=] {
-                return Answer{.bytes = FakeDaemon::reply(request, value), .fds = fds};
-            });
+            daemon.answer(request,
+                          [=] { return Answer{.bytes = FakeDaemon::reply(request, value), .fds = fds}; });
         };
     };
     CHECK(saved(kPatience, answers(kCheckDeviceState, 1)).find("did not come through") != std::string::npos);
