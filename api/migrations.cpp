@@ -35,6 +35,11 @@ Result<> refuse_postcopy(MemoryMode mode) {
     return fail_input("memory_mode: hako does not have Postcopy yet: use Precopy");
 }
 
+virtio::Move move_of(const SendMigrationData& wanted, VmState state) {
+    if (wanted.memory_mode == MemoryMode::kPostcopy) return virtio::Move::kPostcopy;
+    return wanted.local || state != VmState::kRunning ? virtio::Move::kPaused : virtio::Move::kLive;
+}
+
 migration::SourceConfig source_config(const SendMigrationData& wanted) {
     migration::SourceConfig config;
     config.convergence = {.downtime = std::chrono::milliseconds(wanted.downtime_ms),
@@ -106,7 +111,7 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
     Machine* const machine = HAKO_TRY(instance->machine());
     if (!wanted.local && instance->state() == VmState::kRunning)
         HAKO_TRY(migration::check_writes_are_seen(instance->config()));
-    HAKO_TRY(machine->devices().check_can_move(!wanted.local && instance->state() == VmState::kRunning));
+    HAKO_TRY(machine->devices().check_can_move(move_of(wanted, instance->state())));
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
     auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),

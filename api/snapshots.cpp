@@ -59,8 +59,9 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
         return wrong_state(instance->state(), "paused (or the snapshot \"live\")");
     if (wanted.live || wanted.base_url || wanted.track.value_or(false))
         HAKO_TRY(migration::check_writes_are_seen(instance->config()));
-    HAKO_TRY(machine->devices().check_can_move(instance->state() == VmState::kRunning || wanted.base_url ||
-                                               wanted.track.value_or(false)));
+    const bool logged = wanted.base_url || wanted.track.value_or(false);
+    HAKO_TRY(machine->devices().check_can_move(
+        logged || instance->state() == VmState::kRunning ? virtio::Move::kLive : virtio::Move::kPaused));
     if (!machine->dirty_tracker().active()) changes_.reset();
     config.config = json::encode(HAKO_TRY(vmm_.config())) + "\n";
     under_ = std::make_unique<Under>(*instance, migration::ControlThread(vmm_.control()), std::move(config),

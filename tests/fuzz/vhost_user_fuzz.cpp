@@ -49,13 +49,19 @@ class Hooks final : public virtio::TransportHooks {
 
 /// What is made once.
 struct World {
-    World() { set_log_level(LogLevel::kError); }
+    World() {
+        set_log_level(LogLevel::kError);
+        int ends[2] = {-1, -1};
+        if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
+        file = Fd(ends[0]);
+        ::close(ends[1]);
+    }
 
     std::unique_ptr<io::Engine> engine = io::Engine::create().value();
     GuestMemory memory = GuestMemory::create({.size = 2 * MiB}).value();
     Hooks hooks;
     std::array<EventFd, 2> kicks = {EventFd::create().value(), EventFd::create().value()};
-    Fd file{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    Fd file;  ///< that a daemon hands over: a pipe at its end
 };
 
 class Input {

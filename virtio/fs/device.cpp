@@ -87,12 +87,17 @@ void FsDevice::resume() {
 Result<State> FsDevice::state() const {
     State state{.features = features_, .daemon = {}};
     if (!queues_.active()) return state;
-    HAKO_TRY(check_can_move(false));
+    HAKO_TRY(check_can_move(Move::kPaused));
     state.daemon = HAKO_TRY_WRAP(vhost_user::save_device_state(*daemon_), "virtio-fs {}", config_.id);
     return state;
 }
 
-Result<> FsDevice::check_can_move(bool live) const {
+Result<> FsDevice::check_can_move(Move move) const {
+    if (move == Move::kPostcopy)
+        return fail_conflict(
+            "virtio-fs {}: its daemon at {} uses guest memory, and does not wait for pages: use Precopy, or "
+            "remove the device first",
+            config_.id, config_.socket);
     if (!daemon_->connected())
         return fail_conflict(
             "virtio-fs {}: its daemon at {} is gone, and with it what the guest has open: remove the device "
@@ -103,7 +108,7 @@ Result<> FsDevice::check_can_move(bool live) const {
             "virtio-fs {}: its daemon at {} cannot hand its state over: use one that can (virtiofsd 1.11 or "
             "later), or remove the device first",
             config_.id, config_.socket);
-    if (live && !daemon_->can_log())
+    if (move == Move::kLive && !daemon_->can_log())
         return fail_conflict(
             "virtio-fs {}: its daemon at {} cannot tell what it writes into guest memory: pause the VM "
             "first, or remove the device",

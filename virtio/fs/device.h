@@ -51,8 +51,8 @@ class FsDevice final : public Device {
 
     /// Its own state and the daemon's, paused. The daemon may not give it.
     [[nodiscard]] Result<State> state() const;
-    /// Refuses what cannot be had from this daemon: its state, and, `live`, which pages it writes.
-    [[nodiscard]] Result<> check_can_move(bool live) const;
+    /// Refuses what cannot be had from this daemon, as a Fault::kConflict that names the device.
+    [[nodiscard]] Result<> check_can_move(Move move) const;
     /// What the daemon writes into guest memory goes into `memory`'s bitmap at each collect_writes().
     Result<> log_writes(bool on, GuestMemory& memory) { return queues_.set_logging(on, memory); }
     void collect_writes() { queues_.collect_log(); }

@@ -67,6 +67,8 @@ Result<pci::Bdf> Devices::add(const virtio::fs::Config& config,
             config.socket);
     auto device =
         HAKO_TRY(virtio::fs::FsDevice::create(config, std::move(daemon), engine_, own_state(restored)));
+    // A differential snapshot may be based on this moment.
+    if (logging_) HAKO_TRY(device->log_writes(true, services_.memory));
     return plug(config.id, std::move(device), restored);
 }
 
@@ -154,10 +156,10 @@ void Devices::for_each_fs(Visit visit) const {
         transport->exclusively([&visit, device = fs] { visit(*device); });
 }
 
-Result<> Devices::check_can_move(bool live) const {
+Result<> Devices::check_can_move(virtio::Move move) const {
     Result<> can;
     for_each_fs([&](virtio::fs::FsDevice& fs) {
-        if (can) can = fs.check_can_move(live);
+        if (can) can = fs.check_can_move(move);
     });
     return can;
 }
@@ -169,11 +171,13 @@ Result<> Devices::start_logging() {
         if (Result<> one = fs.log_writes(true, services_.memory); !one)
             started = std::unexpected(std::move(one).error().wrap(fmt::format("virtio-fs {}", fs.id())));
     });
+    logging_ = true;
     if (!started) stop_logging();
     return started;
 }
 
 void Devices::stop_logging() {
+    logging_ = false;
     for_each_fs([&](virtio::fs::FsDevice& fs) {
         if (const auto stopped = fs.log_writes(false, services_.memory); !stopped)
             log_warn("virtio-fs {}: {}", fs.id(), stopped.error().text());

@@ -1,6 +1,7 @@
 // The virtio devices of a machine, each in its PCI slot: added, found by id, taken out.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -62,9 +63,8 @@ class Devices final : public ForeignWrites {
     Result<> restore_gone(const DeviceState<virtio::blk::State>& saved);
     /// Puts all of them into `state`. They are paused, and no vCPU runs. A daemon may not give its part.
     [[nodiscard]] Result<> save(MachineState& state) const;
-    /// Refuses, before anything is paused, a device whose state nobody can have; `live`: or one that writes
-    /// guest memory and cannot tell where. Nothing comes or goes meanwhile.
-    [[nodiscard]] Result<> check_can_move(bool live) const;
+    /// Refuses, before anything is paused, a device that cannot go along. Nothing comes or goes meanwhile.
+    [[nodiscard]] Result<> check_can_move(virtio::Move move) const;
 
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
     /// Where the device is, or a Fault::kMissing that names the id.
@@ -135,6 +135,7 @@ class Devices final : public ForeignWrites {
     const virtio::PciServices services_;
     pci::HostBridge& bridge_;
     io::Engine& engine_;
+    std::atomic<bool> logging_{false};  ///< devices that come tell what they write, too
     mutable std::mutex mutex_;  ///< held by who changes `slots_`, and by who reads it on another thread
     std::vector<Slot> slots_;   ///< in the order in which they were added
     bool paused_ = false;

@@ -222,7 +222,7 @@ TEST_CASE("fs: a state has the daemon's, and another daemon goes on from it") {
 TEST_CASE("fs: what a daemon cannot do is refused before it is needed") {
     Rig rig;
     REQUIRE(rig.activate());
-    CHECK(rig.device->check_can_move(true));
+    CHECK(rig.device->check_can_move(virtio::Move::kLive));
     for (const std::uint64_t missing :
          {vu::protocol_feature::kDeviceState, vu::protocol_feature::kLogShmFd}) {
         FakeDaemon daemon;
@@ -230,17 +230,19 @@ TEST_CASE("fs: what a daemon cannot do is refused before it is needed") {
         auto frontend = Frontend::adopt(daemon.start(), kPatience);
         REQUIRE(frontend);
         const auto device = FsDevice::create(rig.config, std::move(*frontend), engine()).value();
-        const auto live = device->check_can_move(true);
+        const auto live = device->check_can_move(virtio::Move::kLive);
         REQUIRE_FALSE(live);
         CHECK(live.error().fault() == Fault::kConflict);
         CHECK(live.error().text().find("_fs0") != std::string::npos);
-        CHECK(device->check_can_move(false).has_value() == (missing == vu::protocol_feature::kLogShmFd));
+        CHECK(device->check_can_move(virtio::Move::kPaused).has_value() ==
+              (missing == vu::protocol_feature::kLogShmFd));
         CHECK(device->log_writes(true, rig.memory).has_value() ==
               (missing != vu::protocol_feature::kLogShmFd));
     }
+    CHECK_FALSE(rig.device->check_can_move(virtio::Move::kPostcopy));
     rig.daemon.leave();
     CHECK(rig.gave_up());
-    CHECK_FALSE(rig.device->check_can_move(false));
+    CHECK_FALSE(rig.device->check_can_move(virtio::Move::kPaused));
 }
 
 TEST_CASE("fs: what the daemon writes is seen while somebody wants to know") {
