@@ -39,8 +39,9 @@ Result<> check_storage(const std::string& record_path, const migration::Uuid& vm
 Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
                                              std::vector<migration::ReceivedFd> fds) {
     Departing departing = HAKO_TRY(read_departing(hello.config));
-    HAKO_TRY(give_nets(departing.config, nets_));
-    HAKO_TRY(give_vsock(departing.config, vsock_socket_));
+    HAKO_TRY(give_nets(departing.config, changes_.nets));
+    HAKO_TRY(give_fs(departing.config, changes_.fs));
+    HAKO_TRY(give_vsock(departing.config, changes_.vsock_socket));
     uuid_ = hello.uuid;
     runs_ = departing.running;
     instance_ = HAKO_TRY(control_.call(

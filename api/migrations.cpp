@@ -35,6 +35,11 @@ Result<> refuse_postcopy(MemoryMode mode) {
     return fail_input("memory_mode: hako does not have Postcopy yet: use Precopy");
 }
 
+virtio::Move move_of(const SendMigrationData& wanted, VmState state) {
+    if (wanted.memory_mode == MemoryMode::kPostcopy) return virtio::Move::kPostcopy;
+    return wanted.local || state != VmState::kRunning ? virtio::Move::kPaused : virtio::Move::kLive;
+}
+
 migration::SourceConfig source_config(const SendMigrationData& wanted) {
     migration::SourceConfig config;
     config.convergence = {.downtime = std::chrono::milliseconds(wanted.downtime_ms),
@@ -103,9 +108,10 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
     const migration::Address address =
         HAKO_TRY_WRAP(migration::parse_address(wanted.destination_url), "destination_url");
     Instance* const instance = HAKO_TRY(vmm_.instance());
-    HAKO_TRY(instance->machine());
+    Machine* const machine = HAKO_TRY(instance->machine());
     if (!wanted.local && instance->state() == VmState::kRunning)
         HAKO_TRY(migration::check_writes_are_seen(instance->config()));
+    HAKO_TRY(machine->devices().check_can_move(move_of(wanted, instance->state())));
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
     auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
@@ -170,7 +176,11 @@ Result<> Migrations::start_receiving(const ReceiveMigrationData& wanted, std::ve
         HAKO_TRY_WRAP(migration::parse_address(wanted.receiver_url), "receiver_url");
     HAKO_TRY(vmm_.require_no_vm());
     auto receiving = std::make_unique<Receiving>(
-        vmm_, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}), wanted.vsock_socket, std::move(fds));
+        vmm_,
+        Arrival::Changes{.nets = wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}),
+                         .fs = wanted.fs_sockets.value_or(std::vector<RestoredFsConfig>{}),
+                         .vsock_socket = wanted.vsock_socket},
+        std::move(fds));
     auto tls = HAKO_TRY(tls_server(wanted.tls_dir, address));
     receiving->listener = HAKO_TRY(migration::Listener::open(address, std::move(tls)));
     receiving->destination = HAKO_TRY(migration::Destination::create(

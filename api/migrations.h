@@ -54,9 +54,8 @@ class Migrations {
         std::unique_ptr<migration::Source> source;
     };
     struct Receiving {
-        Receiving(Vmm& vmm, std::vector<RestoredNetConfig> nets, std::optional<std::string> vsock_socket,
-                  std::vector<Fd> fds)
-            : machine(vmm, std::move(nets), std::move(vsock_socket), std::move(fds)) {}
+        Receiving(Vmm& vmm, Arrival::Changes changes, std::vector<Fd> fds)
+            : machine(vmm, std::move(changes), std::move(fds)) {}
         Arrival machine;
         std::unique_ptr<migration::Listener> listener;
         std::unique_ptr<migration::Destination> destination;

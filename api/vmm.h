@@ -15,6 +15,7 @@
 #include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/fs.h"
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
@@ -86,6 +87,7 @@ class Vmm {
     Result<std::optional<PciDeviceInfo>> add_console(VmAddConsole config);
     /// A VM has one at most.
     Result<std::optional<PciDeviceInfo>> add_vsock(VsockConfig config);
+    Result<std::optional<PciDeviceInfo>> add_fs(FsConfig config);
     /// A machine's guest is asked first, unless `removal.force`.
     Result<> remove_device(const VmRemoveDevice& removal);
 

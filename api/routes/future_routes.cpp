@@ -13,12 +13,11 @@ namespace hako::api {
 namespace {
 
 /// Path, and what it needs.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kFuture = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kFuture = {{
     {"vm.resize", "CPUs, memory and balloons that change their size"},
     {"vm.resize-zone", "memory zones"},
     {"vm.add-device", "VFIO devices"},
     {"vm.add-user-device", "vfio-user devices"},
-    {"vm.add-fs", "virtio-fs devices"},
     {"vm.add-generic-vhost-user", "vhost-user devices"},
     {"vm.add-pmem", "virtio-pmem devices"},
     {"vm.add-vdpa", "vDPA devices"},

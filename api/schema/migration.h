@@ -39,6 +39,8 @@ struct ReceiveMigrationData {
     std::optional<std::vector<RestoredNetConfig>> net_fds;
     /// hako's own: path of the vsock's socket here.
     std::optional<std::string> vsock_socket;
+    /// hako's own: where the daemons of shared directories listen here.
+    std::optional<std::vector<RestoredFsConfig>> fs_sockets;
 
     bool operator==(const ReceiveMigrationData&) const = default;
 };
@@ -120,7 +122,7 @@ struct Fields<ReceiveMigrationData> {
     static constexpr auto list =
         std::tuple(required("receiver_url", &T::receiver_url), field("tls_dir", &T::tls_dir),
                    field("memory_mode", &T::memory_mode), field("net_fds", &T::net_fds),
-                   field("vsock_socket", &T::vsock_socket));
+                   field("vsock_socket", &T::vsock_socket), field("fs_sockets", &T::fs_sockets));
 };
 
 template <>

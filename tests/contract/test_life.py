@@ -90,7 +90,7 @@ def test_a_boot_that_fails_is_500_and_says_why(api, tmp_path):
 
 
 @pytest.mark.parametrize("name, body", [
-    ("vm.resize", {"desired_vcpus": 2}), ("vm.resize-zone", {"id": "a", "desired_ram": 1}), ("vm.add-fs", {"tag": "a"}),
+    ("vm.resize", {"desired_vcpus": 2}), ("vm.resize-zone", {"id": "a", "desired_ram": 1}),
     ("vm.add-device", {"path": "/x"}), ("vm.add-user-device", {}), ("vm.add-generic-vhost-user", {}),
     ("vm.add-pmem", {}), ("vm.add-vdpa", {}),
 ])

@@ -122,6 +122,7 @@ void Instance::remove_from_next(std::string_view id) {
     std::erase_if(config_.nets, named);
     std::erase_if(config_.helpers, named);
     std::erase_if(config_.vsocks, named);
+    std::erase_if(config_.fs, named);
     if (std::erase_if(config_.consoles, named) > 0) consoles_->close(id);
 }
 

@@ -129,6 +129,7 @@ class Machine final : private PlatformEvents {
     Result<pci::Bdf> add_net(const virtio::net::Config& config);
     Result<pci::Bdf> add_console(const virtio::console::Config& config);
     Result<pci::Bdf> add_vsock(const virtio::vsock::Config& config);
+    Result<pci::Bdf> add_fs(const virtio::fs::Config& config);
     /// Puts a disk in the place of the helper disk that has its id: the guest is asked to let go of that one,
     /// and sees the new one once it has (finish_removal()), or at the next reboot. `force`: it sees it at
     /// once, and the old one goes as remove_now() does it.

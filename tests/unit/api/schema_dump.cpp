@@ -38,6 +38,10 @@ constexpr std::string_view kName<CpusConfig> = "CpusConfig";
 template <>
 constexpr std::string_view kName<CpuTopology> = "CpuTopology";
 template <>
+constexpr std::string_view kName<FsConfig> = "FsConfig";
+template <>
+constexpr std::string_view kName<RestoredFsConfig> = "RestoredFsConfig";
+template <>
 constexpr std::string_view kName<DiskConfig> = "DiskConfig";
 template <>
 constexpr std::string_view kName<HelperDiskConfig> = "HelperDiskConfig";
