@@ -152,10 +152,11 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     for (std::uint64_t page = 0; page < 2000; ++page)
         here.write(0, page, 7);
     const auto round = [&](std::uint32_t number) {
-        std::thread sends(
-            [&] { CHECK(sender.send_round(number, false, make_bits(small_layout(), true), kPatient)); });
+        PageBits sent = make_bits(small_layout(), true);
+        std::thread sends([&] { CHECK(sender.send_round(number, false, sent, kPatient)); });
         CHECK(receiver.receive_round(number, kPatient));
         sends.join();
+        CHECK(count_bits(sent) == 0);
     };
     round(0);
     CHECK(here == there);
@@ -230,7 +231,8 @@ TEST_CASE("migration pages: what is told as zeros without a look stays in the lo
         *pair.near, 0);
     // Written after it was looked up, and before its chunk's turn.
     here.write(0, 5, 77);
-    const auto sent = sender.send_round(0, false, make_bits(small_layout(), true), Wait{});
+    PageBits all = make_bits(small_layout(), true);
+    const auto sent = sender.send_round(0, false, all, Wait{});
     REQUIRE(sent);
     CHECK((log.bits[0][0] & 1) == 0);
     CHECK((log.bits[0][0] >> 5 & 1) == 1);
