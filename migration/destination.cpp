@@ -190,10 +190,11 @@ DestinationState Destination::fail(DestinationState at, Failure why) {
             return run_.valid() ? interrupted() : withdraw();
         // It runs here, whether or not the source hears of it.
         case DestinationState::kAnnouncing:
-            return postcopy_ ? interrupted() : DestinationState::kRuns;
-        // It runs here, and some of its pages are at the source.
+            if (!postcopy_) return DestinationState::kRuns;
+            [[fallthrough]];
+        // It runs here, and some of its pages are at the source. If none are, it needs nobody.
         case DestinationState::kFaulting:
-            return interrupted();
+            return missing_->left() == 0 ? complete() : interrupted();
         case DestinationState::kRecoverable:
             if (failure_->event == Event::kCancelled) return DestinationState::kGone;
             return interrupted();
@@ -470,19 +471,29 @@ Outcome<> Destination::begin_faulting() {
 }
 
 Outcome<DestinationState> Destination::fault() {
-    // Who is silent here is heard of on the data connections, where PING comes.
-    const Frame frame = HAKO_TRY(next_frame({.silence = kForEver, .stop = lifeline_.get()}));
-    const auto round = HAKO_TRY(open_frame<Round>(frame));
+    const Outcome<Frame> frame =
+        next_frame({.silence = config_.timeouts.silence, .stop = lifeline_.get()});
+    // Silence is fine here as long as pages are missing: on their connections PING comes.
+    if (!frame && frame.error().event == Event::kTimeout && missing_->left() > 0 && !lifeline_->reason())
+        return DestinationState::kFaulting;
+    const Frame end = HAKO_TRY(frame);
+    const auto round = HAKO_TRY(open_frame<Round>(end));
     HAKO_TRY(receiver_->finish(round, Wait::within(config_.timeouts.silence, lifeline_.get())));
     if (missing_->left() != 0)
         return fail_as(Event::kGarbage, "the source has sent all, and {} pages are missing", missing_->left());
-    receiver_.reset();
-    // From here on it needs nobody. What is told the source is for its sake.
-    if (const Result<> disarmed = trap_->disarm(); !disarmed) log_.warn("{}", disarmed.error().text());
-    trap_.reset();
+    const DestinationState next = complete();
     [[maybe_unused]] const auto told =
         send_message(*control_, RoundDone{.round = round.round, .pages = round.pages + round.zero_pages},
                      Wait::within(config_.timeouts.handover, nullptr));
+    return next;
+}
+
+/// All pages are here. What is told the source afterwards is for its sake.
+DestinationState Destination::complete() {
+    failure_.reset();
+    receiver_.reset();
+    if (const Result<> disarmed = trap_->disarm(); !disarmed) log_.warn("{}", disarmed.error().text());
+    trap_.reset();
     return DestinationState::kRuns;
 }
 

@@ -104,6 +104,7 @@ class Destination {
     DestinationState discard();
     DestinationState withdraw();
     DestinationState interrupted();
+    DestinationState complete();
 
     Outcome<std::vector<ReceivedFd>> receive_fds();
     /// The next frame that is no PING and carries no descriptor.

@@ -11,7 +11,6 @@ namespace hako::migration {
 namespace {
 
 constexpr milliseconds kLockInterval{10};
-constexpr milliseconds kForEver = std::chrono::hours(24 * 365);
 /// Frames of the peer that may still stand before its ABORT.
 constexpr int kFramesBeforeReason = 4;
 
@@ -475,14 +474,21 @@ Outcome<SourceState> Source::serve() {
                                     .silence = config_.timeouts.silence,
                                     .ping = config_.timeouts.ping,
                                     .done = [this](const Round& sent) {
+                                        all_sent_ = true;
                                         const Wait wait{.silence = config_.timeouts.silence,
                                                         .stop = lifeline_.get()};
                                         return send_message(*control_, sent, wait);
                                     }};
+    all_sent_ = false;
     sender_ = PostcopySender::start(setup, missing_, std::exchange(streams_, {}), *lifeline_);
     for (;;) {
-        // Who is silent here is heard of on the data connections, which take nothing any more.
-        const Frame frame = HAKO_TRY(receive_frame(*control_, {.silence = kForEver, .stop = lifeline_.get()}));
+        // Silence is fine as long as pages go: who does not take them is heard of on their connections.
+        const bool all_sent = all_sent_;
+        const Outcome<Frame> received =
+            receive_frame(*control_, {.silence = config_.timeouts.silence, .stop = lifeline_.get()});
+        if (!received && received.error().event == Event::kTimeout && !all_sent && !lifeline_->reason())
+            continue;
+        const Frame frame = HAKO_TRY(received);
         if (frame.type == Type::kPageRequest) {
             const auto request = HAKO_TRY(open_frame<PageRequest>(frame));
             HAKO_TRY(sender_->ask(request));

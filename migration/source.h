@@ -151,6 +151,7 @@ class Source {
     std::unique_ptr<Stop> lifeline_;                ///< of the connections
     std::unique_ptr<PostcopySender> sender_;
     std::atomic<bool> recovering_ = false;
+    std::atomic<bool> all_sent_ = false;
 
     SourceState at_ = SourceState::kConnecting;
     std::optional<Failure> failure_;

@@ -16,7 +16,7 @@ bool PageQueue::ask(const PagePlace& place, std::uint64_t pages) {
     return true;
 }
 
-std::optional<PageQueue::Item> PageQueue::next(bool asked_only, milliseconds time) {
+std::optional<PageQueue::Item> PageQueue::next(bool asked_only, std::chrono::nanoseconds time) {
     const auto end = Clock::now() + time;
     std::unique_lock lock(mutex_);
     for (;;) {

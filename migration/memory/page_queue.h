@@ -33,7 +33,7 @@ class PageQueue {
     bool ask(const PagePlace& place, std::uint64_t pages);
     /// Waits for at most `time`; nothing then, or when all are given out or it is closed. `asked_only`: for what
     /// is asked for.
-    std::optional<Item> next(bool asked_only, milliseconds time);
+    std::optional<Item> next(bool asked_only, std::chrono::nanoseconds time);
     /// All are given out, or it is closed.
     [[nodiscard]] bool over() const;
     [[nodiscard]] std::uint64_t left() const;

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "migration/memory/zero_page.h"
@@ -67,17 +68,24 @@ Outcome<> PostcopySender::send_share(unsigned index) {
 Outcome<MemoryTotals> PostcopySender::send_all(Stream& stream, bool asked_only) {
     const Wait wait{.silence = setup_.silence, .stop = &stop_};
     MemoryTotals sent;
-    for (;;) {
-        const auto item = queue_.next(asked_only, setup_.ping);
+    for (auto last = Clock::now();;) {
+        // Pages that wait for the limit stay in the queue, where they can still be asked for.
+        const std::chrono::nanoseconds hold = asked_only ? setup_.ping : setup_.limit.wait_for_some();
+        const auto item = queue_.next(hold.count() > 0, std::min<std::chrono::nanoseconds>(hold, setup_.ping));
         if (auto reason = stop_.reason()) return std::unexpected(std::move(*reason));
         if (item) {
             const MemoryTotals more = HAKO_TRY(send_item(stream, *item));
+            if (!item->asked_for) setup_.limit.take(more.bytes);
             sent.pages += more.pages;
             sent.zero_pages += more.zero_pages;
+        } else if (queue_.over()) {
+            break;
+        } else if (Clock::now() - last >= setup_.ping) {
+            HAKO_TRY(send_message(stream, Ping{}, wait));
+        } else {
             continue;
         }
-        if (queue_.over()) break;
-        HAKO_TRY(send_message(stream, Ping{}, wait));
+        last = Clock::now();
     }
     HAKO_TRY(send_message(
         stream,
@@ -107,7 +115,6 @@ Outcome<MemoryTotals> PostcopySender::send_item(Stream& stream, const PageQueue:
     parts[0] = {.iov_base = header.data(), .iov_len = header.size()};
     parts[1] = {.iov_base = const_cast<std::byte*>(payload.data()), .iov_len = payload.size()};
     more.bytes = header.size() + payload.size() + more.pages * kPageSize;
-    if (!item.asked_for) HAKO_TRY(setup_.limit.acquire(more.bytes, &stop_));
     HAKO_TRY(stream.send(std::span<iovec>(parts), {.silence = setup_.silence, .stop = &stop_}));
     setup_.counters.add(more);
     return more;
