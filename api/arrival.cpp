@@ -66,7 +66,8 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
 Result<std::unique_ptr<migration::PageTrap>> Arrival::trap_pages() {
     const hako::MemoryConfig& memory = instance_->config().memory;
     if (memory.hugepages)
-        return fail_input("memory in huge pages is not there page by page: use Precopy, or memory without them");
+        return fail_input(
+            "memory in huge pages is not there page by page: use Precopy, or memory without them");
     return migration::UserfaultTrap::create(memory_, memory.thp);
 }
 

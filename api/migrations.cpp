@@ -227,8 +227,8 @@ Result<> Migrations::received(migration::Status status) {
     {
         const std::lock_guard lock(mutex_);
         last_ = end;
-        // A lost guest's threads wait for its pages as long as that lives: with zeros instead, one might write
-        // them to a disk.
+        // A lost guest's threads wait for its pages as long as that lives: with zeros instead, one might
+        // write them to a disk.
         if (status == migration::Status::kGone) (void)receiving_.release();
         receiving_.reset();
     }

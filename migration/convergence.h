@@ -8,8 +8,8 @@ namespace hako::migration {
 
 /// What happens when the migration takes longer than it may.
 enum class TimeoutStrategy : unsigned char {
-    kCancel,  ///< the guest stays at the source
-    kIgnore,  ///< the guest is paused for as long as it takes
+    kCancel,    ///< the guest stays at the source
+    kIgnore,    ///< the guest is paused for as long as it takes
     kPostcopy,  ///< the guest runs there, and the rest of its memory follows
 };
 

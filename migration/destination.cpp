@@ -108,8 +108,8 @@ Result<std::unique_ptr<Destination>> Destination::create(const DestinationConfig
                                                          DestinationMachine& machine, Observer observer) {
     auto stop = HAKO_TRY(Stop::create());
     auto give_up = HAKO_TRY(Stop::create());
-    return std::unique_ptr<Destination>(new Destination(config, acceptor, machine, std::move(observer),
-                                                        std::move(stop), std::move(give_up)));
+    return std::unique_ptr<Destination>(
+        new Destination(config, acceptor, machine, std::move(observer), std::move(stop), std::move(give_up)));
 }
 
 Status Destination::run() {
@@ -273,8 +273,8 @@ Outcome<std::vector<std::unique_ptr<Stream>>> Destination::gather(unsigned conne
         wait.until = end;
         Outcome<std::unique_ptr<Stream>> stream = acceptor_.accept(wait);
         const bool accepted = stream.has_value();
-        const Outcome<> joined = accepted ? join_one(*std::move(stream), token, streams, stop)
-                                          : std::unexpected(stream.error());
+        const Outcome<> joined =
+            accepted ? join_one(*std::move(stream), token, streams, stop) : std::unexpected(stream.error());
         if (joined) continue;
         if (stop.reason() || Clock::now() >= end || joined.error().event == Event::kLocal ||
             (!accepted && joined.error().event == Event::kTimeout) || ++strangers > kMaxStrangers)
@@ -471,8 +471,7 @@ Outcome<> Destination::begin_faulting() {
 }
 
 Outcome<DestinationState> Destination::fault() {
-    const Outcome<Frame> frame =
-        next_frame({.silence = config_.timeouts.silence, .stop = lifeline_.get()});
+    const Outcome<Frame> frame = next_frame({.silence = config_.timeouts.silence, .stop = lifeline_.get()});
     // Silence is fine here as long as pages are missing: on their connections PING comes.
     if (!frame && frame.error().event == Event::kTimeout && missing_->left() > 0 && !lifeline_->reason())
         return DestinationState::kFaulting;
@@ -480,7 +479,8 @@ Outcome<DestinationState> Destination::fault() {
     const auto round = HAKO_TRY(open_frame<Round>(end));
     HAKO_TRY(receiver_->finish(round, Wait::within(config_.timeouts.silence, lifeline_.get())));
     if (missing_->left() != 0)
-        return fail_as(Event::kGarbage, "the source has sent all, and {} pages are missing", missing_->left());
+        return fail_as(Event::kGarbage, "the source has sent all, and {} pages are missing",
+                       missing_->left());
     const DestinationState next = complete();
     [[maybe_unused]] const auto told =
         send_message(*control_, RoundDone{.round = round.round, .pages = round.pages + round.zero_pages},
@@ -544,8 +544,8 @@ DestinationState Destination::interrupted() {
     } else {
         log_.warn("migration: no way to go on: {}", failure_->error.text());
         // A host without descriptors, say, is no reason to turn in a circle.
-        if (failure_->event == Event::kLocal)
-            [[maybe_unused]] const auto slept = sleep_for(config_.timeouts.retry, give_up_.get());
+        if (failure_->event == Event::kLocal) [[maybe_unused]]
+            const auto slept = sleep_for(config_.timeouts.retry, give_up_.get());
     }
     return DestinationState::kRecoverable;
 }

@@ -60,12 +60,12 @@ class Destination {
                                                        DestinationMachine& machine, Observer observer = {});
 
     /// Waits for a source and takes its VM over. kFinished: the guest runs here. kFailed, kCancelled: nothing
-    /// is left of it. kStranded: it is whole but does not run; the machine holds it and its locks. kGone: it has
-    /// run, and pages of it will never come. Whoever touches one waits as long as this lives: the process should
-    /// end before.
+    /// is left of it. kStranded: it is whole but does not run; the machine holds it and its locks. kGone: it
+    /// has run, and pages of it will never come. Whoever touches one waits as long as this lives: the process
+    /// should end before.
     Status run();
-    /// Asks for an end; false: it is too late, the source has handed over. A postcopy that was interrupted can be
-    /// given up: the guest is lost then.
+    /// Asks for an end; false: it is too late, the source has handed over. A postcopy that was interrupted
+    /// can be given up: the guest is lost then.
     bool cancel();
     [[nodiscard]] Progress progress() const;
 
@@ -157,8 +157,8 @@ class Destination {
     std::mutex send_mutex_;                         ///< of the control connection
     std::unique_ptr<Stop> lifeline_;                ///< of the connections
     std::unique_ptr<PostcopyReceiver> receiver_;
-    EventFd has_run_;                   ///< signalled once `run_` is there
-    std::future<Result<Stamp>> run_;    ///< of the machine, as long as it has not returned
+    EventFd has_run_;                 ///< signalled once `run_` is there
+    std::future<Result<Stamp>> run_;  ///< of the machine, as long as it has not returned
     std::atomic<bool> recoverable_ = false;
 
     DestinationState at_ = DestinationState::kListening;

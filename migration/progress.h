@@ -112,7 +112,7 @@ struct Progress {
     StepTimes steps;
     std::optional<PostcopyProgress> postcopy;  ///< once that is how it goes
     std::optional<Event> event;                ///< why it failed, or was interrupted
-    std::vector<std::string> causes;  ///< outermost first
+    std::vector<std::string> causes;           ///< outermost first
 };
 
 /// CLOCK_REALTIME.

@@ -100,8 +100,8 @@ Result<std::unique_ptr<Source>> Source::create(const SourceConfig& config, Conne
         return fail_input("a local migration hands memory over: there is nothing for postcopy to do");
     auto stop = HAKO_TRY(Stop::create());
     auto give_up = HAKO_TRY(Stop::create());
-    return std::unique_ptr<Source>(new Source(config, connector, machine, std::move(observer),
-                                              std::move(stop), std::move(give_up)));
+    return std::unique_ptr<Source>(
+        new Source(config, connector, machine, std::move(observer), std::move(stop), std::move(give_up)));
 }
 
 Source::Source(const SourceConfig& config, Connector& connector, SourceMachine& machine, Observer observer,

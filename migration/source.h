@@ -143,10 +143,10 @@ class Source {
     bool committed_ = false;  ///< a byte of GO may be under way
 
     // Postcopy.
-    std::atomic<bool> cut_ = false;  ///< the round under way ends early
-    bool postcopy_ = false;          ///< decided
-    PageBits missing_;               ///< at the destination
-    std::uint32_t served_round_ = 0;  ///< it goes now
+    std::atomic<bool> cut_ = false;                 ///< the round under way ends early
+    bool postcopy_ = false;                         ///< decided
+    PageBits missing_;                              ///< at the destination
+    std::uint32_t served_round_ = 0;                ///< it goes now
     std::vector<std::unique_ptr<Stream>> streams_;  ///< of the sender to be
     std::unique_ptr<Stop> lifeline_;                ///< of the connections
     std::unique_ptr<PostcopySender> sender_;

@@ -64,12 +64,12 @@ struct MigrationStep {
 
 /// Of a migration that goes on after the guest runs at the destination.
 struct MigrationPostcopy {
-    std::uint64_t pages_missing = 0;   ///< at the destination, still
-    std::uint64_t fault_count = 0;     ///< waits for a page from the source that are over
-    std::uint64_t fault_p50_us = 0;    ///< how long they took
+    std::uint64_t pages_missing = 0;  ///< at the destination, still
+    std::uint64_t fault_count = 0;    ///< waits for a page from the source that are over
+    std::uint64_t fault_p50_us = 0;   ///< how long they took
     std::uint64_t fault_p99_us = 0;
     std::uint64_t fault_max_us = 0;
-    std::uint64_t interruptions = 0;   ///< how often the connection broke
+    std::uint64_t interruptions = 0;  ///< how often the connection broke
 };
 
 struct MigrationProgress {
@@ -168,17 +168,17 @@ struct Fields<MigrationPostcopy> {
 template <>
 struct Fields<MigrationProgress> {
     using T = MigrationProgress;
-    static constexpr auto list =
-        std::tuple(required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
-                   required("step", &T::step), required("transportation_mode", &T::transportation_mode),
-                   required("timestamp_begin_ms", &T::timestamp_begin_ms),
-                   required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
-                   required("downtime_configured_ms", &T::downtime_configured_ms),
-                   required("downtime_estimated_ms", &T::downtime_estimated_ms),
-                   required("downtime_us", &T::downtime_us),
-                   required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
-                   required("memory_transmission_info", &T::memory_transmission_info),
-                   field("postcopy", &T::postcopy), required("steps", &T::steps), required("error", &T::error));
+    static constexpr auto list = std::tuple(
+        required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
+        required("step", &T::step), required("transportation_mode", &T::transportation_mode),
+        required("timestamp_begin_ms", &T::timestamp_begin_ms),
+        required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
+        required("downtime_configured_ms", &T::downtime_configured_ms),
+        required("downtime_estimated_ms", &T::downtime_estimated_ms),
+        required("downtime_us", &T::downtime_us),
+        required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
+        required("memory_transmission_info", &T::memory_transmission_info), field("postcopy", &T::postcopy),
+        required("steps", &T::steps), required("error", &T::error));
 };
 
 template <>

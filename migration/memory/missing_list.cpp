@@ -8,8 +8,9 @@ std::vector<Missing> split_missing(const PageBits& bits) {
     std::vector<Missing> parts;
     for (std::size_t region = 0; region < bits.size(); ++region) {
         for (std::size_t at = 0; at < bits[region].size(); at += kMaxMissingWords) {
-            const auto words = std::span(bits[region])
-                                   .subspan(at, std::min<std::size_t>(kMaxMissingWords, bits[region].size() - at));
+            const auto words =
+                std::span(bits[region])
+                    .subspan(at, std::min<std::size_t>(kMaxMissingWords, bits[region].size() - at));
             if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
             parts.push_back({.region = static_cast<std::uint32_t>(region),
                              .first = at * 64,
@@ -22,7 +23,8 @@ std::vector<Missing> split_missing(const PageBits& bits) {
 
 Outcome<> add_missing(PageBits& bits, const MemoryLayout& layout, const Missing& part) {
     const auto beyond = [&] {
-        return fail_as(Event::kGarbage, "MISSING tells of {} words from page {} of region {} on: not the guest's",
+        return fail_as(Event::kGarbage,
+                       "MISSING tells of {} words from page {} of region {} on: not the guest's",
                        part.words.size(), part.first, part.region);
     };
     if (part.region >= bits.size() || part.first % 64 != 0) return beyond();

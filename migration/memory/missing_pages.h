@@ -20,7 +20,8 @@ class MissingPages {
     MissingPages(const MemoryView& memory, PageTrap& trap, PageBits missing)
         : memory_(memory), trap_(trap), missing_(std::move(missing)), left_(count_bits(missing_)) {}
 
-    /// Pages that somebody waits for since the last call. Who waits for one that is only zeros has it by then.
+    /// Pages that somebody waits for since the last call. Who waits for one that is only zeros has it by
+    /// then.
     Result<std::vector<PagePlace>> take_faults();
     /// All that somebody waits for, asked for already or not.
     [[nodiscard]] std::vector<PagePlace> waited_for() const;

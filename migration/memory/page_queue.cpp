@@ -32,8 +32,7 @@ std::optional<PageQueue::Item> PageQueue::take_asked() {
     while (!asked_.empty()) {
         Item& asked = asked_.front();
         const std::uint64_t end = asked.run.first + asked.run.pages;
-        const auto found =
-            RunScanner(missing_[asked.region], asked.run.first, end, kBackgroundPages).next();
+        const auto found = RunScanner(missing_[asked.region], asked.run.first, end, kBackgroundPages).next();
         if (!found) {
             asked_.pop_front();
             continue;

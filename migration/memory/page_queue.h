@@ -12,11 +12,12 @@
 
 namespace hako::migration {
 
-/// Pages that the destination lacks: those it asks for first, then the others in a row, beginning behind what it
-/// asked for last, since a guest goes on there. Each is given out once. Any thread.
+/// Pages that the destination lacks: those it asks for first, then the others in a row, beginning behind what
+/// it asked for last, since a guest goes on there. Each is given out once. Any thread.
 class PageQueue {
   public:
-    /// Pages in a row that are given out together when nobody asked for them: few, for a request to come between.
+    /// Pages in a row that are given out together when nobody asked for them: few, for a request to come
+    /// between.
     static constexpr std::uint64_t kBackgroundPages = 64;
     /// A destination has not that many threads that could wait.
     static constexpr std::size_t kMaxRequests = 64 * 1024;
@@ -31,8 +32,8 @@ class PageQueue {
 
     /// False: more requests than can be.
     bool ask(const PagePlace& place, std::uint64_t pages);
-    /// Waits for at most `time`; nothing then, or when all are given out or it is closed. `asked_only`: for what
-    /// is asked for.
+    /// Waits for at most `time`; nothing then, or when all are given out or it is closed. `asked_only`: for
+    /// what is asked for.
     std::optional<Item> next(bool asked_only, std::chrono::nanoseconds time);
     /// All are given out, or it is closed.
     [[nodiscard]] bool over() const;

@@ -21,7 +21,8 @@ class PageTrap {
     virtual ~PageTrap() = default;
 
     /// Before the guest runs. `missing` pages are not there any more, whatever came for them; from now on who
-    /// touches a page that is not there waits. That includes pages that never had memory because they are zeros.
+    /// touches a page that is not there waits. That includes pages that never had memory because they are
+    /// zeros.
     virtual Result<> arm(const PageBits& missing) = 0;
     /// All has come. Pages without memory are zeros again.
     virtual Result<> disarm() = 0;
@@ -31,8 +32,8 @@ class PageTrap {
     /// A page that somebody waits for, or nothing.
     virtual Result<std::optional<PagePlace>> take() = 0;
 
-    /// Gives pages their content, whole ones from `place` on, and wakes who waits for them. A page that is there
-    /// stays as it is: the guest may have written it.
+    /// Gives pages their content, whole ones from `place` on, and wakes who waits for them. A page that is
+    /// there stays as it is: the guest may have written it.
     virtual Result<> put(const PagePlace& place, std::span<const std::byte> content) = 0;
     virtual Result<> put_zeros(const PagePlace& place, std::uint64_t pages) = 0;
     /// Who waits for that page looks again.

@@ -110,10 +110,8 @@ Outcome<Round> PostcopyReceiver::receive_all(Stream& stream) {
             continue;
         }
         const auto end = HAKO_TRY(open_frame<Round>(frame));
-        if (end != Round{.round = setup_.round,
-                         .last = true,
-                         .pages = came.pages,
-                         .zero_pages = came.zero_pages})
+        if (end !=
+            Round{.round = setup_.round, .last = true, .pages = came.pages, .zero_pages = came.zero_pages})
             return fail_as(Event::kGarbage, "{} pages and {} zero ones were sent, {} and {} came", end.pages,
                            end.zero_pages, came.pages, came.zero_pages);
         return end;

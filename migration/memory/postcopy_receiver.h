@@ -29,7 +29,8 @@ struct PostcopyReceiverSetup {
 
 class PostcopyReceiver {
   public:
-    /// Asks for all pages that somebody waits for already. What fails raises `stop`, which also ends the threads.
+    /// Asks for all pages that somebody waits for already. What fails raises `stop`, which also ends the
+    /// threads.
     static Result<std::unique_ptr<PostcopyReceiver>> start(const PostcopyReceiverSetup& setup,
                                                            std::vector<std::unique_ptr<Stream>> streams,
                                                            Stop& stop);

@@ -71,7 +71,8 @@ Outcome<MemoryTotals> PostcopySender::send_all(Stream& stream, bool asked_only) 
     for (auto last = Clock::now();;) {
         // Pages that wait for the limit stay in the queue, where they can still be asked for.
         const std::chrono::nanoseconds hold = asked_only ? setup_.ping : setup_.limit.wait_for_some();
-        const auto item = queue_.next(hold.count() > 0, std::min<std::chrono::nanoseconds>(hold, setup_.ping));
+        const auto item =
+            queue_.next(hold.count() > 0, std::min<std::chrono::nanoseconds>(hold, setup_.ping));
         if (auto reason = stop_.reason()) return std::unexpected(std::move(*reason));
         if (item) {
             const MemoryTotals more = HAKO_TRY(send_item(stream, *item));
@@ -89,7 +90,8 @@ Outcome<MemoryTotals> PostcopySender::send_all(Stream& stream, bool asked_only) 
     }
     HAKO_TRY(send_message(
         stream,
-        Round{.round = setup_.round, .last = true, .pages = sent.pages, .zero_pages = sent.zero_pages}, wait));
+        Round{.round = setup_.round, .last = true, .pages = sent.pages, .zero_pages = sent.zero_pages},
+        wait));
     return sent;
 }
 

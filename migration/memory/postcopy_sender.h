@@ -27,8 +27,8 @@ struct PostcopySenderSetup {
     std::function<Outcome<>(const Round&)> done;
 };
 
-/// Sends pages, each once, those that are asked for first. The first of several connections carries nothing else,
-/// so that they do not queue behind others. When all have gone, ROUND ends each connection.
+/// Sends pages, each once, those that are asked for first. The first of several connections carries nothing
+/// else, so that they do not queue behind others. When all have gone, ROUND ends each connection.
 class PostcopySender {
   public:
     /// `streams`: data connections that have joined. What fails raises `stop`.

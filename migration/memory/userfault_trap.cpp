@@ -27,8 +27,8 @@ Result<std::unique_ptr<PageTrap>> UserfaultTrap::create(const MemoryView& memory
     return std::unique_ptr<PageTrap>(new UserfaultTrap(memory, huge, std::move(faults)));
 }
 
-/// Watched before anything is removed: nobody fills a hole in between, as KVM may, which holds pages of the guest
-/// (its clock's) by their address.
+/// Watched before anything is removed: nobody fills a hole in between, as KVM may, which holds pages of the
+/// guest (its clock's) by their address.
 Result<> UserfaultTrap::arm(const PageBits& missing) {
     for (const std::span<std::byte> mapping : memory_.mappings)
         HAKO_TRY(faults_.watch(mapping));

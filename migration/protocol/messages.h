@@ -26,9 +26,9 @@ inline constexpr std::uint32_t kMaxName = 255;
 inline constexpr std::uint16_t kMaxConnections = 64;
 inline constexpr std::uint16_t kMaxFds = 128;
 
-inline constexpr std::uint32_t kMaxRuns = 256;         ///< in one PAGES
-inline constexpr std::uint32_t kRunBytes = 16;         ///< of one run in PAGES
-inline constexpr std::uint32_t kMaxFramePages = 1024;  ///< whose content follows one PAGES: 4 MiB
+inline constexpr std::uint32_t kMaxRuns = 256;           ///< in one PAGES
+inline constexpr std::uint32_t kRunBytes = 16;           ///< of one run in PAGES
+inline constexpr std::uint32_t kMaxFramePages = 1024;    ///< whose content follows one PAGES: 4 MiB
 inline constexpr std::uint32_t kMaxMissingWords = 1024;  ///< in one MISSING: 64 Ki pages
 
 using Uuid = std::array<std::byte, 16>;
@@ -191,8 +191,8 @@ struct Abort {
     bool operator==(const Abort&) const = default;
 };
 
-/// Postcopy: pages that are not at the destination. From the source before the last ROUND, from the destination
-/// after RECOVER; what is in none of these frames is there.
+/// Postcopy: pages that are not at the destination. From the source before the last ROUND, from the
+/// destination after RECOVER; what is in none of these frames is there.
 struct Missing {
     static constexpr Type kType = Type::kMissing;
     std::uint32_t region = 0;          ///< of HELLO's layout

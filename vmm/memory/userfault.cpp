@@ -42,7 +42,8 @@ Result<Userfault> Userfault::open() {
     // Not UFFD_USER_MODE_ONLY: guest memory is also touched by KVM and io_uring, in the kernel.
     if (!fd.valid()) fd = Fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
     if (!fd.valid())
-        return fail_errno(errno, "userfaultfd is refused (/dev/userfaultfd: {}); `hako doctor` tells what helps",
+        return fail_errno(errno,
+                          "userfaultfd is refused (/dev/userfaultfd: {}); `hako doctor` tells what helps",
                           errno_text(device_error));
     uffdio_api api{.api = UFFD_API, .features = UFFD_FEATURE_MISSING_SHMEM, .ioctls = 0};
     if (::ioctl(fd.get(), UFFDIO_API, &api) != 0)

@@ -11,8 +11,8 @@
 
 namespace hako {
 
-/// One userfaultfd. Faults of the kernel are caught too: KVM and io_uring touch guest memory there. All lengths
-/// are of whole pages. Any thread.
+/// One userfaultfd. Faults of the kernel are caught too: KVM and io_uring touch guest memory there. All
+/// lengths are of whole pages. Any thread.
 class Userfault {
   public:
     /// By /dev/userfaultfd, else by the system call. An error says why this host or user cannot.
@@ -28,8 +28,8 @@ class Userfault {
     /// The page that somebody waits for, or nothing: nobody does, or no more.
     Result<std::optional<std::byte*>> take() const;
 
-    /// Fills pages that are not there, and wakes who waits for them. How many bytes from the start that was: less
-    /// than all where a page is there already, which is left as it is.
+    /// Fills pages that are not there, and wakes who waits for them. How many bytes from the start that was:
+    /// less than all where a page is there already, which is left as it is.
     Result<std::size_t> copy(std::byte* to, std::span<const std::byte> content) const;
     Result<std::size_t> zero(std::span<std::byte> pages) const;
     /// Who waits for them looks again.

@@ -18,8 +18,8 @@ class FakeTrap final : public PageTrap {
   public:
     explicit FakeTrap(const MemoryView& memory) : memory_(memory), there_(make_bits(memory.layout, true)) {}
 
-    /// The guest's: its page's second word, once the page is there. A write makes the page the guest's own: who
-    /// gives it another content breaks it.
+    /// The guest's: its page's second word, once the page is there. A write makes the page the guest's own:
+    /// who gives it another content breaks it.
     std::uint64_t touch(const PagePlace& page, std::optional<std::uint64_t> write = {}) {
         std::unique_lock lock(mutex_);
         if (armed_ && !there(page)) {

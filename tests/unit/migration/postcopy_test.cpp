@@ -292,7 +292,7 @@ int try_trouble(bool at_source, Type type, Harm harm, int after, const Timeouts&
 
 template <std::size_t kCount>
 int try_all(bool at_source, const std::array<Type, kCount>& types, std::initializer_list<Harm> harms,
-             std::initializer_list<int> afters, const Timeouts& timeouts) {
+            std::initializer_list<int> afters, const Timeouts& timeouts) {
     int breaks = 0;
     for (const Type type : types)
         for (const Harm harm : harms)
@@ -303,7 +303,7 @@ int try_all(bool at_source, const std::array<Type, kCount>& types, std::initiali
 
 const auto kCuts = {Harm::kCutBefore, Harm::kCutInside, Harm::kCutAfter};
 const auto kFlips = {Harm::kFlipMagic, Harm::kFlipType, Harm::kFlipLength, Harm::kFlipCrc,
-                         Harm::kFlipPayload};
+                     Harm::kFlipPayload};
 /// Pages that come after GO; the first rounds have two.
 const auto kLatePages = {2, 3, 4};
 /// The first ends of rounds are those of the precopy; some of the last end the postcopy.
@@ -330,7 +330,8 @@ TEST_CASE("postcopy faults: one data connection is cut") {
 TEST_CASE("postcopy faults: any frame is damaged") {
     try_all(true, std::array{Type::kMissing, Type::kGo}, kFlips, {0}, hasty());
     CHECK(try_all(true, std::array{Type::kPages},
-                  {Harm::kFlipMagic, Harm::kFlipType, Harm::kFlipLength, Harm::kFlipCrc}, {2, 3}, hasty()) > 0);
+                  {Harm::kFlipMagic, Harm::kFlipType, Harm::kFlipLength, Harm::kFlipCrc}, {2, 3},
+                  hasty()) > 0);
     try_all(true, std::array{Type::kRound}, kFlips, kRounds, hasty());
     try_all(false, std::array{Type::kRunning, Type::kPageRequest}, kFlips, {0}, hasty());
     try_all(false, std::array{Type::kRoundDone}, kFlips, {1}, hasty());
