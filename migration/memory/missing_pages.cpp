@@ -1,5 +1,7 @@
 #include "migration/memory/missing_pages.h"
 
+#include <algorithm>
+
 namespace hako::migration {
 namespace {
 
@@ -35,6 +37,15 @@ std::vector<PagePlace> MissingPages::waited_for() const {
     for (const auto& [page, since] : waited_for_)
         pages.push_back({.region = page.first, .first = page.second});
     return pages;
+}
+
+std::chrono::nanoseconds MissingPages::longest_wait() const {
+    const std::lock_guard lock(mutex_);
+    const Clock::time_point now = Clock::now();
+    std::chrono::nanoseconds longest{0};
+    for (const auto& [page, since] : waited_for_)
+        longest = std::max<std::chrono::nanoseconds>(longest, now - since);
+    return longest;
 }
 
 bool MissingPages::missing(const PagePlace& place, std::uint64_t pages) const {

@@ -26,6 +26,9 @@ class MissingPages {
     /// All that somebody waits for, asked for already or not.
     [[nodiscard]] std::vector<PagePlace> waited_for() const;
 
+    /// How long the one waits who has waited longest; 0: nobody does.
+    [[nodiscard]] std::chrono::nanoseconds longest_wait() const;
+
     /// Are all of these still missing?
     [[nodiscard]] bool missing(const PagePlace& place, std::uint64_t pages) const;
     /// Puts them in their place. `content`: of all pages, or empty for zeros.

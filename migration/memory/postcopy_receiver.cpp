@@ -62,7 +62,12 @@ void PostcopyReceiver::ask() {
 Outcome<> PostcopyReceiver::ask_all() {
     HAKO_TRY(ask_for(setup_.missing.waited_for()));
     for (;;) {
-        HAKO_TRY(wait_ready(setup_.trap.fd(), POLLIN, {.silence = kForEver, .stop = &stop_}));
+        const Outcome<> ready =
+            wait_ready(setup_.trap.fd(), POLLIN, {.silence = setup_.silence, .stop = &stop_});
+        if (!ready && (ready.error().event != Event::kTimeout || stop_.reason())) return ready;
+        // A request, or its answer, that is lost while all else seems well.
+        if (!ready && setup_.missing.longest_wait() >= setup_.silence)
+            return fail_as(Event::kTimeout, "a page that was asked for does not come");
         const std::vector<PagePlace> pages = HAKO_TRY(setup_.missing.take_faults());
         HAKO_TRY(ask_for(pages));
     }

@@ -286,12 +286,12 @@ class FakeDestination final : public DestinationMachine {
         return std::make_unique<LentTrap>(trap);
     }
     void halt() override {
-        ++halts;
-        world_.pause(World::Who::kDestination);
+        const std::lock_guard lock(mutex_);
+        if (++halts == 1 && ran_) world_.pause(World::Who::kDestination);
     }
     void go_on() override {
-        --halts;
-        world_.run(World::Who::kDestination);
+        const std::lock_guard lock(mutex_);
+        if (--halts == 0 && ran_) world_.run(World::Who::kDestination);
     }
     Result<> load_state(std::span<const std::byte> bytes) override {
         HAKO_TRY(hook("load_state"));
@@ -318,7 +318,9 @@ class FakeDestination final : public DestinationMachine {
     }
     Result<Stamp> run() override {
         HAKO_TRY(hook("run"));
-        world_.run(World::Who::kDestination);
+        const std::lock_guard lock(mutex_);
+        ran_ = true;
+        if (halts == 0) world_.run(World::Who::kDestination);
         return now_stamp();
     }
     void discard() override {
@@ -329,6 +331,8 @@ class FakeDestination final : public DestinationMachine {
 
   private:
     World& world_;
+    std::mutex mutex_;
+    bool ran_ = false;
 };
 
 }  // namespace hako::migration::testing

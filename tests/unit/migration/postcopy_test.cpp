@@ -72,6 +72,14 @@ struct PostcopyRig : Rig {
     bool guest_runs = true;
     int cpus = 1;
 
+    /// But for one frame, nothing goes after the first round that nobody asked for.
+    void only_what_is_asked_for() {
+        source_machine.hook = [this](std::string_view call) -> Result<> {
+            if (call == "save_state") source->set_bandwidth(1);
+            return {};
+        };
+    }
+
     /// Runs both to their ends. A source that has no end because nobody is there any more is told to give up.
     void move() {
         build();
@@ -83,7 +91,7 @@ struct PostcopyRig : Rig {
         std::atomic<bool> here = false;
         std::thread judge([&] {
             while (!here) {
-                if (there) source->cancel();
+                if (there && source->progress().step == "paused-recoverable") source->cancel();
                 std::this_thread::sleep_for(milliseconds(1));
             }
         });
@@ -148,14 +156,7 @@ TEST_CASE("postcopy: the guest finds every page, and keeps what it wrote") {
 
 TEST_CASE("postcopy: what is asked for goes first, whatever the limit for the rest is") {
     PostcopyRig rig;
-    rig.source_config.bandwidth = 1;  // one frame may go that nobody asked for
-    bool opened = false;
-    rig.source_machine.hook = [&](std::string_view call) -> Result<> {
-        // The first round goes without the limit.
-        if (call == "clear_dirty" && !std::exchange(opened, true)) rig.source->set_bandwidth(0);
-        if (call == "save_state") rig.source->set_bandwidth(1);
-        return {};
-    };
+    rig.only_what_is_asked_for();
     rig.source_config.connections = 2;
     rig.move();
     check_moved(rig);
@@ -255,6 +256,7 @@ int try_trouble(bool at_source, Type type, Harm harm, int after, const Timeouts&
     CAPTURE(after);
     PostcopyRig rig;
     auto trouble = make_trouble(type, harm, after);
+    rig.only_what_is_asked_for();
     (at_source ? rig.pairs.source_trouble : rig.pairs.destination_trouble) = trouble;
     rig.source_config.connections = 2;
     rig.source_config.timeouts = rig.destination_config.timeouts = timeouts;
@@ -315,7 +317,7 @@ TEST_CASE("postcopy faults: the connections are cut at every frame") {
     CHECK(try_all(true, kFromSourceBefore, kCuts, {0}, patient()) == 0);
     CHECK(try_all(false, kFromDestinationBefore, kCuts, {0}, patient()) <= 2);  // LOCKED may still arrive
     CHECK(try_all(true, std::array{Type::kGo}, kCuts, {0}, patient()) > 0);
-    CHECK(try_all(false, std::array{Type::kRunning}, kCuts, {0}, patient()) > 3);
+    CHECK(try_all(false, std::array{Type::kRunning}, kCuts, {0}, patient()) >= 3);
     CHECK(try_all(false, std::array{Type::kPageRequest}, kCuts, {0, 1}, patient()) > 0);
     CHECK(try_all(true, std::array{Type::kPages}, kCuts, kLatePages, patient()) > 3);
     CHECK(try_all(true, std::array{Type::kRound}, kCuts, kRounds, patient()) > 0);
