@@ -28,11 +28,14 @@ class Arrival final : public migration::DestinationMachine {
 
     Result<migration::Prepared> prepare(const migration::Hello& hello,
                                         std::vector<migration::ReceivedFd> fds) override;
+    Result<std::unique_ptr<migration::PageTrap>> trap_pages() override;
     Result<> load_state(std::span<const std::byte> state) override;
     Result<> acquire_locks() override;
     Result<> write_epoch_record(std::uint64_t epoch) override;
     Result<> withdraw_epoch_record(std::uint64_t epoch) override;
     Result<migration::Stamp> run() override;
+    void halt() override;
+    void go_on() override;
     void discard() override;
 
   private:
@@ -42,6 +45,7 @@ class Arrival final : public migration::DestinationMachine {
     std::vector<Fd> fds_;
 
     migration::Uuid uuid_{};
+    migration::MemoryView memory_;
     Instance* instance_ = nullptr;  ///< once it is prepared
     std::optional<Chassis> chassis_;
     std::optional<std::string> record_path_;

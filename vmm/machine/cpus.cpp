@@ -88,9 +88,13 @@ void Cpus::resume() {
         thread->resume();
 }
 
-void Cpus::pause() {
+void Cpus::halt() {
     for (const auto& thread : threads_)
         thread->request_park();
+}
+
+void Cpus::pause() {
+    halt();
     for (const auto& thread : threads_)
         thread->wait_parked();
 }

@@ -142,6 +142,20 @@ Result<> Instance::resume() {
     return {};
 }
 
+Result<> Instance::halt() {
+    if (state_ != VmState::kRunning) return wrong_state(state_, "running");
+    machine_->halt();
+    state_ = VmState::kPaused;
+    return {};
+}
+
+Result<> Instance::go_on() {
+    if (state_ != VmState::kPaused) return wrong_state(state_, "paused");
+    machine_->go_on();
+    state_ = VmState::kRunning;
+    return {};
+}
+
 Result<> Instance::shut_down() {
     if (!machine_) return wrong_state(state_, "booted");
     end_life();

@@ -96,6 +96,9 @@ class Machine final : private PlatformEvents {
     void resume();
     /// Parks the vCPUs, then drains the devices: nothing in the guest changes when it returns.
     void pause();
+    /// As pause(), at once and without the devices: see Cpus::halt(). go_on() ends it.
+    void halt() { cpus_->halt(); }
+    void go_on() { cpus_->resume(); }
     [[nodiscard]] bool running() const { return running_; }
     /// Everything but memory, which save() leaves as it is. Not while it runs.
     [[nodiscard]] Result<MachineState> save() const;

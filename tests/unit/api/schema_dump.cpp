@@ -74,6 +74,8 @@ constexpr std::string_view kName<MemoryTransmission> = "MemoryTransmission";
 template <>
 constexpr std::string_view kName<MigrationBandwidth> = "MigrationBandwidth";
 template <>
+constexpr std::string_view kName<MigrationPostcopy> = "MigrationPostcopy";
+template <>
 constexpr std::string_view kName<MigrationStep> = "MigrationStep";
 template <>
 constexpr std::string_view kName<MigrationProgress> = "MigrationProgress";
