@@ -46,7 +46,9 @@ migration::TimeoutStrategy to_strategy(MigrationTimeout wanted) {
 }
 
 virtio::Move move_of(const SendMigrationData& wanted, VmState state) {
-    if (wanted.memory_mode == MemoryMode::kPostcopy) return virtio::Move::kPostcopy;
+    // As it may become one.
+    if (wanted.memory_mode == MemoryMode::kPostcopy || wanted.timeout_strategy == TimeoutStrategy::kPostcopy)
+        return virtio::Move::kPostcopy;
     return wanted.local || state != VmState::kRunning ? virtio::Move::kPaused : virtio::Move::kLive;
 }
 

@@ -465,6 +465,29 @@ Result<> Vmm::update_helper(const VmUpdateHelper& wanted) {
     return {};
 }
 
+Result<> Vmm::resize(const VmResize& wanted) {
+    const Instance* const instance = HAKO_TRY(this->instance());
+    const json::Place body;
+    if (wanted.desired_balloon) return not_supported(body, "desired_balloon");
+    if (wanted.desired_ram && *wanted.desired_ram != instance->config().memory.size)
+        return not_supported(body, "desired_ram");
+    if (wanted.desired_vcpus) HAKO_TRY_WRAP(resize_cpus(*wanted.desired_vcpus), "desired_vcpus");
+    tell("resized");
+    return {};
+}
+
+Result<> Vmm::resize_cpus(std::uint32_t count) {
+    MachineConfig* const cold = instance_->next_config();
+    if (cold == nullptr) {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        return machine->resize_cpus(count);
+    }
+    const std::uint32_t most = cold->cpus.most();
+    if (count > most) return fail_input("the VM has from 1 to {} CPUs (its max_vcpus), not {}", most, count);
+    cold->cpus = {.count = count, .max = most};
+    return {};
+}
+
 Result<> Vmm::set_limits(const VmSetLimits& wanted) {
     Machine* const machine = HAKO_TRY(this->machine());
     HAKO_TRY(machine->set_limits(wanted.id, to_machine(wanted.rate_limiter_config)));

@@ -19,6 +19,7 @@
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
+#include "api/schema/resize.h"
 #include "api/schema/vm.h"
 #include "api/schema/vm_info.h"
 #include "api/schema/vsock.h"
@@ -97,6 +98,10 @@ class Vmm {
     /// of the old disk, unless `force`, and then sees the new one.
     Result<> update_helper(const VmUpdateHelper& wanted);
 
+    /// More or fewer CPUs. A machine's guest is told or asked, and the number holds from now on, over
+    /// reboots too; without a machine it is for the next boot.
+    Result<> resize(const VmResize& wanted);
+
     /// How fast a device of the machine may go from now on.
     Result<> set_limits(const VmSetLimits& wanted);
 
@@ -166,6 +171,7 @@ class Vmm {
     [[nodiscard]] Result<seed::Helper> helper(std::string_view id) const;
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
+    Result<> resize_cpus(std::uint32_t count);
     /// For info() and state(): what is true now.
     void publish();
     [[nodiscard]] Error no_machine() const;

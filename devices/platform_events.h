@@ -16,6 +16,8 @@ class PlatformEvents {
     virtual void crash_loaded() = 0;  ///< pvpanic: it has panicked and goes on into its crash kernel
     /// ACPI: the guest has let go of a PCI slot (1 to 31) that it was asked to eject.
     virtual void slot_ejected(std::uint8_t slot) = 0;
+    /// ACPI: the guest has let go of a CPU (1 to 63) that it was asked to eject.
+    virtual void cpu_ejected(std::uint32_t cpu) = 0;
 };
 
 }  // namespace hako

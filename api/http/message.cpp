@@ -74,6 +74,8 @@ Status status_of(Fault fault) {
             return Status::kNotFound;
         case Fault::kConflict:
             return Status::kConflict;
+        case Fault::kBusy:
+            return Status::kTooManyRequests;
         // As Cloud Hypervisor answers a call that the VM's state does not allow.
         case Fault::kState:
         case Fault::kHost:

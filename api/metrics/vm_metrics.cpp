@@ -40,13 +40,13 @@ struct Counter {
 void write_vcpus(PrometheusText& text, const Machine& machine) {
     const std::vector<VcpuMetrics> vcpus = machine.vcpu_metrics();
     text.counter("hako_vcpu_exits_total", "Exits from the guest to hako, by KVM's reason.");
-    for (std::size_t id = 0; id < vcpus.size(); ++id)
-        for (const auto& [reason, count] : vcpus[id].exits)
-            text.sample({{"vcpu", std::to_string(id)}, {"reason", reason}}, count);
+    for (const VcpuMetrics& vcpu : vcpus)
+        for (const auto& [reason, count] : vcpu.exits)
+            text.sample({{"vcpu", std::to_string(vcpu.id)}, {"reason", reason}}, count);
     text.counter("hako_vcpu_cpu_seconds_total", "CPU time of the vCPU's thread, the guest's included.");
-    for (std::size_t id = 0; id < vcpus.size(); ++id)
-        text.sample({{"vcpu", std::to_string(id)}},
-                    std::chrono::duration<double>(vcpus[id].cpu_time).count());
+    for (const VcpuMetrics& vcpu : vcpus)
+        text.sample({{"vcpu", std::to_string(vcpu.id)}},
+                    std::chrono::duration<double>(vcpu.cpu_time).count());
 }
 
 void write_blocks(PrometheusText& text, const BlockQueues& queues) {

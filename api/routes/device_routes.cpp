@@ -10,6 +10,7 @@
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
+#include "api/schema/resize.h"
 #include "api/schema/vsock.h"
 
 namespace hako::api {
@@ -55,6 +56,20 @@ Result<std::string> resize_disk(Vmm& vmm, const VmResizeDisk& wanted, http::Requ
     return std::string();
 }
 
+Result<std::string> resize(Vmm& vmm, const VmResize& wanted, http::Request& /*request*/) {
+    Result<> resized = vmm.resize(wanted);
+    if (resized) return std::string();
+    // Clients look for these words.
+    if (resized.error().fault() == Fault::kBusy)
+        return std::unexpected(std::move(resized).error().wrap("Too Many Requests"));
+    return std::unexpected(std::move(resized).error().wrap("The VM could not be resized"));
+}
+
+Result<std::string> resize_zone(Vmm& vmm, const VmResizeZone& wanted, http::Request& /*request*/) {
+    HAKO_TRY(vmm.instance());
+    return fail_missing("there is no memory zone {}: vm.resize changes all of memory", wanted.id);
+}
+
 Result<std::string> eject_helper(Vmm& vmm, const VmEjectHelper& wanted, http::Request& /*request*/) {
     HAKO_TRY_WRAP(vmm.eject_helper(wanted), "The helper disk could not be ejected");
     return std::string();
@@ -94,6 +109,8 @@ void add_device_routes(Router& router, Vmm& vmm) {
     put<FsConfig>(router, vmm, "vm.add-fs", add_fs);
     put<VmRemoveDevice>(router, vmm, "vm.remove-device", remove_device);
     put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
+    put<VmResize>(router, vmm, "vm.resize", resize);
+    put<VmResizeZone>(router, vmm, "vm.resize-zone", resize_zone);
     put<VmEjectHelper>(router, vmm, "vm.eject-helper", eject_helper);
     put<VmUpdateHelper>(router, vmm, "vm.update-helper", update_helper);
     put<VmSetLink>(router, vmm, "vm.set-link", set_link);

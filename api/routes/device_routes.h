@@ -6,9 +6,9 @@
 
 namespace hako::api {
 
-/// vm.add-disk, vm.add-net, vm.remove-device, vm.resize-disk; and hako's own vm.add-console, vm.eject-helper,
-/// vm.update-helper, vm.set-link,
-/// vm.set-limits, vm.announce. The VMM outlives the router.
+/// vm.add-disk, vm.add-net, vm.remove-device, vm.resize-disk, vm.resize, vm.resize-zone; and hako's own
+/// vm.add-console, vm.eject-helper, vm.update-helper, vm.set-link, vm.set-limits, vm.announce. The VMM
+/// outlives the router.
 void add_device_routes(Router& router, Vmm& vmm);
 
 }  // namespace hako::api

@@ -13,9 +13,7 @@ namespace hako::api {
 namespace {
 
 /// Path, and what it needs.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kFuture = {{
-    {"vm.resize", "CPUs, memory and balloons that change their size"},
-    {"vm.resize-zone", "memory zones"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kFuture = {{
     {"vm.add-device", "VFIO devices"},
     {"vm.add-user-device", "vfio-user devices"},
     {"vm.add-generic-vhost-user", "vhost-user devices"},

@@ -18,8 +18,8 @@ struct CpuTopology {
     bool operator==(const CpuTopology&) const = default;
 };
 
-/// What hako leaves to the host (topology, nested, affinity, core_scheduling, features, and CPUs beyond
-/// boot_vcpus) is passed over; vm.info gives it back.
+/// What hako leaves to the host (topology, nested, affinity, core_scheduling, features) is passed over;
+/// vm.info gives it back.
 struct CpusConfig {
     std::uint32_t boot_vcpus = 1;
     std::uint32_t max_vcpus = 1;

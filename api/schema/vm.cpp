@@ -80,7 +80,7 @@ Result<CpuConfig> to_machine(const CpusConfig& config) {
     if (config.max_vcpus < config.boot_vcpus)
         return refuse(place, "max_vcpus", fmt::format("at least boot_vcpus, {},", config.boot_vcpus),
                       std::to_string(config.max_vcpus));
-    return CpuConfig{.count = config.boot_vcpus};
+    return CpuConfig{.count = config.boot_vcpus, .max = std::min(config.max_vcpus, kMaxVcpus)};
 }
 
 Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
@@ -286,7 +286,7 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     if (!config.payload.initrd.empty()) vm.payload.initramfs = config.payload.initrd;
     if (!config.payload.command_line.empty()) vm.payload.cmdline = config.payload.command_line;
     vm.cpus.boot_vcpus = config.cpus.count;
-    vm.cpus.max_vcpus = std::max(vm.cpus.max_vcpus, config.cpus.count);
+    vm.cpus.max_vcpus = std::max(vm.cpus.max_vcpus, config.cpus.most());
     vm.memory.size = config.memory.size;
     vm.memory.hugepages = config.memory.hugepages;
     if (config.memory.hugepage_size != 0) vm.memory.hugepage_size = config.memory.hugepage_size;

@@ -28,8 +28,9 @@ inline constexpr std::uint8_t kEventPowerButton = 1 << 0;
 inline constexpr std::uint8_t kEventPciSlots = 1 << 1;    ///< PciHotplug's registers have news
 inline constexpr std::uint8_t kEventPciBus = 1 << 2;      ///< PCI functions are gone already
 inline constexpr std::uint8_t kEventGeneration = 1 << 3;  ///< the VM generation ID has changed
+inline constexpr std::uint8_t kEventCpus = 1 << 4;        ///< CpuHotplug's registers have news
 inline constexpr std::uint8_t kEventsAll =
-    kEventPowerButton | kEventPciSlots | kEventPciBus | kEventGeneration;
+    kEventPowerButton | kEventPciSlots | kEventPciBus | kEventGeneration | kEventCpus;
 
 /// Safe from any thread.
 class Device final : public BusDevice {

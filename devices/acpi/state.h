@@ -23,6 +23,16 @@ struct PciHotplugState {
     bool operator==(const PciHotplugState&) const = default;
 };
 
+/// CPUs, or pieces of memory. Bit N is unit N.
+struct HotplugUnitsState {
+    std::uint64_t enabled = 0;   ///< there
+    std::uint64_t inserted = 0;  ///< the guest was not told yet that it came
+    std::uint64_t leaving = 0;   ///< the guest was not asked yet to let go of it
+    std::uint64_t asked = 0;     ///< asked for, not ejected
+
+    bool operator==(const HotplugUnitsState&) const = default;
+};
+
 }  // namespace hako::acpi_pm
 
 namespace hako::state {
@@ -38,6 +48,13 @@ struct Fields<acpi_pm::PciHotplugState> {
     using T = acpi_pm::PciHotplugState;
     static constexpr auto list =
         std::tuple(hex("inserted", &T::inserted), hex("leaving", &T::leaving), hex("asked", &T::asked));
+};
+
+template <>
+struct Fields<acpi_pm::HotplugUnitsState> {
+    using T = acpi_pm::HotplugUnitsState;
+    static constexpr auto list = std::tuple(hex("enabled", &T::enabled), hex("inserted", &T::inserted),
+                                            hex("leaving", &T::leaving), hex("asked", &T::asked));
 };
 
 }  // namespace hako::state

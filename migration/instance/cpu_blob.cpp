@@ -14,8 +14,8 @@ constexpr std::string_view kCpu = "cpu";  ///< instance: its number
 
 Result<Blob> encode_cpus(std::span<const kvm::VcpuState> cpus) {
     state::Writer writer;
-    for (std::size_t number = 0; number < cpus.size(); ++number)
-        writer.add(kCpu, std::to_string(number), cpus[number]);
+    for (const kvm::VcpuState& cpu : cpus)
+        writer.add(kCpu, std::to_string(cpu.id), cpu);
     return std::move(writer).finish();
 }
 

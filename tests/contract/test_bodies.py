@@ -19,6 +19,7 @@ BODIES = {
     "vm.set-link": {"id": "x", "up": True},
     "vm.set-limits": {"id": "x", "rate_limiter_config": {}},
     "vm.resize": {"desired_vcpus": 1},
+    "vm.resize-zone": {"id": "x", "desired_ram": 1 << 30},
     "vm.snapshot": {"destination_url": "file:///nowhere"},
     "vm.restore": {"source_url": "file:///nowhere"},
     "vm.send-migration": {"destination_url": "unix:/nowhere"},

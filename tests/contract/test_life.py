@@ -18,6 +18,8 @@ CHANGES = {
     "vm.add-net": {"tap": "nowhere"},
     "vm.remove-device": {"id": "x"},
     "vm.resize-disk": {"id": "x", "desired_size": 1 << 20},
+    "vm.resize": {"desired_vcpus": 1},
+    "vm.resize-zone": {"id": "x", "desired_ram": 1 << 30},
     "vm.coredump": {"destination_url": "file:///nowhere/core"},
     "vm.eject-helper": {"id": "x"},
     "vm.update-helper": {"id": "x", "files": {}},
@@ -90,7 +92,6 @@ def test_a_boot_that_fails_is_500_and_says_why(api, tmp_path):
 
 
 @pytest.mark.parametrize("name, body", [
-    ("vm.resize", {"desired_vcpus": 2}), ("vm.resize-zone", {"id": "a", "desired_ram": 1}),
     ("vm.add-device", {"path": "/x"}), ("vm.add-user-device", {}), ("vm.add-generic-vhost-user", {}),
     ("vm.add-pmem", {}), ("vm.add-vdpa", {}),
 ])

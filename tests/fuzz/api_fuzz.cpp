@@ -22,6 +22,7 @@
 #include "api/schema/knobs.h"
 #include "api/schema/migration.h"
 #include "api/schema/net.h"
+#include "api/schema/resize.h"
 #include "api/schema/snapshot.h"
 #include "api/schema/vm.h"
 
@@ -90,7 +91,9 @@ void check_vm(VmConfig config) {
 
 void check_body(std::string_view body) {
     round_trip<VmRemoveDevice>(body);
+    round_trip<VmResize>(body);
     round_trip<VmResizeDisk>(body);
+    round_trip<VmResizeZone>(body);
     round_trip<VmCoredumpData>(body);
     round_trip<VmSnapshotConfig>(body);
     round_trip<RestoreConfig>(body);

@@ -62,7 +62,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
         *run, "--config", config, "PATH", kBoot,
         "the whole VM as JSON, as the REST API's vm.create takes it, instead of the options above and below");
 
-    value(*run, "--cpus", cpus, "N", kHardware, "number of CPUs, 1 to 64 (default 1)");
+    value(*run, "--cpus", cpus, "N[,max=M]", kHardware,
+          "number of CPUs, 1 to 64 (default 1), and how many `hako ctl resize` may make of them");
     value(*run, "--memory", memory, "SIZE[,KEY=VALUE...]", kHardware,
           "memory such as 512M or 2G (default 512M); keys: size= hugepages=on|off|2M|1G thp=on|off "
           "prefault=on|off");

@@ -11,6 +11,7 @@
 #include "tools/hako/cli_command.h"
 #include "tools/hako/cli_completion.h"
 #include "tools/hako/cli_console.h"
+#include "tools/hako/cli_cpus.h"
 #include "tools/hako/cli_disk.h"
 #include "tools/hako/cli_fs.h"
 #include "tools/hako/cli_help.h"
@@ -100,9 +101,8 @@ Result<> read_machine(const App& app, RunCommand& command) {
     HAKO_TRY(read_text("--initrd", app.initrd, machine.payload.initrd));
     if (app.cmdline != App::Values{""})
         HAKO_TRY(read_text("--cmdline", app.cmdline, machine.payload.command_line));
-    std::uint64_t cpus = machine.cpus.count;
-    HAKO_TRY(read_number("--cpus", app.cpus, 1, kMaxVcpus, cpus));
-    machine.cpus.count = static_cast<std::uint32_t>(cpus);
+    if (const std::string* value = HAKO_TRY(single("--cpus", app.cpus)))
+        machine.cpus = HAKO_TRY(parse_cpus(*value));
     if (const std::string* value = HAKO_TRY(single("--memory", app.memory)))
         machine.memory = HAKO_TRY(parse_memory(*value));
     machine.disks = HAKO_TRY(parse_disks(app.disk));

@@ -16,6 +16,7 @@ enum class Fault {
     kInput,     ///< The user's input: arguments, kernel, image. Exit code 2, HTTP 400.
     kMissing,   ///< The user named what is not there. Exit code 2, HTTP 404.
     kConflict,  ///< The input is good, but not beside what is there: an id is taken. Exit code 2, HTTP 409.
+    kBusy,      ///< The input is good, once what was asked for before is done. Exit code 2, HTTP 429.
     kState,     ///< The input is good, but not now: the VM is in the wrong state. Exit code 2, HTTP 500.
     kHost,      ///< The host or hako itself: no KVM, no memory, an I/O error. Exit code 1, HTTP 500.
 };
@@ -63,6 +64,11 @@ template <typename... Args>
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_conflict(fmt::format_string<Args...> format, Args&&... args) {
     return std::unexpected(Error(Fault::kConflict, fmt::format(format, std::forward<Args>(args)...)));
+}
+
+template <typename... Args>
+[[nodiscard]] std::unexpected<Error> fail_busy(fmt::format_string<Args...> format, Args&&... args) {
+    return std::unexpected(Error(Fault::kBusy, fmt::format(format, std::forward<Args>(args)...)));
 }
 
 template <typename... Args>

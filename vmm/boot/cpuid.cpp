@@ -284,4 +284,26 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supp
     return entries;
 }
 
+std::vector<kvm_cpuid_entry2> sibling_cpuid(std::span<const kvm_cpuid_entry2> other, std::uint32_t vcpu) {
+    std::vector<Entry> entries(other.begin(), other.end());
+    for (Entry& entry : entries) {
+        switch (entry.function) {
+            case 0x1:
+                entry.ebx = (entry.ebx & 0x00ffffff) | vcpu << 24;
+                break;
+            case 0xb:
+            case 0x1f:
+                entry.edx = vcpu;
+                break;
+            case 0x8000001e:
+                entry.eax = vcpu;
+                entry.ebx = (entry.ebx & ~0xffu) | (vcpu & 0xff);
+                break;
+            default:
+                break;
+        }
+    }
+    return entries;
+}
+
 }  // namespace hako::boot

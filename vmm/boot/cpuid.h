@@ -21,4 +21,8 @@ struct CpuidConfig {
 std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supported, std::uint32_t vcpu,
                                           const CpuidConfig& config);
 
+/// The CPUID of vCPU `vcpu` of a VM in which another vCPU has `other`: one that comes later is like those
+/// that are there, whichever host they began on. Pure.
+std::vector<kvm_cpuid_entry2> sibling_cpuid(std::span<const kvm_cpuid_entry2> other, std::uint32_t vcpu);
+
 }  // namespace hako::boot

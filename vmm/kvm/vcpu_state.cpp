@@ -152,6 +152,7 @@ std::optional<std::uint64_t> find_msr(const VcpuState& state, std::uint32_t inde
 Result<VcpuState> save_vcpu(const Vm& vm, const Vcpu& vcpu, std::span<const kvm_cpuid_entry2> cpuid,
                             std::span<const std::uint32_t> msrs) {
     VcpuState state;
+    state.id = vcpu.id();
     // First: reading it makes KVM take pending INIT and SIPI events, which changes the rest.
     state.mp_state = HAKO_TRY(vcpu.mp_state());
     state.regs = HAKO_TRY(vcpu.regs());

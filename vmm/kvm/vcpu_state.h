@@ -19,6 +19,7 @@ namespace hako::kvm {
 
 /// There is no nested state: boot::guest_cpuid() offers neither VMX nor SVM.
 struct VcpuState {
+    std::uint32_t id = 0;        ///< its number: in a saved state the section's instance
     std::uint32_t mp_state = 0;  ///< KVM_MP_STATE_*
     kvm_regs regs{};
     kvm_sregs2 sregs{};

@@ -27,8 +27,10 @@ inline constexpr std::uint32_t kMaxVcpus = 64;
 inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {
-    std::uint32_t count = 1;  ///< 1 to kMaxVcpus
+    std::uint32_t count = 1;  ///< 1 to kMaxVcpus; those that the guest was asked to let go of left out
+    std::uint32_t max = 0;    ///< with those that may come while the guest runs; up to kMaxVcpus
 
+    [[nodiscard]] std::uint32_t most() const { return max > count ? max : count; }
     bool operator==(const CpuConfig&) const = default;
 };
 

@@ -29,107 +29,175 @@ void log_losses(const kvm::VcpuRestored& outcome) {
 
 }  // namespace
 
-Result<Cpus> Cpus::create(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
-                          GuestMemory& memory, const boot::BootState& boot, Bus& pio, Bus& mmio,
-                          const std::function<void(const VcpuStop&)>& on_stop) {
+Result<Cpus> Cpus::create(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+                          std::uint32_t most, GuestMemory& memory, const boot::BootState& boot) {
     const std::vector<kvm_cpuid_entry2> supported = HAKO_TRY(system.supported_cpuid());
     const boot::CpuidConfig cpuid_config{
-        .vcpus = static_cast<std::uint32_t>(vcpus.size()),
+        .vcpus = most,
         .tsc_deadline = system.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
-        .tsc_khz = vm.tsc_khz(),
+        .tsc_khz = place.vm.tsc_khz(),
     };
 
-    Cpus cpus;
+    Cpus cpus(std::move(place), most);
     cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
-    for (kvm::Vcpu& vcpu : vcpus) {
-        cpus.cpuid_.push_back(boot::guest_cpuid(supported, vcpu.id(), cpuid_config));
-        HAKO_TRY_WRAP(set_up(vcpu, cpus.cpuid_.back()), "vCPU {}", vcpu.id());
+    const std::size_t count = vcpus.size();
+    HAKO_TRY(cpus.keep(std::move(vcpus)));
+    for (std::uint32_t id = 0; id < count; ++id) {
+        Slot& slot = cpus.slots_[id];
+        slot.cpuid = boot::guest_cpuid(supported, id, cpuid_config);
+        HAKO_TRY_WRAP(set_up(*slot.spare, slot.cpuid), "vCPU {}", id);
     }
-    HAKO_TRY(boot::start_boot_vcpu(vcpus.front(), memory, boot));
-    cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
+    HAKO_TRY(boot::start_boot_vcpu(*cpus.slots_.front().spare, memory, boot));
+    // Last: an error before leaves no thread behind.
+    for (std::uint32_t id = 0; id < count; ++id)
+        cpus.start(cpus.slots_[id]);
+    cpus.renew_brake();
     return cpus;
 }
 
-/// Last: an error before leaves no thread behind.
-void Cpus::start_threads(std::vector<kvm::Vcpu> vcpus, Bus& pio, Bus& mmio,
-                         const std::function<void(const VcpuStop&)>& on_stop) {
+Result<> Cpus::keep(std::vector<kvm::Vcpu> vcpus) {
+    for (kvm::Vcpu& vcpu : vcpus) {
+        const std::uint32_t id = vcpu.id();
+        if (id >= slots_.size()) return fail_host("vCPU {} is one of {}", id, slots_.size());
+        slots_[id].spare.emplace(std::move(vcpu));
+    }
+    return {};
+}
+
+void Cpus::start(Slot& slot) {
+    slot.thread =
+        std::make_unique<VcpuThread>(std::move(*slot.spare), place_.pio, place_.mmio, place_.on_stop);
+    slot.spare.reset();
+    slot.fresh = false;
+}
+
+void Cpus::renew_brake() {
     std::vector<VcpuThread*> threads;
-    for (kvm::Vcpu& vcpu : vcpus)
-        threads.push_back(
-            threads_.emplace_back(std::make_unique<VcpuThread>(std::move(vcpu), pio, mmio, on_stop)).get());
+    for (const Slot& slot : slots_)
+        if (slot.thread) threads.push_back(slot.thread.get());
     brake_ = std::make_unique<CpuBrake>(std::move(threads));
 }
 
-Result<Cpus> Cpus::restore(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
-                           std::span<const kvm::VcpuState> states, const kvm::ClockState& saved_at,
-                           const kvm::ClockState& now, Bus& pio, Bus& mmio,
-                           const std::function<void(const VcpuStop&)>& on_stop) {
-    if (vcpus.size() != states.size())
-        return fail_input("{} vCPUs were saved, the machine has {}", states.size(), vcpus.size());
-    Cpus cpus;
+Result<Cpus> Cpus::restore(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+                           std::uint32_t most, std::span<const kvm::VcpuState> states,
+                           const kvm::ClockState& saved_at, const kvm::ClockState& now) {
+    Cpus cpus(std::move(place), most);
     cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
-    for (std::size_t i = 0; i < vcpus.size(); ++i) {
-        const kvm::VcpuRestored outcome =
-            HAKO_TRY_WRAP(kvm::restore_vcpu(vm, vcpus[i], states[i], saved_at, now), "vCPU {}", i);
-        if (i == 0) log_losses(outcome);
-        cpus.cpuid_.push_back(states[i].cpuid);
+    HAKO_TRY(cpus.keep(std::move(vcpus)));
+    for (const kvm::VcpuState& state : states) {
+        if (state.id >= most) return fail_input("vCPU {} was saved, the machine has {}", state.id, most);
+        Slot& slot = cpus.slots_[state.id];
+        HAKO_TRY(cpus.make_spare(slot, state.id));
+        const kvm::VcpuRestored outcome = HAKO_TRY_WRAP(
+            kvm::restore_vcpu(cpus.place_.vm, *slot.spare, state, saved_at, now), "vCPU {}", state.id);
+        if (&state == &states.front()) log_losses(outcome);
+        slot.cpuid = state.cpuid;
     }
-    cpus.start_threads(std::move(vcpus), pio, mmio, on_stop);
+    for (const kvm::VcpuState& state : states)
+        cpus.start(cpus.slots_[state.id]);
+    cpus.renew_brake();
     return cpus;
 }
 
+Result<> Cpus::make_spare(Slot& slot, std::uint32_t id) {
+    if (!slot.spare) slot.spare.emplace(HAKO_TRY(place_.vm.create_vcpu(id)));
+    return {};
+}
+
+Result<> Cpus::plug(std::uint32_t id) {
+    if (id >= slots_.size()) return fail_input("vCPU {}: the machine has {} at most", id, slots_.size());
+    Slot& slot = slots_[id];
+    if (slot.thread) return {};
+    HAKO_TRY(make_spare(slot, id));
+    if (slot.fresh) {
+        HAKO_TRY_WRAP(set_up_like_first(slot, id), "vCPU {}", id);
+    } else {
+        // Where it was when the guest let go of it does not count: INIT and SIPI come next.
+        HAKO_TRY(slot.spare->set_mp_state(KVM_MP_STATE_UNINITIALIZED));
+    }
+    const std::lock_guard lock(*mutex_);
+    start(slot);
+    renew_brake();
+    return {};
+}
+
+/// The guest has seen its CPUs, maybe on another host: this one is the same, and its TSC ticks with theirs.
+Result<> Cpus::set_up_like_first(Slot& slot, std::uint32_t id) {
+    kvm::Vcpu& vcpu = *slot.spare;
+    kvm::Vcpu& first = slots_.front().thread->vcpu();
+    slot.cpuid = boot::sibling_cpuid(slots_.front().cpuid, id);
+    HAKO_TRY(set_up(vcpu, slot.cpuid));
+    const std::uint32_t khz = first.tsc_khz();
+    if (khz != 0 && khz != vcpu.tsc_khz()) HAKO_TRY(vcpu.set_tsc_khz(khz));
+    if (const auto offset = first.tsc_offset(); offset && vcpu.tsc_offset() != offset)
+        HAKO_TRY(vcpu.set_tsc_offset(*offset));
+    return {};
+}
+
+void Cpus::unplug(std::uint32_t id) {
+    if (!has(id)) return;
+    Slot& slot = slots_[id];
+    const std::lock_guard lock(*mutex_);
+    slot.spare.emplace(slot.thread->end());
+    slot.thread.reset();
+    renew_brake();
+}
+
 void Cpus::note_stopped() {
-    for (const auto& thread : threads_)
-        thread->vcpu().note_stopped();
+    for (const Slot& slot : slots_)
+        if (slot.thread) slot.thread->vcpu().note_stopped();
 }
 
 void Cpus::resume() {
-    for (const auto& thread : threads_)
-        thread->resume();
+    for (const Slot& slot : slots_)
+        if (slot.thread) slot.thread->resume();
 }
 
 void Cpus::halt() {
-    for (const auto& thread : threads_)
-        thread->request_park();
+    for (const Slot& slot : slots_)
+        if (slot.thread) slot.thread->request_park();
 }
 
 void Cpus::pause() {
     halt();
-    for (const auto& thread : threads_)
-        thread->wait_parked();
+    for (const Slot& slot : slots_)
+        if (slot.thread) slot.thread->wait_parked();
 }
 
 Result<std::vector<CpuRegisters>> Cpus::registers() const {
     std::vector<CpuRegisters> all;
-    for (const auto& thread : threads_) {
-        const kvm_regs general = HAKO_TRY(thread->vcpu().regs());
-        const kvm_sregs special = HAKO_TRY(thread->vcpu().sregs());
+    for (const Slot& slot : slots_) {
+        if (!slot.thread) continue;
+        const kvm_regs general = HAKO_TRY(slot.thread->vcpu().regs());
+        const kvm_sregs special = HAKO_TRY(slot.thread->vcpu().sregs());
         all.push_back({.general = general, .special = special});
     }
     return all;
 }
 
-Result<std::vector<kvm::VcpuState>> Cpus::save(const kvm::Vm& vm) const {
+Result<std::vector<kvm::VcpuState>> Cpus::save(const std::function<bool(std::uint32_t id)>& which) const {
     std::vector<kvm::VcpuState> all;
-    all.reserve(threads_.size());
-    for (const auto& thread : threads_)
-        all.push_back(HAKO_TRY_WRAP(kvm::save_vcpu(vm, thread->vcpu(), cpuid_[all.size()], msrs_), "vCPU {}",
-                                    all.size()));
+    for (std::uint32_t id = 0; id < slots_.size(); ++id) {
+        const Slot& slot = slots_[id];
+        if (!slot.thread || !which(id)) continue;
+        all.push_back(
+            HAKO_TRY_WRAP(kvm::save_vcpu(place_.vm, slot.thread->vcpu(), slot.cpuid, msrs_), "vCPU {}", id));
+    }
     return all;
 }
 
 std::vector<VcpuMetrics> Cpus::metrics() const {
+    const std::lock_guard lock(*mutex_);
     std::vector<VcpuMetrics> all;
-    all.reserve(threads_.size());
-    for (const auto& thread : threads_)
-        all.push_back(thread->metrics());
+    for (const Slot& slot : slots_)
+        if (slot.thread) all.push_back(slot.thread->metrics());
     return all;
 }
 
 std::uint64_t Cpus::exits() const {
     std::uint64_t sum = 0;
-    for (const auto& thread : threads_)
-        sum += thread->exits();
+    for (const Slot& slot : slots_)
+        if (slot.thread) sum += slot.thread->exits();
     return sum;
 }
 

@@ -1,8 +1,10 @@
-// All vCPUs of a machine: created with the same policy, parked and released together.
+// All vCPUs of a machine: created with the same policy, parked and released together, plugged and unplugged.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,20 +26,36 @@ struct CpuRegisters {
     kvm_sregs special;
 };
 
+/// What vCPUs run on and tell; all of it outlives them.
+struct CpuPlace {
+    kvm::Vm& vm;
+    Bus& pio;
+    Bus& mmio;
+    std::function<void(const VcpuStop&)> on_stop;  ///< on a vCPU's thread
+};
+
+/// Control thread, but for metrics() and throttle().
 class Cpus {
   public:
     /// Takes vCPUs in KVM's reset state, parked; vCPU 0 is set to start at `boot`, the others wait for a
-    /// SIPI. `on_stop` comes on a vCPU's thread.
-    static Result<Cpus> create(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
-                               GuestMemory& memory, const boot::BootState& boot, Bus& pio, Bus& mmio,
-                               const std::function<void(const VcpuStop&)>& on_stop);
+    /// SIPI. `most`: how many there may be once all are plugged.
+    static Result<Cpus> create(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+                               std::uint32_t most, GuestMemory& memory, const boot::BootState& boot);
 
-    /// As create(), with vCPUs that go on from `states`; what this host does not give them is logged. The
-    /// VM's interrupt controllers are restored, and its clock (see kvm::restore_clock() for the two moments).
-    static Result<Cpus> restore(const kvm::System& system, kvm::Vm& vm, std::vector<kvm::Vcpu> vcpus,
-                                std::span<const kvm::VcpuState> states, const kvm::ClockState& saved_at,
-                                const kvm::ClockState& now, Bus& pio, Bus& mmio,
-                                const std::function<void(const VcpuStop&)>& on_stop);
+    /// As create(), with vCPUs that go on from `states`, whose ids are below `most`; what this host does not
+    /// give them is logged. Of `vcpus`, those that no state is for are kept for later, and those that are
+    /// missing are made. The VM's interrupt controllers are restored, and its clock (see kvm::restore_clock()
+    /// for the two moments).
+    static Result<Cpus> restore(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+                                std::uint32_t most, std::span<const kvm::VcpuState> states,
+                                const kvm::ClockState& saved_at, const kvm::ClockState& now);
+
+    /// Makes vCPU `id`, if there is none, parked and waiting for INIT and SIPI. All vCPUs are parked.
+    Result<> plug(std::uint32_t id);
+    /// Ends the vCPU's thread, whatever it does. KVM does not let go of a vCPU: it is kept for the next
+    /// plug().
+    void unplug(std::uint32_t id);
+    [[nodiscard]] bool has(std::uint32_t id) const { return id < slots_.size() && slots_[id].thread; }
 
     void resume();
     /// Tells each guest CPU, before resume(), that time has passed which it did not see.
@@ -49,9 +67,10 @@ class Cpus {
     void halt();
     /// Of each vCPU, all of them parked.
     [[nodiscard]] Result<std::vector<CpuRegisters>> registers() const;
-    /// All of each vCPU. They are parked, and the devices paused.
-    [[nodiscard]] Result<std::vector<kvm::VcpuState>> save(const kvm::Vm& vm) const;
-    /// See CpuBrake::set().
+    /// All of each vCPU but those for which `which` says false. They are parked, and the devices paused.
+    [[nodiscard]] Result<std::vector<kvm::VcpuState>> save(
+        const std::function<bool(std::uint32_t id)>& which) const;
+    /// See CpuBrake::set(). Nothing is plugged meanwhile.
     void throttle(unsigned percent) { brake_->set(percent); }
     /// Of each vCPU. Any thread.
     [[nodiscard]] std::vector<VcpuMetrics> metrics() const;
@@ -59,14 +78,27 @@ class Cpus {
     [[nodiscard]] std::uint64_t exits() const;
 
   private:
-    Cpus() = default;
-    void start_threads(std::vector<kvm::Vcpu> vcpus, Bus& pio, Bus& mmio,
-                       const std::function<void(const VcpuStop&)>& on_stop);
+    /// One of the numbers that a vCPU may have.
+    struct Slot {
+        std::unique_ptr<VcpuThread> thread;   ///< if it is plugged
+        std::optional<kvm::Vcpu> spare;       ///< if it is not, but was, or will be
+        bool fresh = true;                    ///< the spare has never run
+        std::vector<kvm_cpuid_entry2> cpuid;  ///< as set, if it was ever plugged
+    };
 
-    std::vector<std::unique_ptr<VcpuThread>> threads_;
-    std::vector<std::vector<kvm_cpuid_entry2>> cpuid_;  ///< of each, as set
-    std::vector<std::uint32_t> msrs_;                   ///< that are state
+    Cpus(CpuPlace place, std::uint32_t most) : place_(std::move(place)), slots_(most) {}
+    Result<> keep(std::vector<kvm::Vcpu> vcpus);
+    Result<> make_spare(Slot& slot, std::uint32_t id);
+    Result<> set_up_like_first(Slot& slot, std::uint32_t id);
+    void start(Slot& slot);
+    void renew_brake();
+
+    CpuPlace place_;
+    std::vector<Slot> slots_;          ///< by id
+    std::vector<std::uint32_t> msrs_;  ///< that are state
     std::unique_ptr<CpuBrake> brake_;
+    /// Held by who starts and ends threads, and by who reads on another thread.
+    std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
 };
 
 }  // namespace hako

@@ -216,6 +216,10 @@ void Instance::slot_ejected(std::uint8_t slot) {
     post([this, slot] { handle_ejection(slot); });
 }
 
+void Instance::cpu_ejected(std::uint32_t cpu) {
+    post([this, cpu] { machine_->finish_cpu_removal(cpu); });
+}
+
 void Instance::handle_end(const MachineEnd& end) {
     if (end.kind != MachineEnd::Kind::kReset || !options_.reboot) return events_.ended(end);
     if (auto started = reboot(); !started)

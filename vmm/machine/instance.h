@@ -110,6 +110,7 @@ class Instance final : private MachineListener {
     // MachineListener, on vCPU threads.
     void machine_ended(const MachineEnd& end) override;
     void slot_ejected(std::uint8_t slot) override;
+    void cpu_ejected(std::uint32_t cpu) override;
 
     template <typename Action>
     void post(Action action);

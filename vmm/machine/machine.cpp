@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <span>
 #include <utility>
@@ -18,10 +19,30 @@
 namespace hako {
 namespace {
 
+/// Bits of the CPUs from 0 on.
+std::uint64_t first_cpus(std::uint32_t count) {
+    return count == 0 ? 0 : ~std::uint64_t{0} >> (64 - count);
+}
+
+/// CPUs beyond those of the configuration are on their way out, if there are any.
+Result<> check_cpu_set(const CpuConfig& config, const MachineState& state) {
+    std::uint64_t saved = 0;
+    for (const kvm::VcpuState& cpu : state.cpus)
+        if (cpu.id < config.most()) saved |= std::uint64_t{1} << cpu.id;
+    const auto& hotplug = state.platform.cpu_hotplug;
+    const std::uint64_t wanted = first_cpus(config.count);
+    const std::uint64_t on_their_way = hotplug ? hotplug->asked & ~wanted : 0;
+    if (static_cast<std::size_t>(std::popcount(saved)) != state.cpus.size() || (wanted & ~saved) != 0 ||
+        (saved & ~wanted & ~on_their_way) != 0)
+        return fail_input("{} vCPUs were saved, the machine has {}", state.facts.vcpus, config.count);
+    if (hotplug && hotplug->enabled != saved)
+        return fail_input("the state has other vCPUs than its guest was told of");
+    return {};
+}
+
 /// A state is for the machine that it was taken of.
 Result<> check_shape(const MachineConfig& config, const MachineState& state, const GuestMemory& memory) {
-    if (state.facts.vcpus != config.cpus.count || state.cpus.size() != config.cpus.count)
-        return fail_input("{} vCPUs were saved, the machine has {}", state.facts.vcpus, config.cpus.count);
+    HAKO_TRY(check_cpu_set(config.cpus, state));
     if (state.facts.memory != config.memory.size || memory.size() != config.memory.size)
         return fail_input("{} of memory were saved, the machine has {}", format_size(state.facts.memory),
                           format_size(config.memory.size));
@@ -42,7 +63,7 @@ Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineS
     HostCpu host = HAKO_TRY(HostCpu::read(system));
     host.tsc_khz = vm.tsc_khz();
     for (std::size_t i = 0; i < state.cpus.size(); ++i)
-        HAKO_TRY_WRAP(refuse_differences(cpu_differences(state.cpus[i], host)), "vCPU {}", i);
+        HAKO_TRY_WRAP(refuse_differences(cpu_differences(state.cpus[i], host)), "vCPU {}", state.cpus[i].id);
     return {};
 }
 
@@ -155,14 +176,22 @@ Machine::~Machine() {
 
 Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     HAKO_TRY(build_devices(std::move(chassis.resources), nullptr));
-    const acpi::AcpiConfig acpi{
-        .vcpus = config_.cpus.count, .ram_end = memory_.end(), .serial = host_.consoles.serial() != nullptr};
+    const acpi::AcpiConfig acpi{.vcpus = config_.cpus.count,
+                                .max_vcpus = config_.cpus.most(),
+                                .ram_end = memory_.end(),
+                                .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
     HAKO_TRY(boot::write_reset_vector(memory_));
     show_generation();
-    cpus_ = HAKO_TRY(Cpus::create(chassis.system, vm_, std::move(chassis.vcpus), memory_, boot, pio_, mmio_,
-                                  [this](const VcpuStop& stop) { cpu_stopped(stop); }));
+    cpus_.emplace(HAKO_TRY(Cpus::create(chassis.system, cpu_place(), std::move(chassis.vcpus),
+                                        config_.cpus.most(), memory_, boot)));
     return {};
+}
+
+CpuPlace Machine::cpu_place() {
+    return {.vm = vm_, .pio = pio_, .mmio = mmio_, .on_stop = [this](const VcpuStop& stop) {
+                cpu_stopped(stop);
+            }};
 }
 
 /// Interrupt controllers, clock, devices, vCPUs: each finds what it builds on. A clock that is set after
@@ -174,8 +203,8 @@ Result<> Machine::go_on(Chassis chassis, const MachineState& state, kvm::Downtim
     interrupts_.hold_routes();
     HAKO_TRY(build_devices(std::move(chassis.resources), &state));
     HAKO_TRY(interrupts_.apply_routes());
-    cpus_ = HAKO_TRY(Cpus::restore(chassis.system, vm_, std::move(chassis.vcpus), state.cpus, state.clock,
-                                   now, pio_, mmio_, [this](const VcpuStop& stop) { cpu_stopped(stop); }));
+    cpus_.emplace(HAKO_TRY(Cpus::restore(chassis.system, cpu_place(), std::move(chassis.vcpus),
+                                         config_.cpus.most(), state.cpus, state.clock, now)));
     leaving_ = state.facts.leaving;
     was_paused_ = true;
     just_restored_ = true;
@@ -192,7 +221,9 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     const PlatformState* const platform = restored == nullptr ? nullptr : &restored->platform;
     std::optional<pci::HostBridge::State> bridge;
     if (restored != nullptr) bridge = restored->bridge;
-    platform_ = HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), platform));
+    const PlatformUnits units{.cpus = config_.cpus.most() > 1 ? first_cpus(config_.cpus.count) : 0};
+    platform_ =
+        HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), units, platform));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
     devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
                                          *bridge_, host_.engine);
@@ -246,13 +277,15 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
 Result<MachineState> Machine::save() const {
     if (running_) return fail_state("the machine runs: pause it first");
     MachineState state;
-    state.facts = {
-        .hako = HAKO_VERSION, .vcpus = config_.cpus.count, .memory = memory_.size(), .leaving = leaving_};
     state.clock = HAKO_TRY(kvm::read_clock(vm_));
     state.platform = platform_->state();
     state.bridge = bridge_->state();
     HAKO_TRY(devices_->save(state));
-    state.cpus = HAKO_TRY(cpus_->save(vm_));
+    state.cpus = HAKO_TRY(save_parked_cpus());
+    state.facts = {.hako = HAKO_VERSION,
+                   .vcpus = static_cast<std::uint32_t>(state.cpus.size()),
+                   .memory = memory_.size(),
+                   .leaving = leaving_};
     state.irqchip = HAKO_TRY(kvm::save_irqchip(vm_));
     return state;
 }
@@ -267,8 +300,15 @@ void Machine::with_vcpus_parked(Work work) {
 
 Result<std::vector<kvm::VcpuState>> Machine::save_cpus() {
     Result<std::vector<kvm::VcpuState>> saved;
-    with_vcpus_parked([&] { saved = cpus_->save(vm_); });
+    with_vcpus_parked([&] { saved = save_parked_cpus(); });
     return saved;
+}
+
+/// Without those that the guest has let go of and that are still to be ended.
+Result<std::vector<kvm::VcpuState>> Machine::save_parked_cpus() const {
+    const acpi_pm::CpuHotplug* const hotplug = platform_->cpu_hotplug();
+    const std::uint64_t enabled = hotplug == nullptr ? ~std::uint64_t{0} : hotplug->state().enabled;
+    return cpus_->save([enabled](std::uint32_t id) { return (enabled >> id & 1) != 0; });
 }
 
 void Machine::show_generation() {
@@ -344,6 +384,53 @@ Result<Fd> Machine::open_image(const std::string& id) {
         ::open(fmt::format("/proc/self/fd/{}", disk->disk().buffered_fd()).c_str(), O_RDONLY | O_CLOEXEC));
     if (!image.valid()) return fail_errno(errno, "disk {}", id);
     return image;
+}
+
+Result<> Machine::resize_cpus(std::uint32_t count) {
+    const std::uint32_t now = config_.cpus.count;
+    const std::uint32_t most = config_.cpus.most();
+    if (count < 1 || count > most)
+        return fail_input("the VM has from 1 to {} CPUs (its max_vcpus), not {}", most, count);
+    acpi_pm::CpuHotplug* const hotplug = platform_->cpu_hotplug();
+    if (hotplug == nullptr) {
+        if (count == now) return {};
+        return fail_conflict("the guest knows of no CPUs that come or go: reboot it first");
+    }
+    bool asked = false;
+    for (std::uint32_t cpu = std::min(count, now); cpu < most; ++cpu) {
+        if (!cpus_->has(cpu) || (cpu < now && cpu < count)) continue;
+        if (count > now)
+            return fail_busy("CPU {} is still to go: try again once the guest let go of it", cpu);
+        hotplug->ask_to_eject(cpu);
+        asked = true;
+    }
+    if (count > now) HAKO_TRY(plug_cpus(now, count));
+    config_.cpus.count = count;
+    if (asked || count > now) hotplug->notify();
+    return {};
+}
+
+/// All of them or none.
+Result<> Machine::plug_cpus(std::uint32_t from, std::uint32_t to) {
+    Result<> plugged;
+    with_vcpus_parked([&] {
+        for (std::uint32_t cpu = from; plugged && cpu < to; ++cpu)
+            plugged = cpus_->plug(cpu);
+        for (std::uint32_t cpu = from; !plugged && cpu < to; ++cpu)
+            cpus_->unplug(cpu);
+    });
+    if (!plugged) return plugged;
+    for (std::uint32_t cpu = from; cpu < to; ++cpu)
+        platform_->cpu_hotplug()->plug(cpu);
+    return {};
+}
+
+void Machine::finish_cpu_removal(std::uint32_t cpu) {
+    const acpi_pm::CpuHotplug* const hotplug = platform_->cpu_hotplug();
+    // The news may have been on its way while the machine rebooted.
+    if (hotplug == nullptr || (hotplug->state().enabled >> cpu & 1) != 0) return;
+    cpus_->unplug(cpu);
+    log_info("CPU {} is removed", cpu);
 }
 
 Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {
@@ -527,8 +614,10 @@ Result<> Machine::resize_disk(const std::string& id, std::uint64_t bytes) {
 Result<> Machine::inject_nmi() {
     // Intel SDM volume 3, 11.11: a message to one local APIC, delivery mode NMI.
     constexpr std::uint32_t kDeliverNmi = 0x400;
-    for (std::uint32_t cpu = 0; cpu < config_.cpus.count; ++cpu)
+    for (std::uint32_t cpu = 0; cpu < config_.cpus.most(); ++cpu) {
+        if (!cpus_->has(cpu)) continue;
         HAKO_TRY(vm_.signal_msi(layout::kLocalApic | std::uint64_t{cpu} << 12, kDeliverNmi));
+    }
     return {};
 }
 

@@ -53,6 +53,8 @@ class MachineListener {
     virtual void machine_ended(const MachineEnd& end) = 0;
     /// The guest has let go of a PCI slot: Machine::finish_removal() should follow, on the control thread.
     virtual void slot_ejected(std::uint8_t slot) = 0;
+    /// The same for a CPU: Machine::finish_cpu_removal() should follow.
+    virtual void cpu_ejected(std::uint32_t cpu) = 0;
 };
 
 /// What a machine works with and does not own: it outlives the machine.
@@ -126,6 +128,13 @@ class Machine final : private PlatformEvents {
     [[nodiscard]] const Devices& devices() const { return *devices_; }
     [[nodiscard]] std::vector<VcpuMetrics> vcpu_metrics() const { return cpus_->metrics(); }
 
+    /// How many CPUs the guest is to have. Those that come are there when it returns, and the guest is told;
+    /// to let go of those that are to go it is asked (also again), and each goes once it has
+    /// (finish_cpu_removal()). A Fault::kBusy: more are wanted while some are still to go.
+    Result<> resize_cpus(std::uint32_t count);
+    /// Ends a CPU that the guest has let go of.
+    void finish_cpu_removal(std::uint32_t cpu);
+
     /// Adds a device and tells the guest. The image, tap or socket is opened first: an error leaves all as it
     /// was.
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
@@ -172,6 +181,9 @@ class Machine final : private PlatformEvents {
     Result<> boot(Chassis chassis, const boot::BootState& boot);
     Result<> go_on(Chassis chassis, const MachineState& state, kvm::Downtime downtime);
     Result<> build_devices(HostResources resources, const MachineState* restored);
+    [[nodiscard]] CpuPlace cpu_place();
+    [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_parked_cpus() const;
+    Result<> plug_cpus(std::uint32_t from, std::uint32_t to);
     void show_generation();
     void cpu_stopped(const VcpuStop& stop);
     [[nodiscard]] Result<pci::Bdf> removable(const std::string& id) const;
@@ -192,6 +204,7 @@ class Machine final : private PlatformEvents {
     void panicked() override { end(MachineEnd::Kind::kPanic); }
     void crash_loaded() override {}
     void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
+    void cpu_ejected(std::uint32_t cpu) override { listener_.cpu_ejected(cpu); }
 
     // In the order of construction; each part may use those above it.
     MachineConfig config_;

@@ -11,6 +11,11 @@ std::optional<State> member(const PlatformState* state, State PlatformState::* w
     return state == nullptr ? std::nullopt : std::optional(state->*which);
 }
 
+std::optional<acpi_pm::HotplugUnitsState> fresh_units(std::uint64_t enabled) {
+    if (enabled == 0) return std::nullopt;
+    return acpi_pm::HotplugUnitsState{.enabled = enabled, .inserted = 0, .leaving = 0, .asked = 0};
+}
+
 }  // namespace
 
 Platform::Platform(PlatformEvents& events, IrqLine ged, const PlatformState* restored)
@@ -22,6 +27,7 @@ Platform::Platform(PlatformEvents& events, IrqLine ged, const PlatformState* res
 
 Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController& interrupts,
                                                    PlatformEvents& events, console::Sink* serial,
+                                                   const PlatformUnits& units,
                                                    const PlatformState* restored) {
     if (restored != nullptr && restored->serial.has_value() != (serial != nullptr))
         return fail_input("the machine was saved {} a serial port", restored->serial ? "with" : "without");
@@ -29,6 +35,12 @@ Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController
     std::unique_ptr<Platform> platform(new Platform(events, std::move(ged), restored));
     HAKO_TRY(pio.insert(layout::kPortPm, acpi_pm::kPorts, platform->power_, "ACPI power management"));
     HAKO_TRY(pio.insert(layout::kPortPciHotplug, acpi_pm::kHotplugPorts, platform->hotplug_, "PCI hotplug"));
+    const auto cpus = restored != nullptr ? restored->cpu_hotplug : fresh_units(units.cpus);
+    if (cpus) {
+        platform->cpu_hotplug_.emplace(platform->power_, events, *cpus);
+        HAKO_TRY(pio.insert(layout::kPortCpuHotplug, acpi_pm::kCpuHotplugPorts, *platform->cpu_hotplug_,
+                            "CPU hotplug"));
+    }
     HAKO_TRY(pio.insert(layout::kPortI8042, i8042::kPorts, platform->i8042_, "i8042"));
     HAKO_TRY(pio.insert(layout::kPortPvpanic, pvpanic::kPorts, platform->pvpanic_, "pvpanic"));
     HAKO_TRY(pio.insert(layout::kPortRtc, rtc::kPorts, platform->rtc_, "RTC"));
@@ -49,10 +61,12 @@ Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController
 PlatformState Platform::state() const {
     PlatformState state{.power = power_.state(),
                         .hotplug = hotplug_.state(),
+                        .cpu_hotplug = std::nullopt,
                         .i8042 = i8042_.state(),
                         .rtc = rtc_.state(),
                         .serial = std::nullopt,
                         .generation = generation_};
+    if (cpu_hotplug_) state.cpu_hotplug = cpu_hotplug_->state();
     if (serial_) state.serial = serial_->state();
     return state;
 }

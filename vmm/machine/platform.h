@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "devices/acpi/cpu_hotplug.h"
 #include "devices/acpi/device.h"
 #include "devices/acpi/pci_hotplug.h"
 #include "devices/i8042/device.h"
@@ -19,17 +20,28 @@ namespace hako {
 
 struct PlatformState;
 
+/// What may come and go beside PCI functions. Bit N is number N.
+struct PlatformUnits {
+    std::uint64_t cpus = 0;  ///< those that are there; 0: CPUs do not come and go
+};
+
 class Platform {
   public:
     /// Puts the devices on the port bus. `serial`: where the serial port's bytes go, or null for no serial
-    /// port. `restored`, if not null: what state() gave. The others outlive the platform; no vCPU runs when
-    /// it is destroyed.
+    /// port. `restored`, if not null: what state() gave, `units` with it. The others outlive the platform; no
+    /// vCPU runs when it is destroyed.
     static Result<std::unique_ptr<Platform>> create(Bus& pio, InterruptController& interrupts,
                                                     PlatformEvents& events, console::Sink* serial,
+                                                    const PlatformUnits& units,
                                                     const PlatformState* restored = nullptr);
 
     [[nodiscard]] acpi_pm::Device& power() { return power_; }
     [[nodiscard]] acpi_pm::PciHotplug& hotplug() { return hotplug_; }
+    /// Null where the guest's ACPI tables do not have it.
+    [[nodiscard]] acpi_pm::CpuHotplug* cpu_hotplug() { return cpu_hotplug_ ? &*cpu_hotplug_ : nullptr; }
+    [[nodiscard]] const acpi_pm::CpuHotplug* cpu_hotplug() const {
+        return cpu_hotplug_ ? &*cpu_hotplug_ : nullptr;
+    }
     /// Null when there is no serial port.
     [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
 
@@ -45,6 +57,7 @@ class Platform {
 
     acpi_pm::Device power_;
     acpi_pm::PciHotplug hotplug_;
+    std::optional<acpi_pm::CpuHotplug> cpu_hotplug_;
     i8042::Device i8042_;
     pvpanic::Device pvpanic_;
     rtc::Device rtc_;

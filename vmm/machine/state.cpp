@@ -1,5 +1,7 @@
 #include "vmm/machine/state.h"
 
+#include <algorithm>
+
 #include "vmm/machine/config.h"
 #include "vmm/state/json.h"
 
@@ -17,6 +19,7 @@ constexpr std::string_view kIrqchip = "irqchip";
 constexpr std::string_view kCpu = "cpu";  // instance: its number
 constexpr std::string_view kPower = "acpi";
 constexpr std::string_view kHotplug = "pci-hotplug";
+constexpr std::string_view kCpuHotplug = "cpu-hotplug";
 constexpr std::string_view kI8042 = "i8042";
 constexpr std::string_view kRtc = "rtc";
 constexpr std::string_view kSerial = "serial";
@@ -52,6 +55,21 @@ Result<> read_devices(Reader& reader, std::string_view name, std::vector<DeviceS
     return {};
 }
 
+/// As many as were said. CPUs come and go, so there may be gaps, but not before the first.
+Result<std::vector<kvm::VcpuState>> read_cpus(Reader& reader, std::uint32_t count) {
+    const auto instances = reader.instances(kCpu);
+    const bool with_gaps = instances.size() >= count;
+    std::vector<kvm::VcpuState> cpus;
+    for (std::uint32_t id = 0; id < kMaxVcpus && cpus.size() < count; ++id) {
+        const std::string number = std::to_string(id);
+        if (id > 0 && with_gaps && std::ranges::find(instances, number) == instances.end()) continue;
+        cpus.push_back(HAKO_TRY(reader.take<kvm::VcpuState>(kCpu, number)));
+        cpus.back().id = id;
+    }
+    if (cpus.size() < count) return fail_input("the state has {} of its {} vCPUs", cpus.size(), count);
+    return cpus;
+}
+
 template <typename T>
 Result<std::string> describe_as(const Section& section) {
     return state::to_json(HAKO_TRY_WRAP(Reader::decode<T>(section), "{}", section.text()), 6);
@@ -66,6 +84,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kCpu)) return describe_as<kvm::VcpuState>(section);
     if (named(kPower)) return describe_as<acpi_pm::State>(section);
     if (named(kHotplug)) return describe_as<acpi_pm::PciHotplugState>(section);
+    if (named(kCpuHotplug)) return describe_as<acpi_pm::HotplugUnitsState>(section);
     if (named(kI8042)) return describe_as<i8042::State>(section);
     if (named(kRtc)) return describe_as<rtc::State>(section);
     if (named(kSerial)) return describe_as<serial::State>(section);
@@ -87,10 +106,11 @@ Result<std::vector<std::byte>> encode(const MachineState& state) {
     writer.add(kFacts, {}, state.facts);
     writer.add(kClock, {}, state.clock);
     writer.add(kIrqchip, {}, state.irqchip);
-    for (std::size_t i = 0; i < state.cpus.size(); ++i)
-        writer.add(kCpu, std::to_string(i), state.cpus[i]);
+    for (const kvm::VcpuState& cpu : state.cpus)
+        writer.add(kCpu, std::to_string(cpu.id), cpu);
     writer.add(kPower, {}, state.platform.power);
     writer.add(kHotplug, {}, state.platform.hotplug);
+    if (state.platform.cpu_hotplug) writer.add(kCpuHotplug, {}, *state.platform.cpu_hotplug);
     writer.add(kI8042, {}, state.platform.i8042);
     writer.add(kRtc, {}, state.platform.rtc);
     if (state.platform.serial) writer.add(kSerial, {}, *state.platform.serial);
@@ -112,10 +132,10 @@ Result<MachineState> decode(std::span<const std::byte> bytes) {
         return fail_input("the state is of a machine with {} vCPUs", state.facts.vcpus);
     state.clock = HAKO_TRY(reader.take<kvm::ClockState>(kClock));
     state.irqchip = HAKO_TRY(reader.take<kvm::IrqchipState>(kIrqchip));
-    for (std::uint32_t i = 0; i < state.facts.vcpus; ++i)
-        state.cpus.push_back(HAKO_TRY(reader.take<kvm::VcpuState>(kCpu, std::to_string(i))));
+    state.cpus = HAKO_TRY(read_cpus(reader, state.facts.vcpus));
     state.platform.power = HAKO_TRY(reader.take<acpi_pm::State>(kPower));
     state.platform.hotplug = HAKO_TRY(reader.take<acpi_pm::PciHotplugState>(kHotplug));
+    state.platform.cpu_hotplug = HAKO_TRY(reader.find<acpi_pm::HotplugUnitsState>(kCpuHotplug));
     state.platform.i8042 = HAKO_TRY(reader.take<i8042::State>(kI8042));
     state.platform.rtc = HAKO_TRY(reader.take<rtc::State>(kRtc));
     state.platform.serial = HAKO_TRY(reader.find<serial::State>(kSerial));

@@ -32,8 +32,8 @@ namespace hako {
 
 /// What must be as it was for the rest to make sense; and who wrote it.
 struct MachineFacts {
-    std::string hako;  ///< version of the program
-    std::uint32_t vcpus = 0;
+    std::string hako;          ///< version of the program
+    std::uint32_t vcpus = 0;   ///< in this state
     std::uint64_t memory = 0;  ///< bytes
     std::uint32_t leaving =
         0;  ///< PCI slots whose device is asked to go, or has gone and is still to be taken out
@@ -45,6 +45,8 @@ struct MachineFacts {
 struct PlatformState {
     acpi_pm::State power;
     acpi_pm::PciHotplugState hotplug;
+    /// Nothing where the guest's ACPI tables know of no CPUs that come and go.
+    std::optional<acpi_pm::HotplugUnitsState> cpu_hotplug;
     i8042::State i8042;
     rtc::State rtc;
     std::optional<serial::State> serial;
@@ -69,7 +71,7 @@ struct MachineState {
     MachineFacts facts;
     kvm::ClockState clock;
     kvm::IrqchipState irqchip;
-    std::vector<kvm::VcpuState> cpus;  ///< by number
+    std::vector<kvm::VcpuState> cpus;  ///< by id, from 0 on, mostly without gaps
     PlatformState platform;
     pci::HostBridge::State bridge;
     std::vector<DeviceState<virtio::blk::State>> disks;

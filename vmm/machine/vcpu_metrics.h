@@ -14,6 +14,7 @@ namespace hako {
 
 /// Values at one moment.
 struct VcpuMetrics {
+    std::uint32_t id = 0;
     /// By KVM's exit reason, lower case ("io", "mmio", "hlt"; "signal": taken out by hako); those that were.
     std::vector<std::pair<std::string, std::uint64_t>> exits;
     std::chrono::nanoseconds cpu_time{};  ///< of the thread, the guest's included

@@ -72,9 +72,19 @@ VcpuThread::VcpuThread(kvm::Vcpu vcpu, Bus& pio, Bus& mmio, std::function<void(c
 }
 
 VcpuThread::~VcpuThread() {
+    join();
+}
+
+void VcpuThread::join() {
+    if (!thread_.joinable()) return;
     set_wish(Wish::kEnd);
     kick();
     thread_.join();
+}
+
+kvm::Vcpu VcpuThread::end() {
+    join();
+    return std::move(vcpu_);
 }
 
 void VcpuThread::resume() {
@@ -92,7 +102,7 @@ void VcpuThread::wait_parked() {
 }
 
 VcpuMetrics VcpuThread::metrics() {
-    VcpuMetrics metrics{.exits = exits_.values(), .cpu_time = {}};
+    VcpuMetrics metrics{.id = vcpu_.id(), .exits = exits_.values(), .cpu_time = {}};
     clockid_t clock{};
     timespec time{};
     if (::pthread_getcpuclockid(thread_.native_handle(), &clock) == 0 && ::clock_gettime(clock, &time) == 0)

@@ -40,6 +40,9 @@ class VcpuThread {
     VcpuThread& operator=(const VcpuThread&) = delete;
     ~VcpuThread();
 
+    /// Ends the thread and gives the vCPU back, parked. Nothing else may be called afterwards.
+    [[nodiscard]] kvm::Vcpu end();
+
     void resume();
     /// Asks it to park; wait_parked() waits for it. Apart, so that many vCPUs park at the same time.
     void request_park();
@@ -59,6 +62,7 @@ class VcpuThread {
     enum class Wish { kPark, kRun, kEnd };
 
     void set_wish(Wish wish);
+    void join();
     void kick();
     void wait_while_still();
     void thread_main();

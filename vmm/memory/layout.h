@@ -57,6 +57,7 @@ inline constexpr std::uint16_t kPortPvpanic = 0x505;
 inline constexpr std::uint16_t kPortPm = 0x600;  ///< ACPI sleep control and status, reset, GED event register
 inline constexpr std::uint16_t kPortReset = kPortPm + 2;
 inline constexpr std::uint16_t kPortPciHotplug = 0x610;
+inline constexpr std::uint16_t kPortCpuHotplug = 0x700;  ///< devices/acpi/cpu_hotplug.h
 inline constexpr std::uint16_t kPortPciAddress = 0xcf8;
 inline constexpr std::uint16_t kPortPciData = 0xcfc;
 inline constexpr std::uint16_t kPortPciBar = 0x1000;  ///< PCI I/O BARs would start here; hako gives out none

@@ -17,6 +17,7 @@
 #include "api/schema/migration.h"
 #include "api/schema/net.h"
 #include "api/schema/ping.h"
+#include "api/schema/resize.h"
 #include "api/schema/snapshot.h"
 #include "api/schema/vm.h"
 #include "api/schema/vm_info.h"
@@ -110,7 +111,11 @@ constexpr std::string_view kName<VmmPingResponse> = "VmmPingResponse";
 template <>
 constexpr std::string_view kName<VmRemoveDevice> = "VmRemoveDevice";
 template <>
+constexpr std::string_view kName<VmResize> = "VmResize";
+template <>
 constexpr std::string_view kName<VmResizeDisk> = "VmResizeDisk";
+template <>
+constexpr std::string_view kName<VmResizeZone> = "VmResizeZone";
 template <>
 constexpr std::string_view kName<VmSetLimits> = "VmSetLimits";
 template <>
@@ -199,7 +204,9 @@ int main() {
     describe<PciDeviceInfo>();
     describe<VmRemoveDevice>();
     describe<VmAddConsole>();
+    describe<VmResize>();
     describe<VmResizeDisk>();
+    describe<VmResizeZone>();
     describe<VmCoredumpData>();
     describe<VmSetLink>();
     describe<VmSetLimits>();

@@ -121,7 +121,8 @@ TEST_CASE("iasl disassembles every table without a complaint and compiles the DS
         .vcpus = 3, .ram_end = GuestAddress{200 * GiB}, .rtc_interrupt = true, .i8042 = true};
     const AcpiConfig least{
         .vcpus = 1, .ram_end = GuestAddress{16 * MiB}, .serial = false, .rtc = false, .pvpanic = false};
-    for (const AcpiConfig& each : {config(1), config(2), config(64), everything, least}) {
+    const AcpiConfig growing{.vcpus = 1, .max_vcpus = 64, .ram_end = GuestAddress{2 * GiB}};
+    for (const AcpiConfig& each : {config(1), config(2), config(64), everything, least, growing}) {
         const TempDir directory;
         const auto all = tables(each);
         disassemble(directory, all);
@@ -184,6 +185,28 @@ TEST_CASE("the DSDT names the devices at their addresses") {
     CHECK(dsdt.find("Device (C002)") == std::string::npos);
     CHECK(dsdt.find("PNP0303") == std::string::npos);
     CHECK(dsdt.find("_PRT") == std::string::npos);
+}
+
+TEST_CASE("CPUs that may come are in the DSDT and, not yet there, in the MADT") {
+    const TempDir directory;
+    const auto all = tables({.vcpus = 2, .max_vcpus = 4, .ram_end = GuestAddress{2 * GiB}});
+    const std::string dsdt = disassemble(directory, all)["DSDT"];
+    for (const char* part : {
+             "OperationRegion (CREG, SystemIO, 0x0700, 0x10)",
+             "Device (C003)",
+             "Notify (C003, One)",
+             "Notify (C003, 0x03)",
+             "\\_SB.P003 = 0x08",
+             "\\_SB.CPUN ()",
+             "0x00, 0x08, 0x03, 0x03, 0x01, 0x00, 0x00, 0x00",  // _MAT of CPU 3
+         })
+        CHECK_MESSAGE(dsdt.find(part) != std::string::npos, std::string(part), " is not in\n", dsdt);
+    // CPU 0 stays.
+    CHECK(dsdt.find("Notify (C000") == std::string::npos);
+    const auto cpus = madt_structures(find(all, "APIC").bytes)[0];
+    REQUIRE(cpus.size() == 4);
+    for (std::size_t i = 0; i < cpus.size(); ++i)
+        CHECK(get<std::uint32_t>(cpus[i], 4) == (i < 2 ? 1 : 2));
 }
 
 TEST_CASE("the 64-bit PCI window starts above RAM, however much that is") {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <optional>
 
 #include "vmm/boot/msrs.h"
@@ -265,4 +266,16 @@ TEST_CASE("boot MSRs: write-back by default where there are MTRRs, fast strings 
     CHECK(value(amd, 0x2ff) == 0x806);
     CHECK_FALSE(value(amd, 0x1a0));
     CHECK(boot::boot_msrs({}).empty());
+}
+
+TEST_CASE("a vCPU that comes later is like one that was there from the start") {
+    for (const Vendor vendor : {Vendor::kIntel, Vendor::kAmd}) {
+        const boot::CpuidConfig config{.vcpus = 8, .tsc_deadline = true, .tsc_khz = 2'000'000};
+        const auto first = boot::guest_cpuid(host(vendor), 0, config);
+        const auto wanted = boot::guest_cpuid(host(vendor), 5, config);
+        const auto made = boot::sibling_cpuid(first, 5);
+        REQUIRE(made.size() == wanted.size());
+        for (std::size_t i = 0; i < made.size(); ++i)
+            CHECK(std::memcmp(&made[i], &wanted[i], sizeof made[i]) == 0);
+    }
 }

@@ -333,6 +333,8 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
     const std::vector<Bad> table = {
         {{"--cpus", "0"}, {"--cpus 0", "1 to 64"}},
         {{"--cpus", "65"}, {"--cpus 65", "1 to 64"}},
+        {{"--cpus", "4,max=3"}, {"--cpus 4,max=3", "max", "4 to 64"}},
+        {{"--cpus", "4,max=65"}, {"--cpus 4,max=65", "max", "4 to 64"}},
         {{"--cpus", "-1"}, {"--cpus -1", "1 to 64"}},
         {{"--cpus", "2x"}, {"--cpus 2x"}},
         {{"--cpus", "99999999999999999999"}, {"1 to 64"}},

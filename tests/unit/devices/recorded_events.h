@@ -13,12 +13,14 @@ struct RecordedEvents final : PlatformEvents {
     void panicked() override { ++panics; }
     void crash_loaded() override { ++crashes; }
     void slot_ejected(std::uint8_t slot) override { ejected.push_back(slot); }
+    void cpu_ejected(std::uint32_t cpu) override { cpus_ejected.push_back(cpu); }
 
     int power_offs = 0;
     int resets = 0;
     int panics = 0;
     int crashes = 0;
     std::vector<std::uint8_t> ejected;
+    std::vector<std::uint32_t> cpus_ejected;
 };
 
 }  // namespace hako::test

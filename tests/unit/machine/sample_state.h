@@ -18,6 +18,7 @@ namespace hako::test {
     state.cpus.resize(2);
     for (kvm::VcpuState& cpu : state.cpus)
         fill(cpu);
+    state.cpus[1].id = 1;
     fill(state.platform.power);
     fill(state.platform.hotplug);
     fill(state.platform.i8042);

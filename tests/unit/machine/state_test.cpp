@@ -133,6 +133,24 @@ TEST_CASE("a state of no CPUs, of too many, or of others than it says is refused
     }
 }
 
+TEST_CASE("CPUs that come and go may leave gaps") {
+    MachineState state = sample_state(1);
+    state.cpus[1].id = 63;
+    state.platform.cpu_hotplug = {.enabled = 1ULL << 63 | 1, .inserted = 0, .leaving = 2, .asked = 3};
+    const auto read = decode(encode(state).value());
+    REQUIRE(read);
+    CHECK(read->cpus[0].id == 0);
+    CHECK(read->cpus[1].id == 63);
+    CHECK(read->platform.cpu_hotplug == state.platform.cpu_hotplug);
+    for (const std::uint32_t id : {64U, 0xffffffffU}) {
+        state.cpus[1].id = id;
+        CHECK_FALSE(decode(encode(state).value()));
+    }
+    state.cpus[0].id = 1;
+    state.cpus[1].id = 2;
+    CHECK_FALSE(decode(encode(state).value()));
+}
+
 TEST_CASE("for people it is JSON, with what nobody knows in it") {
     const auto text = describe(encode(sample_state(1)).value());
     REQUIRE(text);

@@ -207,7 +207,7 @@ Bytes method(std::string_view name, unsigned arguments, bool serialized, const B
     return packed(kMethod, join({path(name), number(flags, 1), body}));
 }
 
-Bytes io_region(std::string_view name, std::uint16_t port, std::uint8_t length) {
+Bytes io_region(std::string_view name, std::uint16_t port, std::uint16_t length) {
     return join({op(kRegion), path(name), number(kSystemIo, 1), integer(port), integer(length)});
 }
 
@@ -219,7 +219,7 @@ Bytes byte_field(std::string_view region, std::string_view name) {
     return packed(kField, content);
 }
 
-Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> names) {
+Bytes dword_fields(std::string_view region, std::span<const std::string> names) {
     constexpr std::uint64_t kBits = 32;
     Bytes content = join({path(region), number(kDwordAccess, 1)});
     for (const std::string_view name : names) {

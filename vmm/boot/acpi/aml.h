@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -38,11 +40,11 @@ Bytes device(std::string_view name, const Bytes& body);
 Bytes method(std::string_view name, unsigned arguments, bool serialized, const Bytes& body);
 
 /// OperationRegion in system I/O space.
-Bytes io_region(std::string_view name, std::uint16_t port, std::uint8_t length);
+Bytes io_region(std::string_view name, std::uint16_t port, std::uint16_t length);
 /// Field of byte access without lock, preserving unnamed bits; one byte wide, at the region's start.
 Bytes byte_field(std::string_view region, std::string_view name);
 /// Names for the first 32-bit registers of a region.
-Bytes dword_fields(std::string_view region, std::initializer_list<std::string_view> names);
+Bytes dword_fields(std::string_view region, std::span<const std::string> names);
 
 Bytes local(unsigned number);  ///< Local0 to Local7
 Bytes arg(unsigned number);    ///< Arg0 to Arg6

@@ -2,6 +2,12 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "vmm/boot/acpi/local_apic.h"
 #include "vmm/boot/acpi/resources.h"
 #include "vmm/memory/layout.h"
 
@@ -19,6 +25,11 @@ constexpr std::uint8_t kNotifyBusCheck = 0;
 constexpr std::uint8_t kNotifyDeviceCheck = 1;
 constexpr std::uint8_t kNotifyEjectRequest = 3;
 constexpr std::uint8_t kHotplugPorts = 12;
+// Of devices/acpi/hotplug_units.h: a unit's status register.
+constexpr std::uint32_t kUnitEnabled = 1 << 0;
+constexpr std::uint32_t kUnitInserted = 1 << 1;
+constexpr std::uint32_t kUnitLeaving = 1 << 2;
+constexpr std::uint32_t kUnitEject = 1 << 3;
 constexpr std::uint8_t kPresentAndWorking = 0x0f;
 
 /// What the guest may take over of PCI Express (PCI Firmware 3.2, 4.5.1, control field): the capability
@@ -63,7 +74,7 @@ Bytes slot_events() {
 /// A function in any slot may come and go; slot 0 is the host bridge.
 Bytes slots() {
     Bytes result = join({io_region("HREG", layout::kPortPciHotplug, kHotplugPorts),
-                         dword_fields("HREG", {"PCIU", "PCID", "PCIE"})});
+                         dword_fields("HREG", std::array<std::string, 3>{"PCIU", "PCID", "PCIE"})});
     for (std::uint32_t slot = 1; slot < kSlots; ++slot)
         append(
             result,
@@ -134,39 +145,86 @@ Bytes generation_id() {
 
 /// Generic Event Device (ACPI 6.3, 5.6.9): one interrupt, and a register that says why and is cleared by
 /// reading.
-Bytes event_device() {
+Bytes event_device(const AcpiConfig& config) {
     const auto on = [](std::uint8_t event, const Bytes& action) {
         return if_then(bit_and(local(0), integer(event)), action);
     };
-    return device("GED0",
-                  join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
-                        crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
-                        byte_field("EREG", "EVTS"),
-                        method("_EVT", 1, true,
-                               join({store(path("EVTS"), local(0)),
-                                     on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
-                                     on(kEventPciSlots, path("\\_SB.PCI0.PCNT")),
-                                     on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck)),
-                                     on(kEventGeneration, notify("\\_SB.VGEN", kNotifyGeneration))}))}));
+    Bytes actions = join(
+        {store(path("EVTS"), local(0)), on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
+         on(kEventPciSlots, path("\\_SB.PCI0.PCNT")), on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck)),
+         on(kEventGeneration, notify("\\_SB.VGEN", kNotifyGeneration))});
+    if (config.max_vcpus > 1) append(actions, on(kEventCpus, path("\\_SB.CPUN")));
+    return device("GED0", join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
+                                crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
+                                byte_field("EREG", "EVTS"), method("_EVT", 1, true, actions)}));
 }
 
-Bytes processors(std::uint32_t count) {
+/// Looks at a unit's status register, tells the guest what it says, and says that the guest was told.
+Bytes unit_events(const std::string& status, const std::string& object) {
+    const auto on = [&](std::uint32_t flag, std::uint8_t notification) {
+        return if_then(bit_and(local(0), integer(flag)),
+                       join({store(integer(flag), path(status)), notify(object, notification)}));
+    };
+    return join({store(path(status), local(0)), on(kUnitInserted, kNotifyDeviceCheck),
+                 on(kUnitLeaving, kNotifyEjectRequest)});
+}
+
+/// _STA and _EJ0 of a unit that may come and go.
+Bytes unit_methods(const std::string& status) {
+    return join({method("_STA", 0, true,
+                        join({if_then(bit_and(path(status), integer(kUnitEnabled)),
+                                      give_back(integer(kPresentAndWorking))),
+                              give_back(integer(0))})),
+                 method("_EJ0", 1, true, store(integer(kUnitEject), path(status)))});
+}
+
+std::string processor_name(std::uint32_t index) {
+    return fmt::format("C{:03X}", index);
+}
+
+std::string processor_status(std::uint32_t index) {
+    return fmt::format("\\_SB.P{:03X}", index);
+}
+
+/// CPU 0 stays. _MAT is what the MADT will say of the CPU once it is there.
+Bytes processor(std::uint32_t index, bool may_go) {
+    Bytes body = join({name("_HID", string("ACPI0007")), name("_UID", integer(index))});
+    if (may_go)
+        append(body, join({unit_methods(processor_status(index)),
+                           name("_MAT", buffer(local_apic(index, kLocalApicEnabled)))}));
+    return device(processor_name(index), body);
+}
+
+/// CPUN tells the guest which CPUs came and which should go. The registers are devices/acpi/cpu_hotplug.h's.
+Bytes processors(const AcpiConfig& config) {
+    const std::uint32_t count = std::max(config.vcpus, config.max_vcpus);
+    const bool hotplug = config.max_vcpus > 1;
     Bytes result;
-    for (std::uint32_t i = 0; i < count; ++i)
-        append(result, device(fmt::format("C{:03X}", i),
-                              join({name("_HID", string("ACPI0007")), name("_UID", integer(i))})));
+    Bytes events;
+    if (hotplug) {
+        std::vector<std::string> registers;
+        for (std::uint32_t i = 0; i < count; ++i)
+            registers.push_back(fmt::format("P{:03X}", i));
+        result = join({io_region("CREG", layout::kPortCpuHotplug, static_cast<std::uint16_t>(4 * count)),
+                       dword_fields("CREG", registers)});
+    }
+    for (std::uint32_t i = 0; i < count; ++i) {
+        append(result, processor(i, hotplug && i > 0));
+        if (i > 0) append(events, unit_events(processor_status(i), processor_name(i)));
+    }
+    if (hotplug) append(result, method("CPUN", 0, true, events));
     return result;
 }
 
 }  // namespace
 
 Bytes dsdt_body(const AcpiConfig& config) {
-    Bytes devices = join({processors(config.vcpus), pci_host_bridge(config), motherboard()});
+    Bytes devices = join({processors(config), pci_host_bridge(config), motherboard()});
     if (config.serial) append(devices, serial_port());
     if (config.rtc) append(devices, clock(config.rtc_interrupt));
     if (config.i8042) append(devices, keyboard_controller());
     if (config.pvpanic) append(devices, panic_notifier());
-    append(devices, join({power_button(), generation_id(), event_device()}));
+    append(devices, join({power_button(), generation_id(), event_device(config)}));
     // _S5: the sleep type for soft off; the other three are for hardware that is not here (7.4.2).
     return join({scope("\\_SB", devices),
                  name("\\_S5", package({integer(kSleepTypeS5), integer(0), integer(0), integer(0)}))});

@@ -9,6 +9,7 @@
 
 #include "vmm/boot/acpi/aml.h"
 #include "vmm/boot/acpi/dsdt.h"
+#include "vmm/boot/acpi/local_apic.h"
 #include "vmm/memory/layout.h"
 
 namespace hako::acpi {
@@ -137,34 +138,17 @@ Bytes fadt(const AcpiConfig& config, GuestAddress dsdt) {
 /// them.
 Bytes madt(const AcpiConfig& config) {
     // Interrupt controller structures.
-    constexpr std::uint8_t kLocalApicType = 0;
     constexpr std::uint8_t kIoApicType = 1;
     constexpr std::uint8_t kLocalApicNmiType = 4;
-    constexpr std::uint8_t kX2ApicType = 9;
     constexpr std::uint8_t kX2ApicNmiType = 10;
-    constexpr std::uint32_t kEnabled = 1;
-    constexpr std::uint32_t kFirstX2Apic = 255;
     constexpr std::uint8_t kNmiInput = 1;  // LINT1
 
     Bytes body;
     append(body, layout::kLocalApic, 4);
     append(body, 0, 4);
-    for (std::uint32_t id = 0; id < config.vcpus; ++id) {
-        if (id < kFirstX2Apic) {
-            append(body, kLocalApicType, 1);
-            append(body, 8, 1);
-            append(body, id, 1);  // processor UID
-            append(body, id, 1);  // APIC id
-            append(body, kEnabled, 4);
-        } else {
-            append(body, kX2ApicType, 1);
-            append(body, 16, 1);
-            append(body, 0, 2);
-            append(body, id, 4);  // x2APIC id
-            append(body, kEnabled, 4);
-            append(body, id, 4);  // processor UID
-        }
-    }
+    const std::uint32_t count = std::max(config.vcpus, config.max_vcpus);
+    for (std::uint32_t id = 0; id < count; ++id)
+        append(body, local_apic(id, id < config.vcpus ? kLocalApicEnabled : kLocalApicOnlineCapable));
     append(body, kIoApicType, 1);
     append(body, 12, 1);
     append(body, 0, 1);  // id: what KVM's IOAPIC has in its register
@@ -176,7 +160,7 @@ Bytes madt(const AcpiConfig& config) {
     append(body, 0xff, 1);  // all processors
     append(body, 0, 2);
     append(body, kNmiInput, 1);
-    if (config.vcpus > kFirstX2Apic) {
+    if (count > kFirstX2Apic) {
         append(body, kX2ApicNmiType, 1);
         append(body, 12, 1);
         append(body, 0, 2);

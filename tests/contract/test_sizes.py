@@ -1,0 +1,49 @@
+"""vm.resize before the boot: what is asked for is checked, named and kept for the next boot."""
+
+import pytest
+
+from tests.support.api import refusal
+from tests.support.serve import vm_config
+
+
+def cpus(api) -> tuple[int, int]:
+    config = api.get("vm.info")["config"]["cpus"]
+    return config["boot_vcpus"], config["max_vcpus"]
+
+
+def test_the_number_of_cpus_of_the_next_boot_changes(api):
+    api.put("vm.create", vm_config(cpus={"boot_vcpus": 2, "max_vcpus": 4}))
+    for count in (4, 4, 1, 3):
+        assert api.put("vm.resize", {"desired_vcpus": count, "desired_ram": None, "desired_balloon": None}) is None
+        assert cpus(api) == (count, 4)
+    assert api.put("vm.resize", {}) is None
+    assert cpus(api) == (3, 4)
+
+
+@pytest.mark.parametrize("body, words", [
+    ({"desired_vcpus": 0}, ["desired_vcpus", "1"]),
+    ({"desired_vcpus": 5}, ["desired_vcpus", "max_vcpus", "4"]),
+    ({"desired_vcpus": 1 << 32}, ["desired_vcpus"]),
+    ({"desired_vcpus": "2"}, ["desired_vcpus"]),
+    ({"desired_balloon": 1 << 20}, ["desired_balloon"]),
+])
+def test_a_size_that_cannot_be_is_400_and_changes_nothing(api, body, words):
+    api.put("vm.create", vm_config(cpus={"boot_vcpus": 2, "max_vcpus": 4}))
+    before = api.get("vm.info")
+    error = refusal(api.put, "vm.resize", body)
+    assert error.status == 400
+    assert all(word in str(error) for word in words), error
+    assert api.get("vm.info") == before
+
+
+def test_there_are_no_memory_zones(api):
+    api.put("vm.create", vm_config())
+    assert refusal(api.put, "vm.resize-zone", {"id": "mem0"}).status == 400
+    error = refusal(api.put, "vm.resize-zone", {"id": "mem0", "desired_ram": 1 << 30})
+    assert error.status == 404 and "mem0" in str(error)
+
+
+def test_more_cpus_than_hako_can_give_are_no_reason_to_refuse_the_vm(api):
+    api.put("vm.create", vm_config(cpus={"boot_vcpus": 1, "max_vcpus": 200}))
+    assert cpus(api) == (1, 200)
+    assert "64" in str(refusal(api.put, "vm.resize", {"desired_vcpus": 65}))
