@@ -47,7 +47,7 @@ migration::TimeoutStrategy to_strategy(MigrationTimeout wanted) {
 
 virtio::Move move_of(const SendMigrationData& wanted, VmState state) {
     // As it may become one.
-    if (wanted.memory_mode == MemoryMode::kPostcopy || wanted.timeout_strategy == TimeoutStrategy::kPostcopy)
+    if (wanted.memory_mode == MemoryMode::kPostcopy || wanted.timeout_strategy == MigrationTimeout::kPostcopy)
         return virtio::Move::kPostcopy;
     return wanted.local || state != VmState::kRunning ? virtio::Move::kPaused : virtio::Move::kLive;
 }
