@@ -156,6 +156,7 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
         const std::lock_guard lock(mutex_);
         receiving_.reset();
         sending_ = std::move(sending);
+        ended_ = false;
     }
     vmm_.tell("migration-started");
     return vmm_.start_job(
@@ -165,8 +166,14 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
 
 void Migrations::sent(migration::Status status) {
     const MigrationProgress end = to_api(sending_->source->progress(), "source");
+    // Who hears that it is over finds the VM as it is now.
+    vmm_.publish();
     if (status == migration::Status::kUnconfirmed || status == migration::Status::kStranded) {
         // The source is needed for reclaim().
+        {
+            const std::lock_guard lock(mutex_);
+            ended_ = true;
+        }
         vmm_.seal("the VM was handed over and nobody knows whether it runs there: reclaim or delete it");
         return vmm_.tell("migration-unconfirmed", {{"reason", causes_text(end.error)}});
     }
@@ -188,10 +195,18 @@ Result<> Migrations::reclaim() {
     if (!sending_ || !vmm_.sealed() || vmm_.job().active())
         return fail_conflict("no VM was handed over without a word that it runs there");
     vmm_.unseal();
+    {
+        const std::lock_guard lock(mutex_);
+        ended_ = false;
+    }
     const Result<> started = vmm_.start_job(
         "the VM is reclaimed", [this] { sending_->source->reclaim(); }, [] {},
         [this] { sent(sending_->source->progress().status); });
-    if (!started) vmm_.seal("the VM was handed over: reclaim or delete it");
+    if (!started) {
+        const std::lock_guard lock(mutex_);
+        ended_ = true;
+        vmm_.seal("the VM was handed over: reclaim or delete it");
+    }
     return started;
 }
 
@@ -272,7 +287,11 @@ void Migrations::observe(const migration::Progress& progress) {
 
 Result<MigrationProgress> Migrations::progress() const {
     const std::lock_guard lock(mutex_);
-    if (sending_) return to_api(sending_->source->progress(), "source");
+    if (sending_) {
+        MigrationProgress progress = to_api(sending_->source->progress(), "source");
+        if (!ended_) progress.status = migration::status_name(migration::Status::kOngoing);
+        return progress;
+    }
     if (receiving_) return to_api(receiving_->destination->progress(), "destination");
     if (last_) return *last_;
     return fail_missing("there is no migration, and there was none");

@@ -71,6 +71,7 @@ class Migrations {
     const std::function<void()> moved_;
     mutable std::mutex mutex_;  ///< for the pointers, which change on the control thread only
     std::unique_ptr<Sending> sending_;
+    bool ended_ = false;  ///< how the sending ended has been published; for `mutex_`, too
     std::unique_ptr<Receiving> receiving_;
     std::optional<MigrationProgress> last_;
     std::string step_;  ///< last told; the migration's thread

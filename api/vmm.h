@@ -143,6 +143,8 @@ class Vmm {
     [[nodiscard]] const migration::Uuid& uuid() const { return uuid_; }
     /// From which create() makes the same VM.
     [[nodiscard]] Result<VmConfig> config() const;
+    /// For info() and state(): what is true now.
+    void publish();
     /// Adds an event of the VM, with what has changed published before.
     void tell(std::string_view event, Event::Properties properties = {});
 
@@ -172,8 +174,6 @@ class Vmm {
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
     Result<> resize_cpus(std::uint32_t count);
-    /// For info() and state(): what is true now.
-    void publish();
     [[nodiscard]] Error no_machine() const;
 
     struct Published {

@@ -374,7 +374,7 @@ Outcome<> Destination::set_trap() {
     streams_ = pool_->take_streams();
     pool_.reset();
     HAKO_TRY(trap_->arm(told_missing_));
-    auto missing = std::make_unique<MissingPages>(prepared_.memory, *trap_, std::exchange(told_missing_, {}));
+    auto missing = std::make_unique<MissingPages>(*trap_, std::exchange(told_missing_, {}));
     const std::lock_guard lock(progress_mutex_);
     missing_ = std::move(missing);
     progress_.postcopy.emplace();

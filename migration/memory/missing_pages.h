@@ -17,8 +17,8 @@ namespace hako::migration {
 class MissingPages {
   public:
     /// `trap` is armed with `missing`.
-    MissingPages(const MemoryView& memory, PageTrap& trap, PageBits missing)
-        : memory_(memory), trap_(trap), missing_(std::move(missing)), left_(count_bits(missing_)) {}
+    MissingPages(PageTrap& trap, PageBits missing)
+        : trap_(trap), missing_(std::move(missing)), left_(count_bits(missing_)) {}
 
     /// Pages that somebody waits for since the last call. Who waits for one that is only zeros has it by
     /// then.
@@ -45,7 +45,6 @@ class MissingPages {
         return (missing_[page.region][page.first / 64] >> page.first % 64 & 1) != 0;
     }
 
-    const MemoryView& memory_;
     PageTrap& trap_;
     mutable std::mutex mutex_;
     PageBits missing_;

@@ -102,7 +102,7 @@ TEST_CASE("missing pages: a page is put once, and a hole that is not missing is 
     set(bits, 0, 3);
     set(bits, 0, 4);
     REQUIRE(trap.arm(bits));
-    MissingPages missing(memory.view(), trap, bits);
+    MissingPages missing(trap, bits);
     CHECK(missing.left() == 2);
     CHECK(missing.missing({.region = 0, .first = 3}, 2));
     CHECK_FALSE(missing.missing({.region = 0, .first = 3}, 3));
@@ -138,7 +138,7 @@ TEST_CASE("missing pages: userfaultfd over shared memory, where this host has it
     set(bits, 0, 2);
     set(bits, 0, 3);
     REQUIRE(trap.arm(bits));
-    MissingPages missing(memory.view(), trap, bits);
+    MissingPages missing(trap, bits);
     const auto word = [&](std::uint64_t page)->volatile std::uint64_t& {
         return *reinterpret_cast<volatile std::uint64_t*>(
             memory.view().pages({.region = 0, .first = page}, 1).data() + 8);
