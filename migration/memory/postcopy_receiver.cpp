@@ -9,12 +9,6 @@
 #include "migration/transport/channel.h"
 
 namespace hako::migration {
-namespace {
-
-constexpr milliseconds kForEver = std::chrono::hours(24 * 365);
-
-}  // namespace
-
 Result<std::unique_ptr<PostcopyReceiver>> PostcopyReceiver::start(
     const PostcopyReceiverSetup& setup, std::vector<std::unique_ptr<Stream>> streams, Stop& stop) {
     std::unique_ptr<PostcopyReceiver> receiver(

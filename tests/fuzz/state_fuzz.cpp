@@ -74,7 +74,7 @@ void try_devices(const MachineState& state, io::Engine& engine) {
         devices.resume();
         devices.pause();
         MachineState again;
-        devices.save(again);
+        (void)devices.save(again);
         require(again.rngs.size() <= kTried && again.gone_disks.size() <= kTried, "devices multiply");
     }
 }
