@@ -21,13 +21,6 @@ alignas(4096) Rings rings;
 alignas(4096) std::uint8_t buffer[kReads][512];
 constinit BlockQueue queue(rings);
 
-std::uint64_t tsc() {
-    std::uint32_t low;
-    std::uint32_t high;
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    return std::uint64_t{high} << 32 | low;
-}
-
 bool has_tsc_deadline() {
     std::uint32_t eax = 1;
     std::uint32_t ebx;

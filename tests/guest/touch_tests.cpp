@@ -26,13 +26,6 @@ void fill(std::uint64_t end) {
         word_at(at) = at;
 }
 
-std::uint64_t tsc() {
-    std::uint32_t low;
-    std::uint32_t high;
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    return std::uint64_t{high} << 32 | low;
-}
-
 /// Hexadecimal digits, small letters, and one character behind them.
 std::uint64_t read_hex() {
     std::uint64_t value = 0;

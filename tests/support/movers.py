@@ -8,9 +8,9 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.guest.test_migration import poll, receive
 from tests.support.hako import GUEST
@@ -67,15 +67,6 @@ class Outcome:
 
     downtime_ms: float
     sent: int  # bytes
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-class Vm(Protocol):
-    """A process with the guest in it, or one that waits for it."""
-
-    console: Console
-
-    def move(self, destination: "Vm", connections: int, downtime_ms: int) -> Outcome: ...
 
 
 class Hako:
@@ -103,7 +94,7 @@ class Hako:
                 raise SystemExit(f"tools/bench-migrate: hako: {progress['error']}")
             answer.response()
         memory = progress["memory_transmission_info"]
-        return Outcome(progress["downtime_us"] / 1000, memory["memory_bytes_transmitted"], progress)
+        return Outcome(progress["downtime_us"] / 1000, memory["memory_bytes_transmitted"])
 
 
 class Qemu:
@@ -155,4 +146,4 @@ class Qemu:
         info = poll(end, "no end")
         if info["status"] != "completed":
             raise SystemExit(f"tools/bench-migrate: QEMU: {info}")
-        return Outcome(info["downtime"], info["ram"]["transferred"], info)
+        return Outcome(info["downtime"], info["ram"]["transferred"])

@@ -239,14 +239,6 @@ constexpr std::array kFromSourceBefore = {Type::kHello, Type::kJoin, Type::kStat
 constexpr std::array kFromDestinationBefore = {Type::kAccept, Type::kJoined, Type::kRoundDone, Type::kReady,
                                                Type::kLocked};
 
-std::shared_ptr<Trouble> make_trouble(Type type, Harm harm, int after) {
-    auto trouble = std::make_shared<Trouble>();
-    trouble->type = type;
-    trouble->harm = harm;
-    trouble->after = after;
-    return trouble;
-}
-
 /// One harm, once: afterwards one side runs the guest, with all of its memory. How often either side was
 /// interrupted.
 int try_trouble(bool at_source, Type type, Harm harm, int after, const Timeouts& timeouts) {
