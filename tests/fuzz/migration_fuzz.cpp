@@ -13,20 +13,16 @@
 #include <vector>
 
 #include "migration/destination.h"
+#include "tests/fuzz/require.h"
 #include "tests/unit/migration/fake_machines.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::require;
 using namespace hako::migration;
 using namespace hako::migration::testing;
 
 namespace {
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 template <typename... Messages>
 void decode_as(std::span<const std::byte> bytes) {

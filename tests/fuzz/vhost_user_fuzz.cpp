@@ -16,11 +16,13 @@
 #include <memory>
 #include <vector>
 
+#include "tests/fuzz/transport.h"
 #include "tests/unit/virtio/driver_queue.h"
 #include "virtio/fs/device.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::require;
 namespace vu = hako::virtio::vhost_user;
 using vu::Request;
 
@@ -28,24 +30,6 @@ namespace {
 
 constexpr std::size_t kMaxAnswers = 64;
 constexpr std::chrono::milliseconds kPatience{1};
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
-
-class Hooks final : public virtio::TransportHooks {
-  public:
-    [[nodiscard]] int queue_interrupt(std::uint16_t index) const override {
-        require(index < 2, "an interrupt of a queue that there is not");
-        return interrupt.fd();
-    }
-    void config_changed() override {}
-    void needs_reset(std::string_view why) override { require(!why.empty(), "a reset without a reason"); }
-
-    EventFd interrupt = EventFd::create().value();
-};
 
 /// What is made once.
 struct World {
@@ -59,7 +43,7 @@ struct World {
 
     std::unique_ptr<io::Engine> engine = io::Engine::create().value();
     GuestMemory memory = GuestMemory::create({.size = 2 * MiB}).value();
-    Hooks hooks;
+    fuzz::Hooks hooks{2};
     std::array<EventFd, 2> kicks = {EventFd::create().value(), EventFd::create().value()};
     Fd file;  ///< that a daemon hands over: a pipe at its end
 };
