@@ -157,8 +157,8 @@ def test_the_guest_stands_still_until_its_source_comes_again(server, disk, tmp_p
             poll(lambda: api.get("vm.info")["state"] == "Paused", "it is not paused")
             assert refusal(api.put, "vm.resume").status == 409
         said = len(going.destination.console_text())
-        time.sleep(0.3)  # a guest that ran would have said a round, or more; nothing depends on it
-        assert len(going.destination.console_text()) == said
+        time.sleep(0.3)  # a guest that ran would say a hundred rounds; nothing depends on it
+        assert len(going.destination.console_text()) < said + 64  # what was on its way
         assert_locked(server, disk)
         going.proxy.closed = False
         assert going.came()

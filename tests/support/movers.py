@@ -1,11 +1,8 @@
 """The same guest under hako and under QEMU, moved from one process to another, for tools/bench-migrate."""
 
-import contextlib
 import json
-import os
 import socket
 import subprocess
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.guest.test_migration import poll, receive
+from tests.support.console import Console
 from tests.support.hako import GUEST
 from tests.support.serve import Server, vm_config
 
@@ -20,40 +18,25 @@ DOWNTIME_MS = 300
 MIB = 1 << 20
 
 
-class Console:
-    """Reads a guest's serial port all the time, and notes when each piece came. Beats are dots."""
+class Heart(Console):
+    """A console on which the guest's heart beats, in dots. They are no text; when each piece came is noted."""
 
     def __init__(self, process: subprocess.Popen):
-        self._process = process
-        self._changed = threading.Condition()
         self._pieces: list[tuple[float, bytes]] = []
-        self._text = b""
-        threading.Thread(target=self._read, daemon=True).start()
+        super().__init__(process)
 
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # closed when the process is over
-            while data := os.read(self._process.stdout.fileno(), 65536):
-                with self._changed:
-                    self._pieces.append((time.monotonic(), data))
-                    self._text += data.replace(b".", b"")
-                    self._changed.notify_all()
+    def _take(self, when: float, data: bytes) -> None:
+        self._pieces.append((when, data))
+        super()._take(when, data.replace(b".", b""))
 
     def type(self, text: str) -> None:
         self._process.stdin.write(text.encode())
         self._process.stdin.flush()
 
-    def wait_for(self, text: str, timeout: float = 120) -> str:
-        """What stands before `text`, beats left out; both are used up then."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: text.encode() in self._text, timeout):
-                raise SystemExit(f"tools/bench-migrate: the guest did not say {text!r}, but {self._text[-500:]!r}")
-            before, _, self._text = self._text.partition(text.encode())
-            return before.decode()
-
     def wait_for_beats(self, count: int, timeout: float = 120) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: sum(data.count(b".") for _, data in self._pieces) >= count, timeout):
-                raise SystemExit("tools/bench-migrate: the guest's heart stands still")
+            assert self._changed.wait_for(lambda: sum(data.count(b".") for _, data in self._pieces) >= count,
+                                          timeout), "the guest's heart stands still"
 
     def beats(self, since: float = 0, until: float = float("inf")) -> list[tuple[float, int]]:
         """When beats came, and how many."""
@@ -75,14 +58,14 @@ class Hako:
     name = "hako"
 
     def __init__(self, stack: ExitStack, folder: Path, mib: int, waits: bool, local: bool = False):
-        self._server = stack.enter_context(Server(folder, typing=True))
+        self._server = stack.enter_context(Server(folder, typing=True, console=Heart))
         self._url = f"unix:{folder}/migration.sock"
         self._local = local
         if not waits:
             with self._server.api() as api:
                 api.put("vm.create", vm_config("touch", memory={"size": mib * MIB}, serial={"mode": "Tty"}))
                 api.put("vm.boot")
-        self.console = Console(self._server.process)
+        self.console = self._server.console
 
     def move(self, destination: "Hako", connections: int, downtime_ms: int) -> Outcome:
         answer = receive(destination._server, destination._url)
@@ -110,7 +93,7 @@ class Qemu:
                    "-append", "test=touch", *(["-incoming", "defer"] if waits else [])]
         process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         stack.callback(process.kill)
-        self.console = Console(process)
+        self.console = Heart(process)
         self._qmp = socket.socket(socket.AF_UNIX)
         stack.enter_context(self._qmp)
         poll(lambda: self._qmp.connect_ex(f"{folder}/qmp") == 0, "QEMU does not listen")
