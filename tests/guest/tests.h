@@ -22,6 +22,7 @@ void test_restore();
 void test_dirty();
 void test_generation();
 void test_touch();
+void test_echo();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -41,6 +42,7 @@ inline constexpr Test kTests[] = {
     {"dirty", test_dirty},
     {"generation", test_generation},
     {"touch", test_touch},
+    {"echo", test_echo},
 };
 
 }  // namespace guest
