@@ -19,6 +19,7 @@ void test_wait();
 void test_deaf();
 void test_reboot_once();
 void test_restore();
+void test_restore_pae();
 void test_dirty();
 void test_generation();
 void test_touch();
@@ -39,6 +40,7 @@ inline constexpr Test kTests[] = {
     {"deaf", test_deaf},
     {"reboot-once", test_reboot_once},
     {"restore", test_restore},
+    {"restore-pae", test_restore_pae},
     {"dirty", test_dirty},
     {"generation", test_generation},
     {"touch", test_touch},
