@@ -5,6 +5,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class PacketStream:
         self._listener.listen(8)
         self._wires: dict[int, socket.socket] = {}
         self._received: dict[int, bytes] = {}
+        self._waiting: dict[int, deque[bytes]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.sent = 0
@@ -66,16 +68,21 @@ class PacketStream:
                 number = len(self._received)
                 self._wires[number] = self._listener.accept()[0]
                 self._received[number] = b""
+                self._waiting[number] = deque()
             if (now := time.monotonic()) >= due:
                 due = max(due + INTERVAL, now)
                 self._send()
 
     def _send(self) -> None:
         frame = udp_frame(self.sent.to_bytes(8))
-        for wire in self._wires.values():
-            # Who does not read misses it, as with a tap. A frame goes whole or not at all.
+        for number, wire in self._wires.items():
+            waiting = self._waiting[number]
+            waiting.append(len(frame).to_bytes(4) + frame)
+            # Who does not read just now gets it later. A frame goes whole or not at all.
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                wire.send(len(frame).to_bytes(4) + frame, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                while waiting:
+                    wire.send(waiting[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    waiting.popleft()
         self.sent += bool(self._wires)
 
     def _receive(self, number: int) -> None:
