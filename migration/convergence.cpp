@@ -61,8 +61,7 @@ Decision Convergence::decide(const RoundFacts& facts) {
     const bool shrinks = dirty < last_dirty_ / 2;
     last_dirty_ = dirty;
     // Pages may follow, blocks may not.
-    const bool blocks_fit =
-        time_for(facts.block_bytes + facts.state_bytes, bandwidth_) + fixed <= config_.downtime;
+    const bool blocks_fit = time_for(facts.block_bytes, bandwidth_) <= config_.downtime;
     const bool late = facts.elapsed >= config_.timeout;
 
     // With nothing dirty no further round makes the pause shorter.

@@ -490,6 +490,7 @@ Outcome<SourceState> Source::serve() {
     publish([&](Progress& progress) {
         round_begin_ = counters_.totals();
         round_pages_ = count_bits(missing_);
+        round_blocks_ = 0;
         progress.memory.iteration = served_round_;
         if (!progress.postcopy) progress.postcopy.emplace();
         progress.event.reset();

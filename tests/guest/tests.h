@@ -20,6 +20,7 @@ void test_deaf();
 void test_reboot_once();
 void test_restore();
 void test_dirty();
+void test_disk_dirty();
 void test_generation();
 void test_touch();
 
@@ -39,6 +40,7 @@ inline constexpr Test kTests[] = {
     {"reboot-once", test_reboot_once},
     {"restore", test_restore},
     {"dirty", test_dirty},
+    {"disk-dirty", test_disk_dirty},
     {"generation", test_generation},
     {"touch", test_touch},
 };
