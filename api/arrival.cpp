@@ -1,7 +1,7 @@
 #include "api/arrival.h"
 
-#include <boost/asio/post.hpp>
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <utility>
 
 #include "api/departure.h"

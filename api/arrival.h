@@ -6,8 +6,8 @@
 
 #include "api/schema/migration.h"
 #include "api/vmm.h"
-#include "migration/disk/new_images.h"
 #include "migration/destination_machine.h"
+#include "migration/disk/new_images.h"
 #include "migration/instance/control_thread.h"
 #include "vmm/machine/chassis.h"
 

@@ -36,8 +36,8 @@ Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path) {
 
 Result<> give_disks(VmConfig& config, const std::vector<RestoredDisk>& given) {
     for (const RestoredDisk& one : given) {
-        const auto found =
-            std::ranges::find(config.disks, one.id, [](const DiskConfig& disk) { return disk.id.value_or(""); });
+        const auto found = std::ranges::find(config.disks, one.id,
+                                             [](const DiskConfig& disk) { return disk.id.value_or(""); });
         if (found == config.disks.end()) return fail_input("disks: the VM has no disk {}", one.id);
         found->path = one.path;
     }

@@ -156,9 +156,9 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
         return fail_input("migrate_disks: a local migration hands open images over, and copies none");
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
-    auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
-                                             HAKO_TRY(write_departing(departing)), vmm_.uuid(),
-                                             wanted.migrate_disks);
+    auto sending =
+        std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
+                                  HAKO_TRY(write_departing(departing)), vmm_.uuid(), wanted.migrate_disks);
     auto tls = HAKO_TRY(tls_client(wanted.tls_dir, address));
     sending->dialer = HAKO_TRY(migration::Dialer::create(address, std::move(tls)));
     sending->source = HAKO_TRY(

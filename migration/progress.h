@@ -118,7 +118,7 @@ struct Progress {
     unsigned vcpu_throttle_percent = 0;
     MemoryProgress memory;
     std::optional<DiskProgress> disks;  ///< where some move along
-    Stamps stamps;  ///< once the guest is paused
+    Stamps stamps;                      ///< once the guest is paused
     StepTimes steps;
     std::optional<PostcopyProgress> postcopy;  ///< once that is how it goes
     std::optional<Event> event;                ///< why it failed, or was interrupted

@@ -220,8 +220,7 @@ Outcome<SourceState> Source::negotiate() {
     if (config_.local && !description_.disks.empty())
         return fail_as(Event::kLocal, "a local migration hands open images over: no disk can be copied");
     for (const DiskShape& disk : description_.disks)
-        disks_.push_back(
-            source_disk(HAKO_TRY_WRAP(machine_.image(disk.id), "disk {}", disk.id), disk.bytes));
+        disks_.push_back(source_disk(HAKO_TRY_WRAP(machine_.image(disk.id), "disk {}", disk.id), disk.bytes));
     const std::vector<NamedFd> fds = config_.local ? machine_.fds() : std::vector<NamedFd>();
     const MemoryLayout& layout = machine_.memory().layout;
     HAKO_TRY(layout.check());
@@ -337,12 +336,10 @@ Outcome<MemoryTotals> Source::send_round(bool last) {
 }
 
 Outcome<> Source::acknowledge_round(const MemoryTotals& sent) {
-    HAKO_TRY(send_message(*control_,
-                          Round{.round = round_,
-                                .pages = sent.pages,
-                                .zero_pages = sent.zero_pages,
-                                .blocks = sent.blocks},
-                          within(config_.timeouts.silence)));
+    HAKO_TRY(send_message(
+        *control_,
+        Round{.round = round_, .pages = sent.pages, .zero_pages = sent.zero_pages, .blocks = sent.blocks},
+        within(config_.timeouts.silence)));
     const auto done = HAKO_TRY(receive_message<RoundDone>(*control_, within(config_.timeouts.silence)));
     if (done.round != round_ || done.pages != sent.pages + sent.zero_pages)
         return fail_as(Event::kGarbage,
@@ -404,14 +401,13 @@ Outcome<SourceState> Source::last_round() {
         sent = HAKO_TRY(send_round(true));
         if (postcopy_) HAKO_TRY(send_missing());
     }
-    HAKO_TRY(send_message(
-        *control_,
-        Round{.round = round_,
-              .last = true,
-              .pages = sent.pages,
-              .zero_pages = sent.zero_pages,
-              .blocks = sent.blocks},
-        within(config_.timeouts.ready)));
+    HAKO_TRY(send_message(*control_,
+                          Round{.round = round_,
+                                .last = true,
+                                .pages = sent.pages,
+                                .zero_pages = sent.zero_pages,
+                                .blocks = sent.blocks},
+                          within(config_.timeouts.ready)));
     return SourceState::kAwaitReady;
 }
 

@@ -131,8 +131,8 @@ class Source {
     Accept accept_;
     std::unique_ptr<Stream> control_;
     std::unique_ptr<SenderPool> pool_;
-    PageBits bits_;     ///< of the round under way
-    PageBits touched_;  ///< before the first one
+    PageBits bits_;                  ///< of the round under way
+    PageBits touched_;               ///< before the first one
     std::vector<SourceDisk> disks_;  ///< that move along
     BlockBits blocks_;               ///< of the round under way
     std::uint32_t round_ = 0;

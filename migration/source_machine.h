@@ -49,8 +49,8 @@ class SourceMachine : public DirtyLogClearer {
     virtual Result<PageBits> touched() { return make_bits(memory().layout, true); }
     /// Sets the bits of pages written since they were last fetched (or cleared, where the log has to be).
     virtual Result<> fetch_dirty(PageBits& bits) = 0;
-    /// The same of blocks of the disks that move along, in describe()'s order. An error: a disk is not as it was
-    /// described.
+    /// The same of blocks of the disks that move along, in describe()'s order. An error: a disk is not as it
+    /// was described.
     virtual Result<> fetch_dirty_blocks(BlockBits& /*bits*/) { return {}; }
     /// vCPUs lose this share of their time; 0: none.
     virtual void throttle(unsigned percent) = 0;

@@ -130,15 +130,14 @@ struct Names<MemoryMode> {
 template <>
 struct Fields<SendMigrationData> {
     using T = SendMigrationData;
-    static constexpr auto list =
-        std::tuple(required("destination_url", &T::destination_url), field("local", &T::local),
-                   field("downtime_ms", &T::downtime_ms, {.min = 1, .max = 600'000}),
-                   field("timeout_s", &T::timeout_s, {.min = 1, .max = 30U * 24 * 3600}),
-                   field("timeout_strategy", &T::timeout_strategy),
-                   field("connections", &T::connections, {.min = 1, .max = 64}),
-                   field("tls_dir", &T::tls_dir), field("memory_mode", &T::memory_mode),
-                   field("bandwidth", &T::bandwidth), field("auto_converge", &T::auto_converge),
-                   field("migrate_disks", &T::migrate_disks));
+    static constexpr auto list = std::tuple(
+        required("destination_url", &T::destination_url), field("local", &T::local),
+        field("downtime_ms", &T::downtime_ms, {.min = 1, .max = 600'000}),
+        field("timeout_s", &T::timeout_s, {.min = 1, .max = 30U * 24 * 3600}),
+        field("timeout_strategy", &T::timeout_strategy),
+        field("connections", &T::connections, {.min = 1, .max = 64}), field("tls_dir", &T::tls_dir),
+        field("memory_mode", &T::memory_mode), field("bandwidth", &T::bandwidth),
+        field("auto_converge", &T::auto_converge), field("migrate_disks", &T::migrate_disks));
 };
 
 template <>

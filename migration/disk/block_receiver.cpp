@@ -14,8 +14,9 @@ Outcome<> BlockReceiver::check(const Blocks& blocks) const {
         return fail_as(Event::kGarbage, "{} blocks in one frame: at most {} go into one", blocks.count,
                        kMaxFrameBlocks);
     if (connection_of_block(blocks.disk, blocks.first, setup_.connections) != index_)
-        return fail_as(Event::kGarbage, "blocks at {} of disk {} came over connection {}, which is not theirs",
-                       blocks.first, blocks.disk, index_);
+        return fail_as(Event::kGarbage,
+                       "blocks at {} of disk {} came over connection {}, which is not theirs", blocks.first,
+                       blocks.disk, index_);
     return {};
 }
 

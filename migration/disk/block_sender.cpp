@@ -47,11 +47,9 @@ Outcome<> BlockSender::send_run(std::size_t disk, const PageRun& run) {
     for (std::uint64_t at = run.first; at < end;) {
         const std::uint64_t data = ImageReader::next_data(image, at, end);
         if (data > at)
-            HAKO_TRY(send_frame({.disk = number,
-                                 .zero = true,
-                                 .first = at,
-                                 .count = static_cast<std::uint32_t>(data - at)},
-                                {}));
+            HAKO_TRY(send_frame(
+                {.disk = number, .zero = true, .first = at, .count = static_cast<std::uint32_t>(data - at)},
+                {}));
         if (data == end) return {};
         const std::uint64_t hole = ImageReader::next_hole(image, data, end);
         for (at = data; at < hole;) {

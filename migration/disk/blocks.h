@@ -9,8 +9,8 @@
 
 namespace hako::migration {
 
-/// A chunk is the blocks of one word of bits: 4 MiB, as of memory. All of it goes over the same connection, so
-/// no version of a block overtakes a newer one.
+/// A chunk is the blocks of one word of bits: 4 MiB, as of memory. All of it goes over the same connection,
+/// so no version of a block overtakes a newer one.
 inline constexpr std::uint64_t kChunkBlocks = 64;
 
 /// Of each disk: bit n of word w is block 64 * w + n.

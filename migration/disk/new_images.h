@@ -24,7 +24,7 @@ class NewImages {
   private:
     struct Made {
         std::string path;
-        struct ::stat file {};
+        struct ::stat file{};
     };
     std::vector<Made> made_;
 };

@@ -37,7 +37,8 @@ Result<> check_disks_can_move(const MachineConfig& config, std::span<const std::
         const auto disk = std::ranges::find(config.disks, id, &virtio::blk::Config::id);
         if (disk == config.disks.end()) return fail_input("the VM has no disk {}", id);
         if (disk->readonly)
-            return fail_input("disk {} is read-only: copy its image there beforehand, it does not change", id);
+            return fail_input("disk {} is read-only: copy its image there beforehand, it does not change",
+                              id);
         if (std::ranges::find(moving.first(at), id) != moving.first(at).end())
             return fail_input("disk {} is named twice", id);
     }

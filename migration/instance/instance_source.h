@@ -60,14 +60,14 @@ class InstanceSource final : public SourceMachine {
     const bool was_running_;
     const std::vector<std::string> moving_;
     std::vector<DiskShape> shapes_;  ///< of these, as described
-    std::vector<std::shared_ptr<virtio::blk::DirtyBlocks>> dirty_blocks_;  ///< of these, while writes are logged
+    std::vector<std::shared_ptr<virtio::blk::DirtyBlocks>>
+        dirty_blocks_;  ///< of these, while writes are logged
 };
 
 /// Refuses a VM of which not all writes to memory can be seen while it runs.
 [[nodiscard]] Result<> check_writes_are_seen(const MachineConfig& config);
 /// Refuses disks that cannot move along: none of the VM's, read-only ones, one twice.
-[[nodiscard]] Result<> check_disks_can_move(const MachineConfig& config,
-                                            std::span<const std::string> moving);
+[[nodiscard]] Result<> check_disks_can_move(const MachineConfig& config, std::span<const std::string> moving);
 /// How migrations see guest memory.
 [[nodiscard]] MemoryView view_of(GuestMemory& memory);
 

@@ -8,10 +8,10 @@ namespace hako::migration {
 
 /// Values at one moment.
 struct MemoryTotals {
-    std::uint64_t bytes = 0;       ///< on the wire, headers too, disks too
-    std::uint64_t pages = 0;       ///< whose content went
-    std::uint64_t zero_pages = 0;  ///< that were told to be zero
-    std::uint64_t blocks = 0;      ///< of disks that move along, zero ones too
+    std::uint64_t bytes = 0;        ///< on the wire, headers too, disks too
+    std::uint64_t pages = 0;        ///< whose content went
+    std::uint64_t zero_pages = 0;   ///< that were told to be zero
+    std::uint64_t blocks = 0;       ///< of disks that move along, zero ones too
     std::uint64_t block_bytes = 0;  ///< of `bytes`: what these took
 
     bool operator==(const MemoryTotals&) const = default;

@@ -38,7 +38,8 @@ class PageReceiver {
                         stream, index);
     }
 
-    /// Writes pages into memory, and blocks to their disks, until ROUND, which must be of number `round` and say what came.
+    /// Writes pages into memory, and blocks to their disks, until ROUND, which must be of number `round` and
+    /// say what came.
     Outcome<Round> receive_round(std::uint32_t round, const Wait& wait);
 
   private:

@@ -29,14 +29,13 @@ Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, Pag
         }
     }
     HAKO_TRY(flush());
-    HAKO_TRY(send_message(
-        stream_,
-        Round{.round = round,
-              .last = last,
-              .pages = sent_.pages,
-              .zero_pages = sent_.zero_pages,
-              .blocks = sent_.blocks},
-        wait_));
+    HAKO_TRY(send_message(stream_,
+                          Round{.round = round,
+                                .last = last,
+                                .pages = sent_.pages,
+                                .zero_pages = sent_.zero_pages,
+                                .blocks = sent_.blocks},
+                          wait_));
     return sent_;
 }
 

@@ -54,8 +54,8 @@ class PageSender {
                    .counters = setup.counters},
                   stream, index) {}
 
-    /// Sends the blocks and pages that are set and this connection's, then ROUND. In the last round nothing is
-    /// cleared (the guest is paused) and no limit holds. What was sent is returned, and its bits are clear
+    /// Sends the blocks and pages that are set and this connection's, then ROUND. In the last round nothing
+    /// is cleared (the guest is paused) and no limit holds. What was sent is returned, and its bits are clear
     /// then.
     Outcome<MemoryTotals> send_round(std::uint32_t round, bool last, PageBits& bits, BlockBits& blocks,
                                      const Wait& wait);

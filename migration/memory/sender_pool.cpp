@@ -47,8 +47,7 @@ void SenderPool::shut_down() {
 void SenderPool::begin(std::uint32_t round, bool last, PageBits& bits, BlockBits& blocks) {
     {
         const std::lock_guard lock(mutex_);
-        work_ = {
-            .number = work_.number + 1, .round = round, .last = last, .bits = &bits, .blocks = &blocks};
+        work_ = {.number = work_.number + 1, .round = round, .last = last, .bits = &bits, .blocks = &blocks};
         left_ = static_cast<unsigned>(streams_.size());
         sent_ = {};
     }

@@ -23,7 +23,8 @@ class SenderPool {
     SenderPool(const SenderPool&) = delete;
     SenderPool& operator=(const SenderPool&) = delete;
 
-    /// All connections begin a round. Until it is over the bits are theirs; then those of what went are clear.
+    /// All connections begin a round. Until it is over the bits are theirs; then those of what went are
+    /// clear.
     void begin(std::uint32_t round, bool last, PageBits& bits, BlockBits& blocks);
     /// Waits for its end: what was sent. A timeout of `wait` is a Event::kTimeout, and the round goes on.
     Outcome<MemoryTotals> finish(const Wait& wait);

@@ -31,11 +31,11 @@ inline constexpr std::uint32_t kRunBytes = 16;           ///< of one run in PAGE
 inline constexpr std::uint32_t kMaxFramePages = 1024;    ///< whose content follows one PAGES: 4 MiB
 inline constexpr std::uint32_t kMaxMissingWords = 1024;  ///< in one MISSING: 64 Ki pages
 
-inline constexpr std::uint64_t kBlockBytes = 64 * KiB;     ///< of a disk that moves along
-inline constexpr std::uint32_t kMaxFrameBlocks = 16;       ///< whose content follows one BLOCKS: 1 MiB
-inline constexpr std::uint32_t kMaxDisks = 64;             ///< that move along
-inline constexpr std::uint64_t kMaxDiskBytes = 64 * 1024 * GiB;   ///< of all of them
-inline constexpr std::uint64_t kDiskUnit = 512;            ///< sizes are multiples of it
+inline constexpr std::uint64_t kBlockBytes = 64 * KiB;           ///< of a disk that moves along
+inline constexpr std::uint32_t kMaxFrameBlocks = 16;             ///< whose content follows one BLOCKS: 1 MiB
+inline constexpr std::uint32_t kMaxDisks = 64;                   ///< that move along
+inline constexpr std::uint64_t kMaxDiskBytes = 64 * 1024 * GiB;  ///< of all of them
+inline constexpr std::uint64_t kDiskUnit = 512;                  ///< sizes are multiples of it
 
 using Uuid = std::array<std::byte, 16>;
 using Token = std::array<std::byte, 16>;
@@ -64,8 +64,8 @@ struct Hello {
     bool postcopy = false;  ///< pages may still be missing when the guest runs there
     MemoryLayout layout;
     std::vector<DiskShape> disks;  ///< whose content comes, too
-    Blob config;  ///< opaque here: what the destination builds the VM from
-    Blob cpu;     ///< opaque here: what its CPUs must be able to do
+    Blob config;                   ///< opaque here: what the destination builds the VM from
+    Blob cpu;                      ///< opaque here: what its CPUs must be able to do
 
     bool operator==(const Hello&) const = default;
 };

@@ -2,9 +2,9 @@
 // anything.
 //
 // Input: a byte of flags (bit 0: begin with a HELLO that is taken, bit 1: only decode the rest, as every
-// message, bit 2: that HELLO agrees upon postcopy, bit 3: a disk comes along), then what the source says: a byte (bit 0: on the data
-// connections, bits 1 and 2: what follows), a byte of type, a byte of length. What follows is a frame with
-// that payload and a good checksum (0), raw bytes (1), or so many whole pages (2).
+// message, bit 2: that HELLO agrees upon postcopy, bit 3: a disk comes along), then what the source says: a
+// byte (bit 0: on the data connections, bits 1 and 2: what follows), a byte of type, a byte of length. What
+// follows is a frame with that payload and a good checksum (0), raw bytes (1), or so many whole pages (2).
 #include <cstdio>
 #include <cstdlib>
 #include <memory>

@@ -95,11 +95,10 @@ std::string migration_end(std::string_view json) {
                            1000;
     if (progress.text("status") != "finished")
         return fmt::format("{} after {:.1f} s: {}", progress.text("status"), seconds, progress.causes());
-    return fmt::format("moved in {:.1f} s: {} in {} rounds, downtime {:.1f} ms", seconds,
-                       format_size(progress.memory("memory_bytes_transmitted") +
-                                   progress.disks("disk_bytes_transmitted")),
-                       progress.memory("memory_iteration") + 1,
-                       static_cast<double>(progress.number("downtime_us")) / 1000);
+    return fmt::format(
+        "moved in {:.1f} s: {} in {} rounds, downtime {:.1f} ms", seconds,
+        format_size(progress.memory("memory_bytes_transmitted") + progress.disks("disk_bytes_transmitted")),
+        progress.memory("memory_iteration") + 1, static_cast<double>(progress.number("downtime_us")) / 1000);
 }
 
 Result<> follow_migration(CtlClient& client, bool json) {

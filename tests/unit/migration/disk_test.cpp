@@ -141,7 +141,8 @@ TEST_CASE("disk blocks: what was discarded meanwhile is zeros at the destination
     disk.write(0, std::string(64 * kBlockBytes, 'x'));
     Receiver to(kBytes);
     send(disk, make_block_bits(shapes(kBytes), true), to);
-    REQUIRE(::fallocate(disk.image.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 64 * kBlockBytes) == 0);
+    REQUIRE(::fallocate(disk.image.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 64 * kBlockBytes) ==
+            0);
     BlockBits dirty = make_block_bits(shapes(kBytes), false);
     dirty[0][0] = ~std::uint64_t{0};
     CHECK(send(disk, dirty, to).block_bytes < kPageSize);
@@ -259,7 +260,8 @@ TEST_CASE("a VM moves with its disks, which its guest writes meanwhile") {
             CHECK(rig.world.broken() == "");
             REQUIRE(rig.destination_machine.disks.size() == 2);
             for (std::size_t disk = 0; disk < 2; ++disk)
-                CHECK(rig.destination_machine.disks[disk].content() == rig.source_machine.disk(disk).content());
+                CHECK(rig.destination_machine.disks[disk].content() ==
+                      rig.source_machine.disk(disk).content());
             const auto progress = rig.source->progress().disks;
             REQUIRE(progress.has_value());
             CHECK(progress->bytes_total == kBytes + 512);
@@ -297,7 +299,7 @@ TEST_CASE("a disk that cannot be read, or tracked, keeps the VM at the source") 
 
 TEST_CASE("a destination whose disk is full says so, and the VM stays") {
     std::signal(SIGXFSZ, SIG_IGN);
-    struct rlimit before {};
+    struct rlimit before{};
     REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
     Rig rig;
     rig.source_machine.add_disk(kBytes);
@@ -305,7 +307,7 @@ TEST_CASE("a destination whose disk is full says so, and the VM stays") {
     // Once the image is there.
     rig.destination_observer = [&](const Progress& progress) {
         if (progress.step != state_name(DestinationState::kJoining)) return;
-        const struct rlimit small {.rlim_cur = 10 * kBlockBytes, .rlim_max = before.rlim_max};
+        const struct rlimit small{.rlim_cur = 10 * kBlockBytes, .rlim_max = before.rlim_max};
         ::setrlimit(RLIMIT_FSIZE, &small);
     };
     rig.migrate();

@@ -1,9 +1,10 @@
 // Which blocks of a disk were written: the map itself, and what a device marks in it.
+#include "virtio/blk/dirty_blocks.h"
+
 #include <doctest/doctest.h>
 
 #include "tests/unit/virtio/block_fixture.h"
 #include "tests/unit/virtio/temp_image.h"
-#include "virtio/blk/dirty_blocks.h"
 
 using namespace hako;
 using namespace hako::virtio::blk;
