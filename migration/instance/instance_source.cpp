@@ -119,8 +119,10 @@ Result<> InstanceSource::track_disks() {
 }
 
 Result<> InstanceSource::start_dirty_tracking() {
-    HAKO_TRY(control_.call([&] { return track_disks(); }));
-    return machine_.dirty_tracker().start();
+    HAKO_TRY(machine_.dirty_tracker().start());
+    Result<> tracked = control_.call([&] { return track_disks(); });
+    if (!tracked) stop_dirty_tracking();
+    return tracked;
 }
 
 void InstanceSource::stop_dirty_tracking() {
