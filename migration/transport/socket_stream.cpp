@@ -7,7 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <climits>
-#include <cstring>
+
+#include "vmm/base/ancillary_fds.h"
 
 namespace hako::migration {
 namespace {
@@ -46,19 +47,11 @@ SocketStream::SocketStream(Fd socket) : socket_(std::move(socket)) {
 }
 
 Outcome<std::size_t> SocketStream::send_some(std::span<iovec> parts, int fd, const Wait& wait) {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    FdControl<1> control;
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = std::min<std::size_t>(parts.size(), IOV_MAX);
-    if (fd >= 0) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        cmsghdr* const header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    }
+    if (fd >= 0) attach_fds(message, control.bytes, std::span(&fd, 1));
     for (;;) {
         const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0) {
@@ -93,12 +86,11 @@ Outcome<> SocketStream::send_fd(std::span<const std::byte> data, int fd, const W
 Outcome<> SocketStream::receive(std::span<iovec> parts, const Wait& wait) {
     consume(parts, 0);
     while (!parts.empty()) {
-        alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxWaitingFds * sizeof(int))> control{};
+        FdControl<kMaxWaitingFds> control;
         msghdr message{};
         message.msg_iov = parts.data();
         message.msg_iovlen = std::min<std::size_t>(parts.size(), IOV_MAX);
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
+        control.receive_with(message);
         const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (received < 0) {
             if (errno == EINTR) continue;
@@ -106,16 +98,7 @@ Outcome<> SocketStream::receive(std::span<iovec> parts, const Wait& wait) {
             HAKO_TRY(wait_ready(socket_.get(), POLLIN, wait));
             continue;
         }
-        for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-             header = CMSG_NXTHDR(&message, header)) {
-            if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-            const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            for (std::size_t index = 0; index < count; ++index) {
-                int fd = -1;
-                std::memcpy(&fd, CMSG_DATA(header) + index * sizeof fd, sizeof fd);
-                fds_.emplace_back(fd);
-            }
-        }
+        take_fds(message, fds_);
         if (fds_.size() > kMaxWaitingFds || (message.msg_flags & MSG_CTRUNC) != 0) {
             fds_.clear();
             return fail_as(Event::kGarbage, "the peer sent descriptors that nobody asked for");

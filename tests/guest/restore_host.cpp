@@ -29,9 +29,9 @@ std::string guest_path;
 constexpr std::uint64_t kSectors = 64;
 constexpr auto kLimit = std::chrono::seconds(60);
 
-MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus) {
+MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus, const std::string& test) {
     MachineConfig config;
-    config.payload = {.kernel = guest_path, .initrd = {}, .command_line = "test=restore"};
+    config.payload = {.kernel = guest_path, .initrd = {}, .command_line = "test=" + test};
     config.cpus.count = cpus;
     config.memory.size = 64 * MiB;
     virtio::blk::Config disk;
@@ -61,7 +61,8 @@ struct Disk {
 /// A VM with the bare-metal guest in it.
 class ProbeVm : private Disk, public test::Vm {
   public:
-    explicit ProbeVm(std::uint32_t cpus = 2) : Vm(probe_config(image, cpus), kLimit) {}
+    explicit ProbeVm(std::uint32_t cpus = 2, const std::string& test = "restore")
+        : Vm(probe_config(image, cpus, test), kLimit) {}
 
     [[nodiscard]] guest::Mailbox mail() {
         return machine().memory().load<guest::Mailbox>(GuestAddress{guest::kMailbox}).value();
@@ -135,6 +136,25 @@ bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != std::string_view::npos;
 }
 
+void go_on_for_generations(ProbeVm& vm) {
+    for (int generation = 0; generation < 100; ++generation) {
+        vm.wait_for_rounds(1);
+        const MachineState saved = vm.next();
+        check_same(saved, value_of(vm.machine().save()));
+        vm.machine().resume();
+    }
+}
+
+void end_well(ProbeVm& vm, std::string_view test) {
+    vm.stop_guest();
+    const auto end = vm.wait_for_end();
+    vm.end();
+    INFO(vm.output());
+    REQUIRE(end);
+    CHECK(end->kind == MachineEnd::Kind::kPowerOff);
+    CHECK(contains(vm.output(), fmt::format("PASS: {}\n", test)));
+}
+
 }  // namespace
 
 TEST_CASE("a machine goes on in a new one, over generations") {
@@ -142,21 +162,18 @@ TEST_CASE("a machine goes on in a new one, over generations") {
     vm.boot();
     vm.machine().resume();
     CHECK_FALSE(vm.machine().save());  // it runs
-    for (int generation = 0; generation < 100; ++generation) {
-        vm.wait_for_rounds(1);
-        const MachineState saved = vm.next();
-        check_same(saved, value_of(vm.machine().save()));
-        vm.machine().resume();
-    }
+    go_on_for_generations(vm);
     while (vm.mail().timers == 0)
         vm.wait_for_rounds(1);
-    vm.stop_guest();
-    const auto end = vm.wait_for_end();
-    vm.end();
-    INFO(vm.output());
-    REQUIRE(end);
-    CHECK(end->kind == MachineEnd::Kind::kPowerOff);
-    CHECK(contains(vm.output(), "PASS: restore\n"));
+    end_well(vm, "restore");
+}
+
+TEST_CASE("a 32-bit guest with PAE paging goes on, over generations") {
+    ProbeVm vm(1, "restore-pae");
+    vm.boot();
+    vm.machine().resume();
+    go_on_for_generations(vm);
+    end_well(vm, "restore-pae");
 }
 
 TEST_CASE("memory is not touched until the machine goes on") {

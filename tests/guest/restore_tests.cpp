@@ -5,6 +5,7 @@
 
 extern "C" const std::uint8_t ap_trampoline[];
 extern "C" const std::uint8_t ap_trampoline_end[];
+extern "C" std::uint32_t pae_rounds();
 
 namespace guest {
 namespace {
@@ -21,14 +22,16 @@ alignas(4096) Rings rings;
 alignas(4096) std::uint8_t buffer[kReads][512];
 constinit BlockQueue queue(rings);
 
-bool has_tsc_deadline() {
+bool has_feature(unsigned bit) {  // of CPUID leaf 1, ECX
     std::uint32_t eax = 1;
     std::uint32_t ebx;
     std::uint32_t ecx = 0;
     std::uint32_t edx;
     asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-    return (ecx >> 24 & 1) != 0;
+    return (ecx >> bit & 1) != 0;
 }
+constexpr unsigned kPcidFeature = 17;
+constexpr unsigned kTscDeadlineFeature = 24;
 
 // SSE registers, which the compiler is told not to use.
 
@@ -74,6 +77,28 @@ void check_debug_registers() {
     CHECK(db0 == 0x1000 && db3 == 0x3000 && db7 == kDr7);
 }
 
+// Page tables with an address-space number, on processors that have them: CR4 and the low bits of CR3.
+
+constexpr std::uint64_t kPcide = 1 << 17;
+constexpr std::uint64_t kPcid = 5;
+
+void set_pcid() {
+    if (!has_feature(kPcidFeature)) return;
+    std::uint64_t cr3;
+    std::uint64_t cr4;
+    asm volatile("mov %%cr3, %0; mov %%cr4, %1" : "=r"(cr3), "=r"(cr4));
+    asm volatile("mov %0, %%cr4" ::"r"(cr4 | kPcide));
+    asm volatile("mov %0, %%cr3" ::"r"(cr3 | kPcid) : "memory");
+}
+
+void check_pcid() {
+    if (!has_feature(kPcidFeature)) return;
+    std::uint64_t cr3;
+    std::uint64_t cr4;
+    asm volatile("mov %%cr3, %0; mov %%cr4, %1" : "=r"(cr3), "=r"(cr4));
+    CHECK((cr3 & 0xfff) == kPcid && (cr4 & kPcide) != 0);
+}
+
 /// One-shot timers, one after the other, by turns counted by the local APIC and by the TSC.
 class Timers {
   public:
@@ -106,7 +131,7 @@ class Timers {
 
   private:
     std::uint8_t vector_ = kFirstTimer;
-    const bool deadline_ = has_tsc_deadline();
+    const bool deadline_ = has_feature(kTscDeadlineFeature);
 };
 
 void read_disk(VirtioPci& disk, std::uint64_t round) {
@@ -141,6 +166,7 @@ void test_restore() {
     enable_apic();
     set_sse();
     set_debug_registers();
+    set_pcid();
     const int slot = pci_find(0x1af4, 0x1042);
     CHECK(slot > 0);
     VirtioPci disk(static_cast<std::uint8_t>(slot));
@@ -157,12 +183,17 @@ void test_restore() {
         last = now;
         check_sse();
         check_debug_registers();
+        check_pcid();
         read_disk(disk, round);
         timers.look();
         mailbox().rounds = round + 1;
     }
     timers.wait();
     if (mailbox().stop > 1) start_other_cpu();
+}
+
+void test_restore_pae() {
+    CHECK(pae_rounds() == 0);
 }
 
 }  // namespace guest

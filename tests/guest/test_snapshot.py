@@ -12,6 +12,7 @@ import pytest
 
 from tests.guest.test_migration import goes_on
 from tests.support.api import refusal
+from tests.support.echo_peer import EchoPeer
 from tests.support.hako import BUILD, HAKO, ROOT
 from tests.support.serve import Server, vm_config
 
@@ -99,6 +100,21 @@ def test_generations(server, api, folder, tmp_path):
         api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
         goes_on(server, 2)
         api.put("vm.delete")
+
+
+def test_a_restored_guest_answers_on_the_network(server, api, folder, tmp_path):
+    path = tmp_path / "net.sock"
+    with EchoPeer(path) as peer:
+        api.put("vm.create", vm_config("echo", **TTY, net=[{"socket": str(path)}]))
+        api.put("vm.boot")
+        peer.exchange(b"before")
+        api.put("vm.snapshot", {"destination_url": url(folder), "live": True})
+        api.put("vm.delete")
+    for mode in ("Copy", "OnDemand"):
+        with EchoPeer(path) as peer:
+            api.put("vm.restore", {"source_url": url(folder), "memory_restore_mode": mode, "resume": True})
+            peer.exchange(b"after")
+            api.put("vm.delete")
 
 
 def flip(path: Path, offset: int) -> None:

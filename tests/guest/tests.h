@@ -19,10 +19,12 @@ void test_wait();
 void test_deaf();
 void test_reboot_once();
 void test_restore();
+void test_restore_pae();
 void test_dirty();
 void test_disk_dirty();
 void test_generation();
 void test_touch();
+void test_echo();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -39,10 +41,12 @@ inline constexpr Test kTests[] = {
     {"deaf", test_deaf},
     {"reboot-once", test_reboot_once},
     {"restore", test_restore},
+    {"restore-pae", test_restore_pae},
     {"dirty", test_dirty},
     {"disk-dirty", test_disk_dirty},
     {"generation", test_generation},
     {"touch", test_touch},
+    {"echo", test_echo},
 };
 
 }  // namespace guest

@@ -22,6 +22,7 @@ constexpr std::uint64_t kQueueNotifyOffset = 0x1e;
 constexpr std::uint64_t kQueueDescriptors = 0x20;
 constexpr std::uint64_t kQueueDriver = 0x28;
 constexpr std::uint64_t kQueueDevice = 0x30;
+constexpr std::uint16_t kNoVector = 0xffff;
 
 void write64(std::uint64_t address, std::uint64_t value) {
     mmio_write<std::uint32_t>(address, static_cast<std::uint32_t>(value));
@@ -79,7 +80,8 @@ void VirtioPci::move_bar(std::uint64_t address) {
     bar_ += delta;
     common_ += delta;
     notify_base_ += delta;
-    notify_ += delta;
+    for (std::uint64_t& notify : notify_)
+        notify += delta;
     device_config_ += delta;
     msix_table_ += delta;
     map(bar_);
@@ -124,17 +126,25 @@ void VirtioPci::set_up(Rings& rings, std::uint8_t vector, std::uint8_t config_ve
 
     mmio_write<std::uint16_t>(common_ + kConfigVector, 0);
     CHECK(mmio_read<std::uint16_t>(common_ + kConfigVector) == 0);
-    mmio_write<std::uint16_t>(common_ + kQueueSelect, 0);
+    set_up_queue(0, rings, 1);
+}
+
+void VirtioPci::set_up_second(Rings& rings) {
+    set_up_queue(1, rings, kNoVector);
+}
+
+void VirtioPci::set_up_queue(std::uint16_t queue, Rings& rings, std::uint16_t vector) {
+    mmio_write<std::uint16_t>(common_ + kQueueSelect, queue);
     CHECK(mmio_read<std::uint16_t>(common_ + kQueueSizeField) >= kQueueSize);
     mmio_write<std::uint16_t>(common_ + kQueueSizeField, kQueueSize);
-    mmio_write<std::uint16_t>(common_ + kQueueVector, 1);
-    CHECK(mmio_read<std::uint16_t>(common_ + kQueueVector) == 1);
+    mmio_write<std::uint16_t>(common_ + kQueueVector, vector);
+    CHECK(mmio_read<std::uint16_t>(common_ + kQueueVector) == vector);
     memset(&rings, 0, sizeof rings);
     write64(common_ + kQueueDescriptors, address_of(&rings.descriptors));
     write64(common_ + kQueueDriver, address_of(&rings.available));
     write64(common_ + kQueueDevice, address_of(&rings.used));
     const std::uint16_t offset = mmio_read<std::uint16_t>(common_ + kQueueNotifyOffset);
-    notify_ = notify_base_ + std::uint64_t{offset} * notify_multiplier_;
+    notify_[queue] = notify_base_ + std::uint64_t{offset} * notify_multiplier_;
     mmio_write<std::uint16_t>(common_ + kQueueEnable, 1);
 }
 

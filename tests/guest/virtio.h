@@ -47,9 +47,12 @@ class VirtioPci {
     void negotiate(std::uint64_t features);
     /// Gives queue 0 these rings and MSI-X `vector`, and configuration changes `config_vector`.
     void set_up(Rings& rings, std::uint8_t vector, std::uint8_t config_vector);
+    /// Gives queue 1 these rings; it has no interrupt.
+    void set_up_second(Rings& rings);
     void driver_ok();
     void reset();
-    void notify() { mmio_write<std::uint16_t>(notify_, 0); }
+    void notify() { mmio_write<std::uint16_t>(notify_[0], 0); }
+    void notify_second() { mmio_write<std::uint16_t>(notify_[1], 1); }
     [[nodiscard]] std::uint8_t status() { return mmio_read<std::uint8_t>(common_ + 0x14); }
     [[nodiscard]] std::uint64_t offered();
     [[nodiscard]] std::uint64_t common() const { return common_; }
@@ -60,13 +63,14 @@ class VirtioPci {
 
   private:
     void find_capabilities();
+    void set_up_queue(std::uint16_t queue, Rings& rings, std::uint16_t vector);
 
     std::uint8_t slot_;
     std::uint64_t bar_ = 0;
     std::uint64_t common_ = 0;
     std::uint64_t notify_base_ = 0;
     std::uint32_t notify_multiplier_ = 0;
-    std::uint64_t notify_ = 0;
+    std::uint64_t notify_[2] = {};
     std::uint64_t device_config_ = 0;
     std::uint64_t msix_table_ = 0;
     std::uint16_t msix_capability_ = 0;

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.lab.test_moves import WORK, bridge, config  # noqa: F401 (fixtures)
+from tests.lab.test_moves import WORK, bridge, config, until_told  # noqa: F401 (fixtures)
 from tests.lab.test_net import HOST, SET_UP, iperf_server
 from tests.support.serve import Server, vm_config
 
@@ -42,15 +42,13 @@ clocksource=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksour
 #: The stream has to live to the end.
 SCRIPT = f"""{SET_UP}
 iperf3 --client {HOST} --time 86400 --bitrate 8M --interval 0 >/run/iperf.log 2>&1 & iperf=$!
-(read line </dev/ttyS0; touch /run/stop) &
 {CLOCKS}
-{WORK}
+{until_told(WORK)}
 kill -0 $iperf || {{ cat /run/iperf.log; echo NETWORK FAILED; }}
 ping -c 2 {HOST} >/dev/null || echo NETWORK FAILED
 [ "$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)" = $clocksource ] || echo CLOCKSOURCE FAILED
 """
-# The work ends when it is told to, and each tick says what the clock and the CPUs do.
-SCRIPT = SCRIPT.replace("for tick in $(seq 1 TICKS)", "tick=0; while [ ! -e /run/stop ] && tick=$((tick + 1))")
+# Each tick says what the clock and the CPUs do.
 SCRIPT = SCRIPT.replace('echo "tick $tick"', 'echo "tick $tick $(date +%s.%N) $(cat /run/beat*[0-9] | tr "\\n" " ")."')
 
 

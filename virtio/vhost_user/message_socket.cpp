@@ -9,6 +9,8 @@
 #include <array>
 #include <cstring>
 
+#include "vmm/base/ancillary_fds.h"
+
 namespace hako::virtio::vhost_user {
 namespace {
 
@@ -31,27 +33,6 @@ std::unexpected<Error> explain_connect_error(int error, const std::string& path)
             return std::unexpected(Error(Fault::kInput, errno_text(error))
                                        .wrap(fmt::format("cannot connect to the socket {}", path)));
     }
-}
-
-/// Of a message that came in: kept one, the others are closed.
-struct ReceivedFds {
-    std::optional<Fd> first;
-    std::size_t count = 0;
-};
-
-ReceivedFds take_fds(msghdr& message) {
-    ReceivedFds received;
-    for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr; head = CMSG_NXTHDR(&message, head)) {
-        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-        const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (std::size_t i = 0; i < count; ++i) {
-            int fd = -1;
-            std::memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
-            Fd owned(fd);
-            if (received.count++ == 0) received.first = std::move(owned);
-        }
-    }
-    return received;
 }
 
 }  // namespace
@@ -103,20 +84,12 @@ Result<> MessageSocket::send(Request request, std::uint32_t flags, std::span<con
     std::array<iovec, 2> parts = {
         iovec{.iov_base = &header, .iov_len = sizeof header},
         iovec{.iov_base = const_cast<std::byte*>(payload.data()), .iov_len = payload.size()}};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control{};
+    FdControl<kMaxFds> control;
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = payload.empty() ? 1 : 2;
     if (fds.size() > kMaxFds) return fail_host("{} descriptors are too many for a message", fds.size());
-    if (!fds.empty()) {
-        message.msg_control = control.data();
-        message.msg_controllen = CMSG_SPACE(fds.size_bytes());
-        cmsghdr* const head = CMSG_FIRSTHDR(&message);
-        head->cmsg_level = SOL_SOCKET;
-        head->cmsg_type = SCM_RIGHTS;
-        head->cmsg_len = CMSG_LEN(fds.size_bytes());
-        std::memcpy(CMSG_DATA(head), fds.data(), fds.size_bytes());
-    }
+    if (!fds.empty()) attach_fds(message, control.bytes, fds);
     std::size_t left = sizeof header + payload.size();
     while (left > 0) {
         const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -143,13 +116,12 @@ Result<> MessageSocket::send(Request request, std::uint32_t flags, std::span<con
 Result<> MessageSocket::receive(std::span<std::byte> bytes, Clock::time_point deadline,
                                 std::optional<Fd>* fd) {
     while (!bytes.empty()) {
-        alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxFds)> control{};
+        FdControl<kMaxFds> control;
         iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
         msghdr message{};
         message.msg_iov = &part;
         message.msg_iovlen = 1;
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
+        control.receive_with(message);
         const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (got < 0 && errno == EAGAIN) {
             HAKO_TRY(wait(POLLIN, deadline));
@@ -157,12 +129,13 @@ Result<> MessageSocket::receive(std::span<std::byte> bytes, Clock::time_point de
         }
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return fail_errno(errno, "the daemon's socket");
-        ReceivedFds received = take_fds(message);
+        std::vector<Fd> fds;
+        take_fds(message, fds);
         if (got == 0) return fail_host("the daemon has closed the connection");
-        if ((message.msg_flags & MSG_CTRUNC) != 0 || received.count > (fd == nullptr ? 0U : 1U) ||
-            (received.first && fd != nullptr && *fd))
+        if ((message.msg_flags & MSG_CTRUNC) != 0 || fds.size() > (fd == nullptr ? 0U : 1U) ||
+            (!fds.empty() && *fd))
             return fail_host("the daemon sent descriptors that nobody asked for");
-        if (received.first) *fd = std::move(received.first);
+        if (!fds.empty()) *fd = std::move(fds.front());
         bytes = bytes.subspan(static_cast<std::size_t>(got));
     }
     return {};
