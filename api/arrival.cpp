@@ -64,6 +64,9 @@ Result<std::vector<migration::TargetDisk>> Arrival::make_images(const migration:
     HAKO_TRY(migration::check_disks_can_move(config, ids_of(hello.disks)));
     std::vector<migration::TargetDisk> targets;
     for (const migration::DiskShape& disk : hello.disks) {
+        // Whoever sends may be anybody: it does not say which files are made here, or overwritten.
+        if (std::ranges::find(changes_.disks, disk.id, &RestoredDisk::id) == changes_.disks.end())
+            return fail_input("disk {} comes along: say in \"disks\" where its image goes", disk.id);
         const auto& path = std::ranges::find(config.disks, disk.id, &virtio::blk::Config::id)->path;
         targets.push_back(HAKO_TRY_WRAP(images_.open(path, disk.bytes), "disk {}", disk.id));
     }

@@ -43,7 +43,7 @@ struct ReceiveMigrationData {
     std::optional<std::string> vsock_socket;
     /// hako's own: where the daemons of shared directories listen here.
     std::optional<std::vector<RestoredFsConfig>> fs_sockets;
-    /// hako's own: images of disks here. Of those that are copied they are made if missing.
+    /// hako's own: images of disks here, of all that are copied, which are made if missing.
     std::vector<RestoredDisk> disks;
 
     bool operator==(const ReceiveMigrationData&) const = default;

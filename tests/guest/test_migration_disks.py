@@ -256,7 +256,8 @@ def test_what_cannot_come_along(server, disk, tmp_path):
     with other.api() as api:
         api.put("vm.create", vm_config("deaf", disks=[{"path": str(used)}]))
         api.put("vm.boot")
-    for disks, word in [([], "in use"), ([{"id": "data", "path": str(wrong)}], "wrong.img"),
+    for disks, word in [([], "comes along"), ([{"id": "data", "path": str(disk)}], "in use"),
+                        ([{"id": "data", "path": str(wrong)}], "wrong.img"),
                         ([{"id": "data", "path": str(used)}], "in use"),
                         ([{"id": "nope", "path": "/x"}], "nope"),
                         ([{"id": "data", "path": str(tmp_path / "no" / "folder")}], "folder")]:
