@@ -1,5 +1,6 @@
 #include "api/arrival.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -37,7 +38,40 @@ Result<> check_storage(const std::string& record_path, const migration::Uuid& vm
                       found ? "of another VM" : "not there");
 }
 
+std::vector<std::string> ids_of(const std::vector<migration::DiskShape>& disks) {
+    std::vector<std::string> ids;
+    for (const migration::DiskShape& disk : disks)
+        ids.push_back(disk.id);
+    return ids;
+}
+
+/// What is written to must be what was locked.
+Result<> check_images(const std::vector<migration::TargetDisk>& targets,
+                      const std::vector<virtio::blk::Disk>& disks) {
+    for (const migration::TargetDisk& target : targets) {
+        const bool same = std::ranges::any_of(disks, [&](const virtio::blk::Disk& disk) {
+            return !disk.readonly() && migration::same_file(target.image.get(), disk.buffered_fd());
+        });
+        if (!same) return fail_host("image {} was replaced by another meanwhile", target.name);
+    }
+    return {};
+}
+
 }  // namespace
+
+Result<std::vector<migration::TargetDisk>> Arrival::make_images(const migration::Hello& hello,
+                                                                const MachineConfig& config) {
+    HAKO_TRY(migration::check_disks_can_move(config, ids_of(hello.disks)));
+    std::vector<migration::TargetDisk> targets;
+    for (const migration::DiskShape& disk : hello.disks) {
+        // Whoever sends may be anybody: it does not say which files are made here, or overwritten.
+        if (std::ranges::find(changes_.disks, disk.id, &RestoredDisk::id) == changes_.disks.end())
+            return fail_input("disk {} comes along: say in \"disks\" where its image goes", disk.id);
+        const auto& path = std::ranges::find(config.disks, disk.id, &virtio::blk::Config::id)->path;
+        targets.push_back(HAKO_TRY_WRAP(images_.open(path, disk.bytes), "disk {}", disk.id));
+    }
+    return targets;
+}
 
 Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
                                              std::vector<migration::ReceivedFd> fds) {
@@ -45,6 +79,7 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     HAKO_TRY(give_nets(departing.config, changes_.nets));
     HAKO_TRY(give_fs(departing.config, changes_.fs));
     HAKO_TRY(give_vsock(departing.config, changes_.vsock_socket));
+    HAKO_TRY(give_disks(departing.config, changes_.disks));
     uuid_ = hello.uuid;
     runs_ = departing.running;
     instance_ = HAKO_TRY(control_.call(
@@ -56,10 +91,14 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     memory_ = prepared.memory;
     if (prepared.memory.layout != hello.layout)
         return fail_input("the source's memory has another layout than its configuration says");
-    HostResources resources = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
+    prepared.disks = HAKO_TRY(make_images(hello, config));
+    const std::vector<std::string> moving = ids_of(hello.disks);
+    HostResources resources =
+        HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce, moving));
+    HAKO_TRY(check_images(prepared.disks, resources.disks));
     chassis_.emplace(HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources))));
     HAKO_TRY(migration::check_cpus(hello.cpu, chassis_->system, chassis_->vm));
-    record_path_ = migration::record_path_of(config);
+    record_path_ = migration::record_path_of(config, moving);
     if (record_path_) HAKO_TRY(check_storage(*record_path_, uuid_));
     return prepared;
 }
@@ -133,6 +172,7 @@ void Arrival::go_on() {
 }
 
 void Arrival::discard() {
+    images_.remove();
     control_.call([&] {
         chassis_.reset();
         if (std::exchange(instance_, nullptr) != nullptr) vmm_.end_arrival();

@@ -7,6 +7,7 @@
 #include "api/schema/migration.h"
 #include "api/vmm.h"
 #include "migration/destination_machine.h"
+#include "migration/disk/new_images.h"
 #include "migration/instance/control_thread.h"
 #include "vmm/machine/chassis.h"
 
@@ -20,6 +21,7 @@ class Arrival final : public migration::DestinationMachine {
         std::vector<RestoredNetConfig> nets;
         std::vector<RestoredFsConfig> fs;
         std::optional<std::string> vsock_socket;
+        std::vector<RestoredDisk> disks;
     };
 
     /// `fds`: those that `changes.nets` speak of. The Vmm outlives it.
@@ -44,6 +46,11 @@ class Arrival final : public migration::DestinationMachine {
     const Changes changes_;
     std::vector<Fd> fds_;
 
+    /// The images of disks that come along, in `hello`'s order.
+    Result<std::vector<migration::TargetDisk>> make_images(const migration::Hello& hello,
+                                                           const MachineConfig& config);
+
+    migration::NewImages images_;
     migration::Uuid uuid_{};
     migration::MemoryView memory_;
     Instance* instance_ = nullptr;  ///< once it is prepared

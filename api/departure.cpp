@@ -34,6 +34,16 @@ Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path) {
     return {};
 }
 
+Result<> give_disks(VmConfig& config, const std::vector<RestoredDisk>& given) {
+    for (const RestoredDisk& one : given) {
+        const auto found = std::ranges::find(config.disks, one.id,
+                                             [](const DiskConfig& disk) { return disk.id.value_or(""); });
+        if (found == config.disks.end()) return fail_input("disks: the VM has no disk {}", one.id);
+        found->path = one.path;
+    }
+    return {};
+}
+
 Result<> give_fs(VmConfig& config, const std::vector<RestoredFsConfig>& given) {
     for (const RestoredFsConfig& one : given) {
         const auto found =

@@ -24,6 +24,8 @@ struct Departing {
 
 /// Tells each of `given` where its daemon is now.
 [[nodiscard]] Result<> give_fs(VmConfig& config, const std::vector<RestoredFsConfig>& given);
+/// Puts images of disks where they are said to be.
+[[nodiscard]] Result<> give_disks(VmConfig& config, const std::vector<RestoredDisk>& given);
 /// Puts the vsock's socket at `path`, if one is given.
 [[nodiscard]] Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path);
 /// Gives interfaces the descriptors that a client names; those that lived of some need new ones.

@@ -77,6 +77,13 @@ std::vector<MigrationStep> to_api(const migration::StepTimes& times) {
     return steps;
 }
 
+std::optional<DiskTransmission> to_api(const std::optional<migration::DiskProgress>& disks) {
+    if (!disks) return std::nullopt;
+    return DiskTransmission{.disk_bytes_total = disks->bytes_total,
+                            .disk_bytes_transmitted = disks->bytes_transmitted,
+                            .disk_bytes_remaining_iteration = disks->bytes_remaining};
+}
+
 std::optional<MigrationPostcopy> to_api(const std::optional<migration::PostcopyProgress>& postcopy) {
     constexpr std::uint64_t kUs = 1'000;
     if (!postcopy) return std::nullopt;
@@ -112,6 +119,7 @@ MigrationProgress to_api(const migration::Progress& progress, std::string_view r
                                              memory.pages_4k_remaining_iteration,
                                          .memory_pages_constant_count = memory.pages_constant_count,
                                          .memory_dirty_rate_pps = memory.dirty_rate_pps},
+            .disk_transmission_info = to_api(progress.disks),
             .postcopy = to_api(progress.postcopy),
             .steps = to_api(progress.steps),
             .error = progress.causes};
@@ -143,10 +151,14 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
     if (!wanted.local && instance->state() == VmState::kRunning)
         HAKO_TRY(migration::check_writes_are_seen(instance->config()));
     HAKO_TRY(machine->devices().check_can_move(move_of(wanted, instance->state())));
+    HAKO_TRY_WRAP(migration::check_disks_can_move(instance->config(), wanted.migrate_disks), "migrate_disks");
+    if (wanted.local && !wanted.migrate_disks.empty())
+        return fail_input("migrate_disks: a local migration hands open images over, and copies none");
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
-    auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
-                                             HAKO_TRY(write_departing(departing)), vmm_.uuid());
+    auto sending =
+        std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
+                                  HAKO_TRY(write_departing(departing)), vmm_.uuid(), wanted.migrate_disks);
     auto tls = HAKO_TRY(tls_client(wanted.tls_dir, address));
     sending->dialer = HAKO_TRY(migration::Dialer::create(address, std::move(tls)));
     sending->source = HAKO_TRY(
@@ -225,7 +237,8 @@ Result<> Migrations::start_receiving(const ReceiveMigrationData& wanted, std::ve
         vmm_,
         Arrival::Changes{.nets = wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}),
                          .fs = wanted.fs_sockets.value_or(std::vector<RestoredFsConfig>{}),
-                         .vsock_socket = wanted.vsock_socket},
+                         .vsock_socket = wanted.vsock_socket,
+                         .disks = wanted.disks},
         std::move(fds));
     auto tls = HAKO_TRY(tls_server(wanted.tls_dir, address));
     receiving->listener = HAKO_TRY(migration::Listener::open(address, std::move(tls)));

@@ -47,8 +47,8 @@ class Migrations {
   private:
     struct Sending {
         Sending(Instance& instance, migration::ControlThread control, migration::Blob config,
-                const migration::Uuid& uuid)
-            : machine(instance, control, std::move(config), uuid) {}
+                const migration::Uuid& uuid, std::vector<std::string> disks)
+            : machine(instance, control, std::move(config), uuid, std::move(disks)) {}
         migration::InstanceSource machine;
         std::unique_ptr<migration::Dialer> dialer;
         std::unique_ptr<migration::Source> source;

@@ -53,19 +53,23 @@ Decision Convergence::decide(const RoundFacts& facts) {
     if (facts.bytes >= kTelling || bandwidth_ == 0) bandwidth_ = per_second(facts.bytes, facts.duration);
     decision.bandwidth = bandwidth_;
     decision.dirty_rate = per_second(facts.dirty_bytes, facts.duration);
-    decision.predicted_downtime = time_for(facts.dirty_bytes + facts.state_bytes, bandwidth_) +
-                                  facts.restore_cost + kRoundTrips * facts.round_trip;
+    const std::uint64_t dirty = facts.dirty_bytes + facts.block_bytes;
+    const nanoseconds fixed = facts.restore_cost + kRoundTrips * facts.round_trip;
+    decision.predicted_downtime = time_for(dirty + facts.state_bytes, bandwidth_) + fixed;
 
     const bool fits = decision.predicted_downtime <= config_.downtime;
-    const bool shrinks = facts.dirty_bytes < last_dirty_ / 2;
-    last_dirty_ = facts.dirty_bytes;
+    const bool shrinks = dirty < last_dirty_ / 2;
+    last_dirty_ = dirty;
+    // Pages may follow, blocks may not.
+    const bool blocks_fit = time_for(facts.block_bytes, bandwidth_) <= config_.downtime;
+    const bool late = facts.elapsed >= config_.timeout;
 
     // With nothing dirty no further round makes the pause shorter.
-    if (facts.dirty_bytes == 0 || (fits && (decision.predicted_downtime <= kShort || !shrinks))) {
+    if (dirty == 0 || (fits && (decision.predicted_downtime <= kShort || !shrinks))) {
         decision.verdict = Verdict::kPause;
-    } else if (config_.postcopy) {
+    } else if (config_.postcopy && (blocks_fit || late)) {
         decision.verdict = fits ? Verdict::kPause : Verdict::kPostcopy;
-    } else if (facts.elapsed >= config_.timeout) {
+    } else if (late) {
         decision.verdict = fits ? Verdict::kPause : at_timeout(config_.strategy);
     } else if (!fits) {
         throttle(facts, decision);
@@ -76,8 +80,9 @@ Decision Convergence::decide(const RoundFacts& facts) {
 
 void Convergence::throttle(const RoundFacts& facts, const Decision& decision) {
     // A guest that dirties slowly gets there without being slowed down.
-    if (!config_.auto_converge || facts.round < kPatientRounds || decision.dirty_rate < bandwidth_ / 2)
-        return;
+    const std::uint64_t rate =
+        decision.dirty_rate + per_second(facts.block_bytes, std::max(facts.duration, nanoseconds(1)));
+    if (!config_.auto_converge || facts.round < kPatientRounds || rate < bandwidth_ / 2) return;
     if (rounds_of_throttle_++ % kRoundsAStep != 0) return;
     throttle_percent_ =
         throttle_percent_ == 0 ? kFirstThrottle : std::min(throttle_percent_ + kThrottleStep, kMaxThrottle);

@@ -29,7 +29,8 @@ struct RoundFacts {
     std::chrono::nanoseconds elapsed{0};       ///< since the migration began
     std::chrono::nanoseconds duration{0};      ///< of the round, until the destination had all of it
     std::uint64_t bytes = 0;                   ///< sent in it
-    std::uint64_t dirty_bytes = 0;             ///< to be sent now
+    std::uint64_t dirty_bytes = 0;             ///< of memory, to be sent now
+    std::uint64_t block_bytes = 0;             ///< of disks that move along, to be sent now
     std::uint64_t state_bytes = 0;             ///< about what the state will take; 0: not known
     std::chrono::nanoseconds restore_cost{0};  ///< announced by the destination
     std::chrono::nanoseconds round_trip{0};

@@ -227,13 +227,46 @@ Outcome<DestinationState> Destination::prepare() {
     if (prepared_.memory.layout != hello_.layout)
         return fail_as(Event::kLocal, "the source's memory lies at other addresses than this host's would");
     received_ = make_bits(hello_.layout, false);
+    HAKO_TRY(open_disks());
     if (hello_.postcopy) trap_ = HAKO_TRY_WRAP(machine_.trap_pages(), "postcopy");
-    publish([&](Progress& progress) { progress.memory.bytes_total = hello_.layout.pages() * kPageSize; });
+    publish([&](Progress& progress) {
+        progress.memory.bytes_total = hello_.layout.pages() * kPageSize;
+        if (disks_.empty()) return;
+        progress.disks.emplace();
+        for (const DiskShape& disk : hello_.disks)
+            progress.disks->bytes_total += disk.bytes;
+    });
     accept_ = {.version = std::min(hello_.newest, kNewestVersion),
                .token = HAKO_TRY(new_token()),
                .restore_cost_ns = static_cast<std::uint64_t>(prepared_.restore_cost.count())};
     HAKO_TRY(send_message(*control_, accept_, within(config_.timeouts.connect)));
     return DestinationState::kJoining;
+}
+
+Result<> Destination::open_disks() {
+    if (!hello_.disks.empty() && hello_.fds != 0)
+        return fail_input("a local migration hands open images over: no disk comes along");
+    if (prepared_.disks.size() != hello_.disks.size())
+        return fail_host("{} disks come along, there are images for {}", hello_.disks.size(),
+                         prepared_.disks.size());
+    for (std::size_t disk = 0; disk < hello_.disks.size(); ++disk) {
+        if (prepared_.disks[disk].bytes != hello_.disks[disk].bytes)
+            return fail_host("the image for disk {} is not as large as it", hello_.disks[disk].id);
+        disks_.push_back(std::make_unique<ImageWriter>(std::move(prepared_.disks[disk])));
+    }
+    blocks_ = make_block_bits(hello_.disks, false);
+    return {};
+}
+
+Outcome<> Destination::sync_disks() {
+    for (const auto& disk : disks_)
+        HAKO_TRY(disk->sync());
+    return {};
+}
+
+Outcome<> Destination::check_disks() const {
+    if (blocks_ == make_block_bits(hello_.disks, true)) return {};
+    return fail_as(Event::kGarbage, "only {} blocks of the disks ever came", count_bits(blocks_));
 }
 
 Outcome<std::vector<ReceivedFd>> Destination::receive_fds() {
@@ -255,7 +288,9 @@ Outcome<DestinationState> Destination::join() {
     const ReceiverSetup setup{.memory = prepared_.memory,
                               .connections = hello_.connections,
                               .received = received_,
-                              .counters = counters_};
+                              .counters = counters_,
+                              .disks = disks_,
+                              .blocks = disks_.empty() ? nullptr : &blocks_};
     pool_ = HAKO_TRY(ReceiverPool::start(setup, std::move(streams), *stop_));
     return DestinationState::kReceiving;
 }
@@ -320,6 +355,8 @@ Outcome<DestinationState> Destination::receive() {
         if (round.round != number || round.last)
             return fail_as(Event::kGarbage, "ROUND {} came where {} is under way", round.round, number);
         HAKO_TRY(pool_->finish(round, within(config_.timeouts.silence)));
+        // Else all of it would be waited for in the pause.
+        HAKO_TRY(sync_disks());
         HAKO_TRY(send_message(*control_, RoundDone{.round = number, .pages = round.pages + round.zero_pages},
                               within(config_.timeouts.silence)));
     }
@@ -344,6 +381,8 @@ Outcome<DestinationState> Destination::last_round() {
     std::uint64_t pages = 0;
     if (hello_.fds == 0) {
         HAKO_TRY(pool_->finish(round, within(config_.timeouts.ready)));
+        HAKO_TRY(check_disks());
+        HAKO_TRY(sync_disks());
         pages = count_bits(received_);
         if (postcopy_) {
             add_bits(received_, told_missing_);
@@ -557,6 +596,7 @@ DestinationState Destination::discard() {
     // Which write into the memory that goes now, or work on it.
     pool_.reset();
     receiver_.reset();
+    disks_.clear();
     {
         const std::lock_guard lock(progress_mutex_);
         missing_.reset();
@@ -603,7 +643,8 @@ Progress Destination::progress() const {
     Progress progress = progress_;
     const MemoryTotals all = counters_.totals();
     progress.timestamp_snapshot = now_stamp();
-    progress.memory.bytes_transmitted = all.bytes;
+    progress.memory.bytes_transmitted = all.bytes - all.block_bytes;
+    if (progress.disks) progress.disks->bytes_transmitted = all.block_bytes;
     progress.memory.pages_4k_transmitted = all.pages;
     progress.memory.pages_constant_count = all.zero_pages;
     if (missing_ && progress.postcopy) {

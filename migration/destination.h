@@ -109,6 +109,10 @@ class Destination {
     Outcome<std::vector<ReceivedFd>> receive_fds();
     /// The next frame that is no PING and carries no descriptor.
     Outcome<Frame> next_frame(const Wait& wait);
+    Result<> open_disks();
+    /// What came of them is on the storage when it returns.
+    Outcome<> sync_disks();
+    [[nodiscard]] Outcome<> check_disks() const;
     Outcome<> take_missing(const Frame& frame);
     Outcome<> set_trap();
     Outcome<> send_missing();
@@ -139,6 +143,8 @@ class Destination {
     Prepared prepared_;
     Accept accept_;
     PageBits received_;
+    std::vector<std::unique_ptr<ImageWriter>> disks_;  ///< that come along
+    BlockBits blocks_;                                 ///< of them, that came
     std::unique_ptr<ReceiverPool> pool_;
     Blob state_;
     std::chrono::nanoseconds load_time_{0};

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "migration/disk/image_writer.h"
 #include "migration/memory/memory_view.h"
 #include "migration/memory/page_trap.h"
 #include "migration/protocol/messages.h"
@@ -23,6 +24,7 @@ struct ReceivedFd {
 struct Prepared {
     MemoryView memory;  ///< the layout of HELLO, all zeros
     std::chrono::nanoseconds restore_cost{0};
+    std::vector<TargetDisk> disks;  ///< for those of HELLO, in its order; their OWNER is held
 };
 
 /// The VM at the destination. Called by the migration's own thread.
@@ -53,7 +55,8 @@ class DestinationMachine {
     /// it: a vCPU may stand at a missing page, and so may run() itself.
     virtual void halt() = 0;
     virtual void go_on() = 0;
-    /// Takes down whatever was built, and gives up all locks.
+    /// Takes down whatever was built, images that were made for disks that come along too, and gives up all
+    /// locks.
     virtual void discard() = 0;
 };
 

@@ -41,7 +41,7 @@ struct MemoryProgress {
     std::uint32_t iteration = 0;
     std::uint64_t bps = 0;                        ///< bytes a second, in the last round that is over
     std::uint64_t bytes_total = 0;                ///< of the guest
-    std::uint64_t bytes_transmitted = 0;          ///< on the wire
+    std::uint64_t bytes_transmitted = 0;          ///< on the wire, without disks
     std::uint64_t bytes_remaining_iteration = 0;  ///< of this round
     std::uint64_t pages_4k_transmitted = 0;
     std::uint64_t pages_4k_remaining_iteration = 0;
@@ -49,6 +49,15 @@ struct MemoryProgress {
     std::uint64_t dirty_rate_pps = 0;        ///< pages a second, in the last round that is over
 
     bool operator==(const MemoryProgress&) const = default;
+};
+
+/// Of disks that move along.
+struct DiskProgress {
+    std::uint64_t bytes_total = 0;
+    std::uint64_t bytes_remaining = 0;    ///< of this round; what is written meanwhile comes in the next one
+    std::uint64_t bytes_transmitted = 0;  ///< on the wire: holes and zeros are told, not sent
+
+    bool operator==(const DiskProgress&) const = default;
 };
 
 /// Downtime as both sides saw it. Stamps are of the source's clock, corrected by what the handshake made out;
@@ -108,7 +117,8 @@ struct Progress {
     std::uint64_t downtime_estimated_ms = 0;
     unsigned vcpu_throttle_percent = 0;
     MemoryProgress memory;
-    Stamps stamps;  ///< once the guest is paused
+    std::optional<DiskProgress> disks;  ///< where some move along
+    Stamps stamps;                      ///< once the guest is paused
     StepTimes steps;
     std::optional<PostcopyProgress> postcopy;  ///< once that is how it goes
     std::optional<Event> event;                ///< why it failed, or was interrupted

@@ -217,10 +217,20 @@ Outcome<SourceState> Source::connect() {
 
 Outcome<SourceState> Source::negotiate() {
     description_ = HAKO_TRY(machine_.describe());
+    if (config_.local && !description_.disks.empty())
+        return fail_as(Event::kLocal, "a local migration hands open images over: no disk can be copied");
+    for (const DiskShape& disk : description_.disks)
+        disks_.push_back(source_disk(HAKO_TRY_WRAP(machine_.image(disk.id), "disk {}", disk.id), disk.bytes));
     const std::vector<NamedFd> fds = config_.local ? machine_.fds() : std::vector<NamedFd>();
     const MemoryLayout& layout = machine_.memory().layout;
     HAKO_TRY(layout.check());
-    publish([&](Progress& progress) { progress.memory.bytes_total = layout.pages() * kPageSize; });
+    publish([&](Progress& progress) {
+        progress.memory.bytes_total = layout.pages() * kPageSize;
+        if (disks_.empty()) return;
+        progress.disks.emplace();
+        for (const SourceDisk& disk : disks_)
+            progress.disks->bytes_total += disk.bytes;
+    });
     HAKO_TRY(send_message(*control_,
                           Hello{.uuid = description_.uuid,
                                 .epoch = description_.epoch,
@@ -228,6 +238,7 @@ Outcome<SourceState> Source::negotiate() {
                                 .fds = static_cast<std::uint16_t>(fds.size()),
                                 .postcopy = may_postcopy(config_),
                                 .layout = layout,
+                                .disks = description_.disks,
                                 .config = description_.config,
                                 .cpu = description_.cpu},
                           within(config_.timeouts.connect)));
@@ -253,7 +264,8 @@ Outcome<SourceState> Source::join() {
                             .counters = counters_,
                             .clearer = machine_,
                             .touched = touched_,
-                            .cut = &cut_};
+                            .cut = &cut_,
+                            .disks = disks_};
     pool_ = HAKO_TRY(SenderPool::start(setup, std::move(streams), config_.timeouts.silence, *stop_));
     return SourceState::kPrecopy;
 }
@@ -275,12 +287,14 @@ Outcome<SourceState> Source::precopy() {
     tracking_ = true;
     touched_ = HAKO_TRY(machine_.touched());
     bits_ = make_bits(machine_.memory().layout, true);
+    blocks_ = make_block_bits(description_.disks, true);
     for (unsigned throttled = 0;;) {
         const Clock::time_point round_start = Clock::now();
         const MemoryTotals sent = HAKO_TRY(send_round(false));
         HAKO_TRY(acknowledge_round(sent));
         // On top of what did not go, where the round was cut.
         HAKO_TRY(machine_.fetch_dirty(bits_));
+        HAKO_TRY(machine_.fetch_dirty_blocks(blocks_));
         const Decision decision = decide(sent, round_start);
         ++round_;
         if (decision.throttle_percent != throttled) machine_.throttle(throttled = decision.throttle_percent);
@@ -300,9 +314,10 @@ Outcome<MemoryTotals> Source::send_round(bool last) {
     publish([&](Progress& progress) {
         round_begin_ = counters_.totals();
         round_pages_ = count_bits(bits_);
+        round_blocks_ = count_bits(blocks_);
         progress.memory.iteration = round_;
     });
-    pool_->begin(round_, last, bits_);
+    pool_->begin(round_, last, bits_, blocks_);
     if (last) HAKO_TRY(send_frame(*control_, Type::kState, state_, within(config_.timeouts.ready)));
     const Clock::time_point end = begin_ + config_.convergence.timeout;
     const bool may_cut = !last && config_.convergence.strategy == TimeoutStrategy::kPostcopy;
@@ -321,9 +336,10 @@ Outcome<MemoryTotals> Source::send_round(bool last) {
 }
 
 Outcome<> Source::acknowledge_round(const MemoryTotals& sent) {
-    HAKO_TRY(send_message(*control_,
-                          Round{.round = round_, .pages = sent.pages, .zero_pages = sent.zero_pages},
-                          within(config_.timeouts.silence)));
+    HAKO_TRY(send_message(
+        *control_,
+        Round{.round = round_, .pages = sent.pages, .zero_pages = sent.zero_pages, .blocks = sent.blocks},
+        within(config_.timeouts.silence)));
     const auto done = HAKO_TRY(receive_message<RoundDone>(*control_, within(config_.timeouts.silence)));
     if (done.round != round_ || done.pages != sent.pages + sent.zero_pages)
         return fail_as(Event::kGarbage,
@@ -335,12 +351,14 @@ Outcome<> Source::acknowledge_round(const MemoryTotals& sent) {
 Decision Source::decide(const MemoryTotals& sent, Clock::time_point round_start) {
     const Clock::time_point now = Clock::now();
     const std::uint64_t dirty_pages = count_bits(bits_);
+    const std::uint64_t dirty_blocks = count_bits(blocks_);
     const Decision decision =
         convergence_.decide({.round = round_,
                              .elapsed = now - begin_,
                              .duration = now - round_start,
                              .bytes = sent.bytes,
                              .dirty_bytes = dirty_pages * kPageSize,
+                             .block_bytes = dirty_blocks * kBlockBytes,
                              .state_bytes = description_.state_bytes,
                              .restore_cost = std::chrono::nanoseconds(accept_.restore_cost_ns)});
     publish([&](Progress& progress) {
@@ -351,6 +369,7 @@ Decision Source::decide(const MemoryTotals& sent, Clock::time_point round_start)
             std::chrono::duration_cast<milliseconds>(decision.predicted_downtime).count());
         round_begin_ = counters_.totals();
         round_pages_ = dirty_pages;
+        round_blocks_ = dirty_blocks;
     });
     return decision;
 }
@@ -377,13 +396,18 @@ Outcome<SourceState> Source::last_round() {
         HAKO_TRY(send_frame(*control_, Type::kState, state_, within(config_.timeouts.ready)));
     } else {
         HAKO_TRY(machine_.fetch_dirty(bits_));  // on top of what precopy() found last
+        HAKO_TRY(machine_.fetch_dirty_blocks(blocks_));
         if (postcopy_) missing_ = std::exchange(bits_, make_bits(machine_.memory().layout, false));
         sent = HAKO_TRY(send_round(true));
         if (postcopy_) HAKO_TRY(send_missing());
     }
-    HAKO_TRY(send_message(
-        *control_, Round{.round = round_, .last = true, .pages = sent.pages, .zero_pages = sent.zero_pages},
-        within(config_.timeouts.ready)));
+    HAKO_TRY(send_message(*control_,
+                          Round{.round = round_,
+                                .last = true,
+                                .pages = sent.pages,
+                                .zero_pages = sent.zero_pages,
+                                .blocks = sent.blocks},
+                          within(config_.timeouts.ready)));
     return SourceState::kAwaitReady;
 }
 
@@ -462,6 +486,7 @@ Outcome<SourceState> Source::serve() {
     publish([&](Progress& progress) {
         round_begin_ = counters_.totals();
         round_pages_ = count_bits(missing_);
+        round_blocks_ = 0;
         progress.memory.iteration = served_round_;
         if (!progress.postcopy) progress.postcopy.emplace();
         progress.event.reset();
@@ -662,7 +687,12 @@ Progress Source::progress() const {
     const MemoryTotals round = all - round_begin_;
     const std::uint64_t done = std::min(round.pages + round.zero_pages, round_pages_);
     progress.timestamp_snapshot = now_stamp();
-    progress.memory.bytes_transmitted = all.bytes;
+    progress.memory.bytes_transmitted = all.bytes - all.block_bytes;
+    if (progress.disks) {
+        const std::uint64_t left = round_blocks_ - std::min(round.blocks, round_blocks_);
+        progress.disks->bytes_transmitted = all.block_bytes;
+        progress.disks->bytes_remaining = std::min(left * kBlockBytes, progress.disks->bytes_total);
+    }
     progress.memory.pages_4k_transmitted = all.pages;
     progress.memory.pages_constant_count = all.zero_pages;
     progress.memory.pages_4k_remaining_iteration = round_pages_ - done;

@@ -131,8 +131,10 @@ class Source {
     Accept accept_;
     std::unique_ptr<Stream> control_;
     std::unique_ptr<SenderPool> pool_;
-    PageBits bits_;     ///< of the round under way
-    PageBits touched_;  ///< before the first one
+    PageBits bits_;                  ///< of the round under way
+    PageBits touched_;               ///< before the first one
+    std::vector<SourceDisk> disks_;  ///< that move along
+    BlockBits blocks_;               ///< of the round under way
     std::uint32_t round_ = 0;
     bool tracking_ = false;
     bool paused_ = false;
@@ -161,6 +163,7 @@ class Source {
     Progress progress_;
     MemoryTotals round_begin_;       ///< counters when the round began
     std::uint64_t round_pages_ = 0;  ///< to be sent in the round
+    std::uint64_t round_blocks_ = 0;
 };
 
 }  // namespace hako::migration

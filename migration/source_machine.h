@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "migration/disk/blocks.h"
 #include "migration/epoch_record.h"
 #include "migration/memory/memory_view.h"
 #include "migration/memory/page_bits.h"
@@ -22,6 +23,7 @@ struct Description {
     Blob config;
     Blob cpu;
     std::uint64_t state_bytes = 0;  ///< about what save_state() will give
+    std::vector<DiskShape> disks;   ///< that move along
 };
 
 /// A descriptor that a local migration hands over; the VM keeps it too.
@@ -40,13 +42,16 @@ class SourceMachine : public DirtyLogClearer {
     /// Local: what is handed over, memory first.
     virtual std::vector<NamedFd> fds() = 0;
 
-    /// From now on writes are logged, those of devices too.
+    /// From now on writes are logged, those of devices too, and those to disks that move along.
     virtual Result<> start_dirty_tracking() = 0;
     virtual void stop_dirty_tracking() = 0;
     /// Once writes are logged: pages that may be other than zeros.
     virtual Result<PageBits> touched() { return make_bits(memory().layout, true); }
     /// Sets the bits of pages written since they were last fetched (or cleared, where the log has to be).
     virtual Result<> fetch_dirty(PageBits& bits) = 0;
+    /// The same of blocks of the disks that move along, in describe()'s order. An error: a disk is not as it
+    /// was described.
+    virtual Result<> fetch_dirty_blocks(BlockBits& /*bits*/) { return {}; }
     /// vCPUs lose this share of their time; 0: none.
     virtual void throttle(unsigned percent) = 0;
 
@@ -60,7 +65,8 @@ class SourceMachine : public DirtyLogClearer {
     /// Of a paused VM. May write guest memory; that is logged.
     virtual Result<Blob> save_state() = 0;
 
-    /// Gives up OWNER of every image.
+    /// Gives up OWNER of every image that the destination takes over. Those of disks that move along stay
+    /// locked: what is in them is of the past once the VM runs there.
     virtual Result<> release_locks() = 0;
     /// Takes OWNER of every image, or of none: one attempt. Nothing to do where they are held.
     virtual Result<> acquire_locks() = 0;

@@ -27,6 +27,8 @@ struct SendMigrationData {
     MemoryMode memory_mode = MemoryMode::kPrecopy;
     std::uint64_t bandwidth = 0;  ///< hako's own: bytes a second; 0: no limit
     bool auto_converge = false;   ///< hako's own: vCPUs may be slowed down
+    /// hako's own: ids of disks that are not on shared storage and are copied.
+    std::vector<std::string> migrate_disks;
 
     bool operator==(const SendMigrationData&) const = default;
 };
@@ -41,6 +43,8 @@ struct ReceiveMigrationData {
     std::optional<std::string> vsock_socket;
     /// hako's own: where the daemons of shared directories listen here.
     std::optional<std::vector<RestoredFsConfig>> fs_sockets;
+    /// hako's own: images of disks here, of all that are copied, which are made if missing.
+    std::vector<RestoredDisk> disks;
 
     bool operator==(const ReceiveMigrationData&) const = default;
 };
@@ -56,6 +60,13 @@ struct MemoryTransmission {
     std::uint64_t memory_pages_4k_remaining_iteration = 0;
     std::uint64_t memory_pages_constant_count = 0;
     std::uint64_t memory_dirty_rate_pps = 0;
+};
+
+/// Of disks that are copied.
+struct DiskTransmission {
+    std::uint64_t disk_bytes_total = 0;
+    std::uint64_t disk_bytes_transmitted = 0;
+    std::uint64_t disk_bytes_remaining_iteration = 0;
 };
 
 /// How long a state of docs/migration.md lasted.
@@ -87,6 +98,7 @@ struct MigrationProgress {
     std::uint64_t downtime_us = 0;  ///< as it was; 0: not known (yet)
     std::uint64_t vcpu_throttle_percent = 0;
     MemoryTransmission memory_transmission_info;
+    std::optional<DiskTransmission> disk_transmission_info;
     std::optional<MigrationPostcopy> postcopy;
     std::vector<MigrationStep> steps;  ///< that are over, in the order in which they began
     std::vector<std::string> error;    ///< why it failed or stands still, outermost first
@@ -118,14 +130,14 @@ struct Names<MemoryMode> {
 template <>
 struct Fields<SendMigrationData> {
     using T = SendMigrationData;
-    static constexpr auto list =
-        std::tuple(required("destination_url", &T::destination_url), field("local", &T::local),
-                   field("downtime_ms", &T::downtime_ms, {.min = 1, .max = 600'000}),
-                   field("timeout_s", &T::timeout_s, {.min = 1, .max = 30U * 24 * 3600}),
-                   field("timeout_strategy", &T::timeout_strategy),
-                   field("connections", &T::connections, {.min = 1, .max = 64}),
-                   field("tls_dir", &T::tls_dir), field("memory_mode", &T::memory_mode),
-                   field("bandwidth", &T::bandwidth), field("auto_converge", &T::auto_converge));
+    static constexpr auto list = std::tuple(
+        required("destination_url", &T::destination_url), field("local", &T::local),
+        field("downtime_ms", &T::downtime_ms, {.min = 1, .max = 600'000}),
+        field("timeout_s", &T::timeout_s, {.min = 1, .max = 30U * 24 * 3600}),
+        field("timeout_strategy", &T::timeout_strategy),
+        field("connections", &T::connections, {.min = 1, .max = 64}), field("tls_dir", &T::tls_dir),
+        field("memory_mode", &T::memory_mode), field("bandwidth", &T::bandwidth),
+        field("auto_converge", &T::auto_converge), field("migrate_disks", &T::migrate_disks));
 };
 
 template <>
@@ -134,7 +146,8 @@ struct Fields<ReceiveMigrationData> {
     static constexpr auto list =
         std::tuple(required("receiver_url", &T::receiver_url), field("tls_dir", &T::tls_dir),
                    field("memory_mode", &T::memory_mode), field("net_fds", &T::net_fds),
-                   field("vsock_socket", &T::vsock_socket), field("fs_sockets", &T::fs_sockets));
+                   field("vsock_socket", &T::vsock_socket), field("fs_sockets", &T::fs_sockets),
+                   field("disks", &T::disks));
 };
 
 template <>
@@ -150,6 +163,15 @@ struct Fields<MemoryTransmission> {
                    required("memory_pages_4k_remaining_iteration", &T::memory_pages_4k_remaining_iteration),
                    required("memory_pages_constant_count", &T::memory_pages_constant_count),
                    required("memory_dirty_rate_pps", &T::memory_dirty_rate_pps));
+};
+
+template <>
+struct Fields<DiskTransmission> {
+    using T = DiskTransmission;
+    static constexpr auto list =
+        std::tuple(required("disk_bytes_total", &T::disk_bytes_total),
+                   required("disk_bytes_transmitted", &T::disk_bytes_transmitted),
+                   required("disk_bytes_remaining_iteration", &T::disk_bytes_remaining_iteration));
 };
 
 template <>
@@ -179,7 +201,8 @@ struct Fields<MigrationProgress> {
         required("downtime_estimated_ms", &T::downtime_estimated_ms),
         required("downtime_us", &T::downtime_us),
         required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
-        required("memory_transmission_info", &T::memory_transmission_info), field("postcopy", &T::postcopy),
+        required("memory_transmission_info", &T::memory_transmission_info),
+        field("disk_transmission_info", &T::disk_transmission_info), field("postcopy", &T::postcopy),
         required("steps", &T::steps), required("error", &T::error));
 };
 

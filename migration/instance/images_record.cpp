@@ -4,11 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace hako::migration {
 
-std::optional<std::string> record_path_of(const MachineConfig& config) {
+std::optional<std::string> record_path_of(const MachineConfig& config, std::span<const std::string> moving) {
     for (const virtio::blk::Config& disk : config.disks) {
         struct stat status{};
+        if (std::ranges::find(moving, disk.id) != moving.end()) continue;
         if (disk.readonly || ::stat(disk.path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
         return epoch_record_path(disk.path);
     }

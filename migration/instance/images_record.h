@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 
 #include "migration/epoch_record.h"
@@ -10,8 +11,10 @@
 
 namespace hako::migration {
 
-/// Beside its first image that is written to and is a file; nothing: there is none.
-[[nodiscard]] std::optional<std::string> record_path_of(const MachineConfig& config);
+/// Beside its first image that is written to and is a file; nothing: there is none. Disks that move along, by
+/// id, are passed over: what lies beside a copy only one side sees, so it proves nothing.
+[[nodiscard]] std::optional<std::string> record_path_of(const MachineConfig& config,
+                                                        std::span<const std::string> moving = {});
 
 /// Who writes a record, for people.
 [[nodiscard]] std::string this_process();

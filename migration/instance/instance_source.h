@@ -1,7 +1,10 @@
 // A VM of this process as snapshots and migrations take it away.
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "migration/instance/control_thread.h"
 #include "migration/source_machine.h"
@@ -13,8 +16,9 @@ namespace hako::migration {
 class InstanceSource final : public SourceMachine {
   public:
     /// On the control thread. `config`: what the destination builds the VM from. Both outlive it; the VM is
-    /// booted.
-    InstanceSource(Instance& instance, ControlThread control, Blob config, Uuid uuid);
+    /// booted. `moving`: ids of disks that move along (see check_disks_can_move()).
+    InstanceSource(Instance& instance, ControlThread control, Blob config, Uuid uuid,
+                   std::vector<std::string> moving = {});
     ~InstanceSource() override = default;
 
     Result<Description> describe() override;
@@ -27,6 +31,7 @@ class InstanceSource final : public SourceMachine {
     Result<> fetch_dirty(PageBits& bits) override;
     Result<> clear_dirty(std::size_t region, std::uint64_t first, std::uint64_t pages,
                          std::span<const std::uint64_t> words) override;
+    Result<> fetch_dirty_blocks(BlockBits& bits) override;
     void throttle(unsigned percent) override;
 
     Result<Stamp> pause() override;
@@ -41,6 +46,10 @@ class InstanceSource final : public SourceMachine {
 
   private:
     Result<std::uint64_t> own_epoch();
+    /// Those that move along, in their order. Control thread.
+    Result<std::vector<virtio::blk::BlockDevice*>> moving_disks() const;
+    Result<std::vector<DiskShape>> moving_shapes() const;
+    Result<> track_disks();
 
     Instance& instance_;
     Machine& machine_;
@@ -49,10 +58,16 @@ class InstanceSource final : public SourceMachine {
     const Uuid uuid_;
     const MemoryView memory_;
     const bool was_running_;
+    const std::vector<std::string> moving_;
+    std::vector<DiskShape> shapes_;  ///< of these, as described
+    std::vector<std::shared_ptr<virtio::blk::DirtyBlocks>>
+        dirty_blocks_;  ///< of these, while writes are logged
 };
 
 /// Refuses a VM of which not all writes to memory can be seen while it runs.
 [[nodiscard]] Result<> check_writes_are_seen(const MachineConfig& config);
+/// Refuses disks that cannot move along: none of the VM's, read-only ones, one twice.
+[[nodiscard]] Result<> check_disks_can_move(const MachineConfig& config, std::span<const std::string> moving);
 /// How migrations see guest memory.
 [[nodiscard]] MemoryView view_of(GuestMemory& memory);
 

@@ -31,9 +31,17 @@ Outcome<Round> PageReceiver::receive_round(std::uint32_t round, const Wait& wait
             HAKO_TRY(receive_pages(pages, wait));
             continue;
         }
+        if (frame.type == Type::kBlocks && blocks_) {
+            const auto blocks = HAKO_TRY(open_frame<Blocks>(frame));
+            round_ += HAKO_TRY(blocks_->receive(blocks, wait));
+            continue;
+        }
         const auto end = HAKO_TRY(open_frame<Round>(frame));
         if (end.round != round)
             return fail_as(Event::kGarbage, "round {} ends where round {} is under way", end.round, round);
+        if (end.blocks != round_.blocks)
+            return fail_as(Event::kGarbage, "round {}: {} blocks were sent, {} came", round, end.blocks,
+                           round_.blocks);
         if (end.pages != round_.pages || end.zero_pages != round_.zero_pages)
             return fail_as(Event::kGarbage, "round {}: {} pages and {} zero ones were sent, {} and {} came",
                            round, end.pages, end.zero_pages, round_.pages, round_.zero_pages);

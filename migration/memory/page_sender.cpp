@@ -10,11 +10,12 @@
 namespace hako::migration {
 
 Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, PageBits& bits,
-                                             const Wait& wait) {
+                                             BlockBits& blocks, const Wait& wait) {
     first_ = round == 0;
     last_ = last;
     wait_ = wait;
-    sent_ = {};
+    // First, since they take longest: pages that went before would be old by then.
+    sent_ = HAKO_TRY(blocks_.send(blocks, !last, wait));
     for (std::size_t region = 0; region < bits.size(); ++region) {
         const std::uint64_t pages = setup_.memory.layout.regions[region].pages();
         for (std::uint64_t first = 0; first < pages; first += kChunkPages) {
@@ -28,9 +29,13 @@ Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, Pag
         }
     }
     HAKO_TRY(flush());
-    HAKO_TRY(send_message(
-        stream_, Round{.round = round, .last = last, .pages = sent_.pages, .zero_pages = sent_.zero_pages},
-        wait_));
+    HAKO_TRY(send_message(stream_,
+                          Round{.round = round,
+                                .last = last,
+                                .pages = sent_.pages,
+                                .zero_pages = sent_.zero_pages,
+                                .blocks = sent_.blocks},
+                          wait_));
     return sent_;
 }
 

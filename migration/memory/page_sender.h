@@ -1,4 +1,4 @@
-// One connection's share of guest memory, on its way out.
+// One connection's share of guest memory, and of disks that move along, on its way out.
 #pragma once
 
 #include <sys/uio.h>
@@ -6,6 +6,7 @@
 #include <atomic>
 #include <vector>
 
+#include "migration/disk/block_sender.h"
 #include "migration/memory/bandwidth.h"
 #include "migration/memory/counters.h"
 #include "migration/memory/memory_view.h"
@@ -37,17 +38,27 @@ struct SenderSetup {
     const PageBits& touched;
     /// Once true, a round with a running guest ends early. Null: never.
     const std::atomic<bool>* cut = nullptr;
+    std::span<const SourceDisk> disks = {};  ///< that move along
 };
 
 /// Used by one thread, the connection's.
 class PageSender {
   public:
     PageSender(const SenderSetup& setup, Stream& stream, unsigned index)
-        : setup_(setup), stream_(stream), index_(index) {}
+        : setup_(setup),
+          stream_(stream),
+          index_(index),
+          blocks_({.disks = setup.disks,
+                   .connections = setup.connections,
+                   .limit = setup.limit,
+                   .counters = setup.counters},
+                  stream, index) {}
 
-    /// Sends the pages of `bits` that are this connection's, then ROUND. In the last round nothing is cleared
-    /// (the guest is paused) and no limit holds. What was sent is returned, and its bits are clear then.
-    Outcome<MemoryTotals> send_round(std::uint32_t round, bool last, PageBits& bits, const Wait& wait);
+    /// Sends the blocks and pages that are set and this connection's, then ROUND. In the last round nothing
+    /// is cleared (the guest is paused) and no limit holds. What was sent is returned, and its bits are clear
+    /// then.
+    Outcome<MemoryTotals> send_round(std::uint32_t round, bool last, PageBits& bits, BlockBits& blocks,
+                                     const Wait& wait);
 
   private:
     Outcome<> send_chunk(std::size_t region, const PageRun& chunk, std::span<const std::uint64_t> words);
@@ -59,6 +70,7 @@ class PageSender {
     const SenderSetup setup_;
     Stream& stream_;
     const unsigned index_;
+    BlockSender blocks_;
 
     // Of the round under way.
     bool first_ = false;

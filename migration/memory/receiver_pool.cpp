@@ -59,13 +59,15 @@ Outcome<> ReceiverPool::finish(const Round& told, const Wait& wait) {
                     const Round& round = rounds.front();
                     sum.pages += round.pages;
                     sum.zero_pages += round.zero_pages;
+                    sum.blocks += round.blocks;
                     if (round.round != told.round || round.last != told.last) sum.round = round.round + 1;
                     rounds.erase(rounds.begin());
                 }
                 if (sum == told) return {};
                 return fail_as(Event::kGarbage,
-                               "round {}: {} pages and {} zero ones were sent, {} and {} came", told.round,
-                               told.pages, told.zero_pages, sum.pages, sum.zero_pages);
+                               "round {}: {} pages, {} zero ones and {} blocks were sent, {}, {} and {} came",
+                               told.round, told.pages, told.zero_pages, told.blocks, sum.pages,
+                               sum.zero_pages, sum.blocks);
             }
         }
         HAKO_TRY(wait_ready(event_.fd(), POLLIN, wait));

@@ -44,10 +44,10 @@ void SenderPool::shut_down() {
         stream->shut_down();
 }
 
-void SenderPool::begin(std::uint32_t round, bool last, PageBits& bits) {
+void SenderPool::begin(std::uint32_t round, bool last, PageBits& bits, BlockBits& blocks) {
     {
         const std::lock_guard lock(mutex_);
-        work_ = {.number = work_.number + 1, .round = round, .last = last, .bits = &bits};
+        work_ = {.number = work_.number + 1, .round = round, .last = last, .bits = &bits, .blocks = &blocks};
         left_ = static_cast<unsigned>(streams_.size());
         sent_ = {};
     }
@@ -71,16 +71,14 @@ void SenderPool::run(unsigned index) {
         const Work work = work_;
         seen = work.number;
         lock.unlock();
-        const auto sent =
-            sender.send_round(work.round, work.last, *work.bits, {.silence = silence_, .stop = &stop_});
+        const auto sent = sender.send_round(work.round, work.last, *work.bits, *work.blocks,
+                                            {.silence = silence_, .stop = &stop_});
         if (!sent) {
             stop_.raise(sent.error());
             return;  // the round never ends; who waits for it has been told
         }
         lock.lock();
-        sent_.bytes += sent->bytes;
-        sent_.pages += sent->pages;
-        sent_.zero_pages += sent->zero_pages;
+        sent_ += *sent;
         if (--left_ == 0) done_.signal();
     }
 }

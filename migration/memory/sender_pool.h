@@ -23,8 +23,9 @@ class SenderPool {
     SenderPool(const SenderPool&) = delete;
     SenderPool& operator=(const SenderPool&) = delete;
 
-    /// All connections begin a round. Until it is over `bits` are theirs; then those of what went are clear.
-    void begin(std::uint32_t round, bool last, PageBits& bits);
+    /// All connections begin a round. Until it is over the bits are theirs; then those of what went are
+    /// clear.
+    void begin(std::uint32_t round, bool last, PageBits& bits, BlockBits& blocks);
     /// Waits for its end: what was sent. A timeout of `wait` is a Event::kTimeout, and the round goes on.
     Outcome<MemoryTotals> finish(const Wait& wait);
     /// The connections, after a round; this has none then.
@@ -38,6 +39,7 @@ class SenderPool {
         std::uint32_t round = 0;
         bool last = false;
         PageBits* bits = nullptr;
+        BlockBits* blocks = nullptr;
     };
 
     SenderPool(const SenderSetup& setup, std::vector<std::unique_ptr<Stream>> streams, milliseconds silence,

@@ -63,6 +63,8 @@ std::string_view type_name(Type type) {
             return "MISSING";
         case Type::kRecover:
             return "RECOVER";
+        case Type::kBlocks:
+            return "BLOCKS";
     }
     return "unknown";
 }

@@ -34,6 +34,7 @@ enum class Type : std::uint16_t {
     kPageRequest = 18,  ///< postcopy
     kMissing = 19,      ///< postcopy
     kRecover = 20,      ///< postcopy
+    kBlocks = 21,       ///< disks that move along
 };
 
 /// "PAGES" and the like; "unknown" for a number that is none.

@@ -6,6 +6,8 @@ namespace hako::migration {
 namespace {
 
 constexpr std::size_t kRegionBytes = 16;
+/// A disk without its id.
+constexpr std::size_t kDiskShapeBytes = 12;
 constexpr std::uint32_t kZeroRun = 1;
 
 template <std::size_t kSize>
@@ -52,6 +54,11 @@ void write(Writer& out, const Hello& hello) {
         out.number(region.address);
         out.number(region.bytes);
     }
+    out.number(static_cast<std::uint32_t>(hello.disks.size()));
+    for (const DiskShape& disk : hello.disks) {
+        out.text(disk.id);
+        out.number(disk.bytes);
+    }
     out.blob(hello.config);
     out.blob(hello.cpu);
 }
@@ -68,6 +75,15 @@ void read(Reader& in, Hello& hello) {
     for (Region& region : hello.layout.regions) {
         region.address = in.number<std::uint64_t>();
         region.bytes = in.number<std::uint64_t>();
+    }
+    hello.disks.resize(in.count(kMaxDisks, kDiskShapeBytes));
+    std::uint64_t disk_bytes = 0;
+    for (DiskShape& disk : hello.disks) {
+        disk.id = in.text(kMaxName);
+        disk.bytes = in.number<std::uint64_t>();
+        if (disk.bytes == 0 || disk.bytes % kDiskUnit != 0 || disk.bytes > kMaxDiskBytes - disk_bytes)
+            return in.refuse();
+        disk_bytes += disk.bytes;
     }
     hello.config = in.copy(kMaxConfig);
     hello.cpu = in.copy(kMaxCpu);
@@ -142,17 +158,32 @@ void read(Reader& in, Pages& pages) {
     }
 }
 
+void write(Writer& out, const Blocks& blocks) {
+    out.number(blocks.disk);
+    put(out, blocks.zero);
+    out.number(blocks.first);
+    out.number(blocks.count);
+}
+void read(Reader& in, Blocks& blocks) {
+    blocks.disk = in.number<std::uint16_t>();
+    blocks.zero = take_bool(in);
+    blocks.first = in.number<std::uint64_t>();
+    blocks.count = in.number<std::uint32_t>();
+}
+
 void write(Writer& out, const Round& round) {
     out.number(round.round);
     put(out, round.last);
     out.number(round.pages);
     out.number(round.zero_pages);
+    out.number(round.blocks);
 }
 void read(Reader& in, Round& round) {
     round.round = in.number<std::uint32_t>();
     round.last = take_bool(in);
     round.pages = in.number<std::uint64_t>();
     round.zero_pages = in.number<std::uint64_t>();
+    round.blocks = in.number<std::uint64_t>();
 }
 
 void write(Writer& out, const RoundDone& done) {
@@ -294,6 +325,7 @@ HAKO_MESSAGE(Abort)
 HAKO_MESSAGE(PageRequest)
 HAKO_MESSAGE(Missing)
 HAKO_MESSAGE(Recover)
+HAKO_MESSAGE(Blocks)
 template Blob encode<State>(const State&);
 
 #undef HAKO_MESSAGE

@@ -31,11 +31,26 @@ inline constexpr std::uint32_t kRunBytes = 16;           ///< of one run in PAGE
 inline constexpr std::uint32_t kMaxFramePages = 1024;    ///< whose content follows one PAGES: 4 MiB
 inline constexpr std::uint32_t kMaxMissingWords = 1024;  ///< in one MISSING: 64 Ki pages
 
+inline constexpr std::uint64_t kBlockBytes = 64 * KiB;           ///< of a disk that moves along
+inline constexpr std::uint32_t kMaxFrameBlocks = 16;             ///< whose content follows one BLOCKS: 1 MiB
+inline constexpr std::uint32_t kMaxDisks = 64;                   ///< that move along
+inline constexpr std::uint64_t kMaxDiskBytes = 64 * 1024 * GiB;  ///< of all of them
+inline constexpr std::uint64_t kDiskUnit = 512;                  ///< sizes are multiples of it
+
 using Uuid = std::array<std::byte, 16>;
 using Token = std::array<std::byte, 16>;
 
 /// CLOCK_REALTIME in nanoseconds. 0: not known.
 using Stamp = std::uint64_t;
+
+/// A disk that moves along with its VM.
+struct DiskShape {
+    std::string id;  ///< in the configuration
+    std::uint64_t bytes = 0;
+
+    [[nodiscard]] std::uint64_t blocks() const { return (bytes + kBlockBytes - 1) / kBlockBytes; }
+    bool operator==(const DiskShape&) const = default;
+};
 
 /// Source, first frame: who comes, and all that can be refused.
 struct Hello {
@@ -48,8 +63,9 @@ struct Hello {
     std::uint16_t fds = 0;  ///< that follow, each in a FD; memory among them: no pages will
     bool postcopy = false;  ///< pages may still be missing when the guest runs there
     MemoryLayout layout;
-    Blob config;  ///< opaque here: what the destination builds the VM from
-    Blob cpu;     ///< opaque here: what its CPUs must be able to do
+    std::vector<DiskShape> disks;  ///< whose content comes, too
+    Blob config;                   ///< opaque here: what the destination builds the VM from
+    Blob cpu;                      ///< opaque here: what its CPUs must be able to do
 
     bool operator==(const Hello&) const = default;
 };
@@ -114,6 +130,18 @@ struct Pages {
     bool operator==(const Pages&) const = default;
 };
 
+/// Blocks in a row of a disk that moves along, inside one chunk of 64. Their content follows unless they are
+/// zero; the disk's last block may be a part of one.
+struct Blocks {
+    static constexpr Type kType = Type::kBlocks;
+    std::uint16_t disk = 0;  ///< of HELLO's
+    bool zero = false;
+    std::uint64_t first = 0;
+    std::uint32_t count = 0;
+
+    bool operator==(const Blocks&) const = default;
+};
+
 /// Ends a round on one data connection: what was sent on it in that round.
 struct Round {
     static constexpr Type kType = Type::kRound;
@@ -121,10 +149,11 @@ struct Round {
     bool last = false;
     std::uint64_t pages = 0;  ///< with their content
     std::uint64_t zero_pages = 0;
+    std::uint64_t blocks = 0;  ///< of disks, zero ones too
 
     bool operator==(const Round&) const = default;
 };
-/// Destination: that round is in memory, of all connections.
+/// Destination: that round is in memory, of all connections, and its blocks are on the storage.
 struct RoundDone {
     static constexpr Type kType = Type::kRoundDone;
     std::uint32_t round = 0;

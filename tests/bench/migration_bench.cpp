@@ -110,9 +110,10 @@ void loopback(benchmark::State& state) {
                 std::move(far), *stop)
                 .value();
         std::uint32_t round = 0;
+        BlockBits no_blocks;
         for (auto _ : state) {
             PageBits pages = all;
-            senders->begin(round, false, pages);
+            senders->begin(round, false, pages, no_blocks);
             const auto totals = senders->finish(kWait);
             if (!totals ||
                 !receivers->finish({.round = round, .pages = totals->pages, .zero_pages = totals->zero_pages},

@@ -2,9 +2,9 @@
 // anything.
 //
 // Input: a byte of flags (bit 0: begin with a HELLO that is taken, bit 1: only decode the rest, as every
-// message, bit 2: that HELLO agrees upon postcopy), then what the source says: a byte (bit 0: on the data
-// connections, bits 1 and 2: what follows), a byte of type, a byte of length. What follows is a frame with
-// that payload and a good checksum (0), raw bytes (1), or so many whole pages (2).
+// message, bit 2: that HELLO agrees upon postcopy, bit 3: a disk comes along), then what the source says: a
+// byte (bit 0: on the data connections, bits 1 and 2: what follows), a byte of type, a byte of length. What
+// follows is a frame with that payload and a good checksum (0), raw bytes (1), or so many whole pages (2).
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -141,17 +141,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto input = std::as_bytes(std::span(data + 1, size - 1));
     if ((flags & 2) != 0) {
         decode_as<Hello, Accept, Refuse, FdName, Join, Joined, Ping, Pages, Round, RoundDone, Ready,
-                  LocksReleased, Locked, Go, Running, Abort, PageRequest, Missing, Recover>(input);
+                  LocksReleased, Locked, Go, Running, Abort, PageRequest, Missing, Recover, Blocks>(input);
         return 0;
     }
     Script script;
     if ((flags & 1) != 0) {
         const MemoryLayout layout{
             .regions = {{.address = 0, .bytes = 2 * kPageSize}, {.address = 4 * GiB, .bytes = kPageSize}}};
+        // The last block is a part of one.
+        const std::vector<DiskShape> disks{{.id = "a", .bytes = 70 * kBlockBytes + 512}};
+        const std::vector<DiskShape> no_disks;
         append(script.control,
-               framed(Type::kHello,
-                      encode(Hello{
-                          .uuid = kUuid, .epoch = kEpoch, .postcopy = (flags & 4) != 0, .layout = layout})));
+               framed(Type::kHello, encode(Hello{.uuid = kUuid,
+                                                 .epoch = kEpoch,
+                                                 .postcopy = (flags & 4) != 0,
+                                                 .layout = layout,
+                                                 .disks = (flags & 8) != 0 ? disks : no_disks})));
     }
     write_script(script, input);
 

@@ -21,6 +21,7 @@ void test_reboot_once();
 void test_restore();
 void test_restore_pae();
 void test_dirty();
+void test_disk_dirty();
 void test_generation();
 void test_touch();
 void test_echo();
@@ -42,6 +43,7 @@ inline constexpr Test kTests[] = {
     {"restore", test_restore},
     {"restore-pae", test_restore_pae},
     {"dirty", test_dirty},
+    {"disk-dirty", test_disk_dirty},
     {"generation", test_generation},
     {"touch", test_touch},
     {"echo", test_echo},

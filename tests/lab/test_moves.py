@@ -134,6 +134,26 @@ def test_a_working_guest_moves_again_and_again(server, config, cpus):
     a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
 
 
+def test_a_disk_moves_along(server, config, tmp_path):
+    """While fio writes and verifies it; the root disk is shared. At the source its image is of the past then."""
+    a, b = server(), server()
+    wanted = config(WORK.replace("TICKS", "16"))
+    boot(a, wanted)
+    url, copy = "unix:/run/moves.sock", tmp_path / "copy.img"
+    with receive(b, url, disks=[{"id": "_disk1", "path": str(copy)}]) as answer, a.api(timeout=120) as api:
+        api.put("vm.send-migration", {"destination_url": url, "connections": 2, "migrate_disks": ["_disk1"]})
+        progress = wait_for_end(api)
+        assert progress["status"] == "finished", json.dumps(progress)
+        wait_for_no_vm(api)
+        assert answer.response().status == 204
+    print(f"downtime {progress['downtime_us']} us, {progress['disk_transmission_info']}")
+    assert progress["disk_transmission_info"]["disk_bytes_transmitted"] > 0
+    os.truncate(wanted["disks"][1]["path"], 0)
+    b.wait_for("tick ", timeout=120)
+    b.wait_for("witness: ", timeout=300)
+    b.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+
+
 @pytest.fixture
 def bridge():
     """bridge(): a new tap, open, on a bridge of the lab host with the address HOST."""

@@ -11,10 +11,12 @@ from pathlib import Path
 
 HEADER = struct.Struct("<IHHII")
 RUN = struct.Struct("<QII")
+BLOCKS = struct.Struct("<HBQI")
+BLOCK = 65536
 PAGE = 4096
 NAMES = {1: "HELLO", 2: "ACCEPT", 3: "REFUSE", 4: "FD", 5: "JOIN", 6: "JOINED", 7: "PING", 8: "PAGES", 9: "ROUND",
          10: "ROUND_DONE", 11: "STATE", 12: "READY", 13: "LOCKS_RELEASED", 14: "LOCKED", 15: "GO", 16: "RUNNING",
-         17: "ABORT", 18: "PAGE_REQUEST", 19: "MISSING", 20: "RECOVER"}
+         17: "ABORT", 18: "PAGE_REQUEST", 19: "MISSING", 20: "RECOVER", 21: "BLOCKS"}
 #: In the order in which they come first.
 FROM_SOURCE = ["HELLO", "JOIN", "PAGES", "ROUND", "STATE", "LOCKS_RELEASED", "GO"]
 FROM_DESTINATION = ["ACCEPT", "JOINED", "ROUND_DONE", "READY", "LOCKED", "RUNNING"]
@@ -41,12 +43,14 @@ class Fault:
 class Proxy:
     """Listens on a socket in `folder` and connects to the unix socket `target` for each that comes. A context manager."""
 
-    def __init__(self, folder: Path, target: str, fault: Fault | None = None):
+    def __init__(self, folder: Path, target: str, fault: Fault | None = None, disks: list[int] | None = None):
+        """`disks`: bytes of those that move along."""
         self.path = f"{folder}/proxy.sock"
         self.url = f"unix:{self.path}"
         #: Names of the frames that came by, from either side.
         self.seen: list[str] = []
         self._target = target
+        self._disks = disks or []
         self._fault = fault
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
@@ -119,6 +123,9 @@ class Proxy:
         if name == "PAGES":
             runs = RUN.iter_unpack(frame[HEADER.size:])
             frame += stream.read(sum(PAGE * pages for _, pages, zero in runs if not zero))
+        if name == "BLOCKS":
+            disk, zero, first, count = BLOCKS.unpack(frame[HEADER.size:])
+            frame += b"" if zero else stream.read(min(count * BLOCK, self._disks[disk] - first * BLOCK))
         self.seen.append(name)
         fault = self._fault
         if fault and fault.frame == name and not fault.struck.is_set():

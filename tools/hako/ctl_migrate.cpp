@@ -35,8 +35,11 @@ class Progress {
     }
     [[nodiscard]] std::uint64_t number(std::string_view name) const { return number_of(object_, name); }
     [[nodiscard]] std::uint64_t memory(std::string_view name) const {
-        const auto* const value = object_.if_contains("memory_transmission_info");
-        return value != nullptr && value->is_object() ? number_of(value->get_object(), name) : 0;
+        return number_in("memory_transmission_info", name);
+    }
+    /// Of disks that are copied.
+    [[nodiscard]] std::uint64_t disks(std::string_view name) const {
+        return number_in("disk_transmission_info", name);
     }
     [[nodiscard]] std::string causes() const {
         std::string text;
@@ -48,6 +51,10 @@ class Progress {
     }
 
   private:
+    [[nodiscard]] std::uint64_t number_in(std::string_view part, std::string_view name) const {
+        const auto* const value = object_.if_contains(boost::json::string_view(part.data(), part.size()));
+        return value != nullptr && value->is_object() ? number_of(value->get_object(), name) : 0;
+    }
     static std::uint64_t number_of(const boost::json::object& object, std::string_view name) {
         const auto* const value = object.if_contains(name);
         if (value == nullptr) return 0;
@@ -67,8 +74,11 @@ std::string rate(std::uint64_t bytes) {
 
 std::string migration_bar(std::string_view json) {
     const Progress progress(json);
-    const std::uint64_t total = std::max<std::uint64_t>(progress.memory("memory_bytes_total"), 1);
-    const std::uint64_t left = std::min(progress.memory("memory_bytes_remaining_iteration"), total);
+    const std::uint64_t total = std::max<std::uint64_t>(
+        progress.memory("memory_bytes_total") + progress.disks("disk_bytes_total"), 1);
+    const std::uint64_t left = std::min(progress.memory("memory_bytes_remaining_iteration") +
+                                            progress.disks("disk_bytes_remaining_iteration"),
+                                        total);
     const double share = static_cast<double>(total - left) / static_cast<double>(total);
     const auto filled = static_cast<unsigned>(share * kBarWidth);
     return fmt::format("[{}{}] {:3.0f} %  round {}  {}  dirty {}  downtime {} ms (predicted)",
@@ -85,10 +95,10 @@ std::string migration_end(std::string_view json) {
                            1000;
     if (progress.text("status") != "finished")
         return fmt::format("{} after {:.1f} s: {}", progress.text("status"), seconds, progress.causes());
-    return fmt::format("moved in {:.1f} s: {} in {} rounds, downtime {:.1f} ms", seconds,
-                       format_size(progress.memory("memory_bytes_transmitted")),
-                       progress.memory("memory_iteration") + 1,
-                       static_cast<double>(progress.number("downtime_us")) / 1000);
+    return fmt::format(
+        "moved in {:.1f} s: {} in {} rounds, downtime {:.1f} ms", seconds,
+        format_size(progress.memory("memory_bytes_transmitted") + progress.disks("disk_bytes_transmitted")),
+        progress.memory("memory_iteration") + 1, static_cast<double>(progress.number("downtime_us")) / 1000);
 }
 
 Result<> follow_migration(CtlClient& client, bool json) {

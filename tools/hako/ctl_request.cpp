@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -72,13 +73,20 @@ Result<js::value> to_json(const CtlPositional& positional, const std::string& wo
     return js::value(to_json_string(word));
 }
 
-/// Puts `value` at "a.b.c".
+/// Puts `value` at "a.b.c"; at the end of the list there, for "a.b.c+".
 Result<> put(js::object& object, std::string_view key, js::value value) {
     js::object* place = &object;
     for (;;) {
-        const std::string_view name = key.substr(0, key.find('.'));
+        std::string_view name = key.substr(0, key.find('.'));
+        const bool append = name.size() == key.size() && name.ends_with('+');
+        if (append) key = name = name.substr(0, name.size() - 1);
         if (name.empty()) return fail_input("{}: a key is wanted before and behind each dot", key);
         js::value& slot = (*place)[js::string_view(name.data(), name.size())];
+        if (append) {
+            if (!slot.is_array()) slot = js::array();
+            slot.get_array().push_back(std::move(value));
+            return {};
+        }
         if (name.size() == key.size()) {
             slot = std::move(value);
             return {};

@@ -56,7 +56,8 @@ constexpr std::array kVerbs = {
             "/api/v1/vm.send-migration",
             Body::kObject,
             {{{"destination_url", Kind::kText}}},
-            "move the VM away, and show how far it is until it has moved"},
+            "move the VM away, and show how far it is until it has moved; migrate_disks+=ID copies that "
+            "disk, too"},
     CtlVerb{"send-migration",
             kPut,
             "/api/v1/vm.send-migration",

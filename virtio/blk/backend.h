@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "virtio/blk/dirty_blocks.h"
 #include "virtio/blk/disk.h"
 #include "virtio/throttle.h"
 #include "vmm/io/engine.h"
@@ -35,6 +36,7 @@ struct Backend {
     bool can_discard = true;  ///< until the file refuses it
     bool can_zero_range = true;
     bool can_punch_hole = true;
+    DirtyBlocks* dirty = nullptr;  ///< while a copy of the disk is made
 };
 
 }  // namespace hako::virtio::blk

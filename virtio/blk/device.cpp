@@ -232,6 +232,20 @@ Metrics BlockDevice::metrics(std::uint16_t queue) const {
     return queue < queue_sizes_.size() ? metrics_[queue].values() : Metrics{};
 }
 
+std::shared_ptr<DirtyBlocks> BlockDevice::track_writes() {
+    const std::uint64_t bytes = backend_.capacity.load(std::memory_order_relaxed) * kSectorSize;
+    const auto fresh = std::make_shared<DirtyBlocks>(bytes);
+    // A write that is under way is marked when it ends; one that has ended is on the disk.
+    engine_.run_sync([&] { backend_.dirty = fresh.get(); });
+    dirty_ = fresh;
+    return fresh;
+}
+
+void BlockDevice::untrack_writes() {
+    engine_.run_sync([&] { backend_.dirty = nullptr; });
+    dirty_.reset();
+}
+
 Result<bool> BlockDevice::refresh_capacity() {
     const std::uint64_t now = HAKO_TRY(disk_.capacity());
     if (backend_.capacity.exchange(now, std::memory_order_relaxed) == now) return false;

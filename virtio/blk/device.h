@@ -9,6 +9,7 @@
 
 #include "virtio/blk/backend.h"
 #include "virtio/blk/config.h"
+#include "virtio/blk/dirty_blocks.h"
 #include "virtio/blk/disk.h"
 #include "virtio/blk/metrics.h"
 #include "virtio/blk/state.h"
@@ -57,6 +58,11 @@ class BlockDevice final : public Device {
     /// flight are done when it returns, and each one that follows fails. Not while it is activated or reset.
     [[nodiscard]] Disk take_disk();
 
+    /// From now on blocks that are written are marked in what is returned, for a copy that begins then. It
+    /// takes the place of one before. Control thread, as untrack_writes().
+    std::shared_ptr<DirtyBlocks> track_writes();
+    void untrack_writes();
+
     /// Looks whether the image has another size than the driver was told and, if so, tells it. Control
     /// thread. Returns whether it had.
     Result<bool> refresh_capacity();
@@ -73,6 +79,7 @@ class BlockDevice final : public Device {
     const Topology topology_;
     std::vector<std::uint16_t> queue_sizes_;
     Backend backend_;
+    std::shared_ptr<DirtyBlocks> dirty_;
     std::unique_ptr<QueueMetrics[]> metrics_;
     std::vector<std::unique_ptr<RequestQueue>> queues_;  ///< while active; null where the driver enabled none
     std::atomic<TransportHooks*> hooks_{nullptr};        ///< while active

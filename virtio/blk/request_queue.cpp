@@ -290,6 +290,7 @@ bool RequestQueue::fits_direct(const Slot& slot) const {
 
 void RequestQueue::completed(Slot& slot, std::int32_t result) {
     setup_.engine.schedule(*this);
+    if (setup_.backend.dirty != nullptr) mark_written(slot, result);
     switch (slot.step) {
         case Step::kRead:
         case Step::kWrite:
@@ -306,6 +307,25 @@ void RequestQueue::completed(Slot& slot, std::int32_t result) {
         case Step::kZeroRange:
         case Step::kPunchHole:
             return ranged(slot, result);
+    }
+}
+
+/// What a copy of the disk has to take again. Of what failed, any part may be on the disk.
+void RequestQueue::mark_written(const Slot& slot, std::int32_t result) {
+    switch (slot.step) {
+        case Step::kRead:
+        case Step::kFlush:
+        case Step::kSync:
+            return;
+        case Step::kWrite:
+        case Step::kWriteZeroes: {
+            const std::uint64_t written = result > 0 ? static_cast<std::uint64_t>(result) : slot.remaining;
+            return setup_.backend.dirty->mark(slot.offset, std::min(written, slot.remaining));
+        }
+        case Step::kDiscard:
+        case Step::kZeroRange:
+        case Step::kPunchHole:
+            return setup_.backend.dirty->mark(slot.offset, slot.remaining);
     }
 }
 

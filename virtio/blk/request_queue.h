@@ -100,6 +100,7 @@ class RequestQueue final : public io::BatchWork {
     void submit_zeroes(Slot& slot);
     [[nodiscard]] bool fits_direct(const Slot& slot) const;
     void completed(Slot& slot, std::int32_t result);
+    void mark_written(const Slot& slot, std::int32_t result);
     void transferred(Slot& slot, std::uint32_t bytes);
     void ranged(Slot& slot, std::int32_t result);
     [[nodiscard]] bool try_again(Slot& slot, std::int32_t result);

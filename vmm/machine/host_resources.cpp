@@ -1,11 +1,18 @@
 #include "vmm/machine/host_resources.h"
 
+#include <algorithm>
+
 namespace hako {
 
-Result<HostResources> HostResources::open(const MachineConfig& config, virtio::blk::Disk::Claim claim) {
+Result<HostResources> HostResources::open(const MachineConfig& config, virtio::blk::Disk::Claim claim,
+                                          std::span<const std::string> own) {
     HostResources resources;
-    for (const virtio::blk::Config& disk : config.disks)
-        resources.disks.push_back(HAKO_TRY_WRAP(virtio::blk::Disk::open(disk, claim), "disk {}", disk.id));
+    for (const virtio::blk::Config& disk : config.disks) {
+        const bool owned = std::ranges::find(own, disk.id) != own.end();
+        resources.disks.push_back(
+            HAKO_TRY_WRAP(virtio::blk::Disk::open(disk, owned ? virtio::blk::Disk::Claim::kOwn : claim),
+                          "disk {}", disk.id));
+    }
     for (const virtio::net::Config& net : config.nets)
         resources.nets.push_back(
             HAKO_TRY_WRAP(virtio::net::HostEnd::open(net), "network interface {}", net.id));

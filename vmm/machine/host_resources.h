@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "virtio/blk/disk.h"
@@ -23,9 +25,11 @@ struct HostResources {
     std::vector<std::unique_ptr<virtio::vhost_user::Frontend>> fs;
 
     /// Opens and locks every image, opens every tap and socket, also those that others connect to, and
-    /// connects to daemons. With kAnnounce images stay another's until their locks are taken.
+    /// connects to daemons. With kAnnounce images stay another's until their locks are taken, but for those
+    /// of the disks in `own`, by id.
     static Result<HostResources> open(const MachineConfig& config,
-                                      virtio::blk::Disk::Claim claim = virtio::blk::Disk::Claim::kOwn);
+                                      virtio::blk::Disk::Claim claim = virtio::blk::Disk::Claim::kOwn,
+                                      std::span<const std::string> own = {});
 };
 
 }  // namespace hako

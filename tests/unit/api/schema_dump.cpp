@@ -73,6 +73,8 @@ constexpr std::string_view kName<VmConfig> = "VmConfig";
 template <>
 constexpr std::string_view kName<MemoryTransmission> = "MemoryTransmission";
 template <>
+constexpr std::string_view kName<DiskTransmission> = "DiskTransmission";
+template <>
 constexpr std::string_view kName<MigrationBandwidth> = "MigrationBandwidth";
 template <>
 constexpr std::string_view kName<MigrationPostcopy> = "MigrationPostcopy";

@@ -58,6 +58,10 @@ TEST_CASE("words become fields") {
                {"d", "rate_limiter_config.ops.size=1", "rate_limiter_config.ops.refill_time=2"}) ==
           R"({"id":"d","rate_limiter_config":{"ops":{"size":1,"refill_time":2}}})");
     CHECK(body("add-net", {"mac=02:00:00:00:00:01"}) == R"({"mac":"02:00:00:00:00:01"})");
+    CHECK(body("migrate", {"unix:/x", "migrate_disks+=root", "migrate_disks+=data"}) ==
+          R"({"destination_url":"unix:/x","migrate_disks":["root","data"]})");
+    CHECK(body("receive-migration", {"unix:/x", R"(disks+={"id":"root","path":"/a"})"}) ==
+          R"({"receiver_url":"unix:/x","disks":[{"id":"root","path":"/a"}]})");
     CHECK(body("resize", {}) == "{}");
     const auto with_fds = request("add-net", {"fd=7", "fd=8", "num_queues=4"});
     CHECK(with_fds->fds == std::vector<int>{7, 8});

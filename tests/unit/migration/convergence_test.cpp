@@ -52,6 +52,23 @@ TEST_CASE("migration convergence: postcopy at once, after a round that leaves to
     CHECK(convergence.decide(after(GiB / 2)).verdict == Verdict::kPostcopy);
 }
 
+TEST_CASE("migration convergence: blocks of disks are waited for like pages, and never follow") {
+    const auto with = [](std::uint64_t dirty_bytes, std::uint64_t block_bytes, std::uint32_t round = 0) {
+        RoundFacts facts = after(dirty_bytes, round);
+        facts.block_bytes = block_bytes;
+        return facts;
+    };
+    Convergence convergence({.downtime = 300ms});
+    CHECK(convergence.decide(with(0, GiB / 2)).predicted_downtime == 500ms);
+    CHECK(convergence.decide(with(0, GiB / 2, 1)).verdict == Verdict::kAnotherRound);
+    CHECK(convergence.decide(with(0, GiB / 4, 2)).verdict == Verdict::kPause);
+    Convergence postcopy({.downtime = 300ms, .timeout = 10s, .postcopy = true});
+    CHECK(postcopy.decide(with(GiB, GiB / 2)).verdict == Verdict::kAnotherRound);
+    CHECK(postcopy.decide(with(GiB, GiB / 5, 1)).verdict == Verdict::kPostcopy);
+    // Late: the pause takes as long as the blocks need.
+    CHECK(postcopy.decide(with(GiB, GiB / 2, 10)).verdict == Verdict::kPostcopy);
+}
+
 TEST_CASE("migration convergence: a round with next to nothing in it says nothing about the wire") {
     Convergence convergence({});
     CHECK(convergence.decide(after(GiB)).bandwidth == GiB);

@@ -1,7 +1,9 @@
 // Two VMs without KVM, and the world they share: disk locks, the epoch record, and who runs.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -18,6 +20,7 @@
 #include "migration/progress.h"
 #include "migration/source_machine.h"
 #include "tests/unit/migration/fake_trap.h"
+#include "virtio/blk/dirty_blocks.h"
 
 namespace hako::migration::testing {
 
@@ -135,6 +138,27 @@ class FakeMemory {
     MemoryView view_;
 };
 
+/// A disk in memory.
+struct FakeDisk {
+    explicit FakeDisk(std::uint64_t size) : image(::memfd_create("disk", MFD_CLOEXEC)), bytes(size) {
+        if (::ftruncate(image.get(), static_cast<off_t>(size)) != 0) std::abort();
+    }
+    /// Another open file of it.
+    [[nodiscard]] Fd open() const {
+        return Fd(::open(fmt::format("/proc/self/fd/{}", image.get()).c_str(), O_RDWR | O_CLOEXEC));
+    }
+    void write(std::uint64_t at, std::string_view what) const {
+        if (::pwrite(image.get(), what.data(), what.size(), static_cast<off_t>(at)) < 0) std::abort();
+    }
+    [[nodiscard]] std::string content() const {
+        std::string all(bytes, '\0');
+        if (::pread(image.get(), all.data(), all.size(), 0) != static_cast<ssize_t>(bytes)) std::abort();
+        return all;
+    }
+    Fd image;
+    std::uint64_t bytes;
+};
+
 class FakeSource final : public SourceMachine {
   public:
     FakeSource(World& world, const MemoryLayout& layout)
@@ -154,12 +178,32 @@ class FakeSource final : public SourceMachine {
     std::atomic<bool> tracking{false};
     std::vector<NamedFd> local_fds;
 
+    /// A disk that moves along; the guest writes a block of it each time it writes memory.
+    const FakeDisk& add_disk(std::uint64_t bytes) {
+        disks_.push_back({FakeDisk(bytes), std::make_unique<virtio::blk::DirtyBlocks>(bytes)});
+        return disks_.back().disk;
+    }
+    [[nodiscard]] const FakeDisk& disk(std::size_t index) const { return disks_[index].disk; }
+
     [[nodiscard]] const FakeMemory& contents() const { return memory_; }
 
     Result<Description> describe() override {
         HAKO_TRY(hook("describe"));
-        return Description{
+        Description description{
             .uuid = kUuid, .epoch = kEpoch, .config = Blob(100), .cpu = Blob(50), .state_bytes = 1000};
+        for (std::size_t index = 0; index < disks_.size(); ++index)
+            description.disks.push_back({.id = std::to_string(index), .bytes = disks_[index].disk.bytes});
+        return description;
+    }
+    Result<Fd> image(const std::string& id) override {
+        HAKO_TRY(hook("image"));
+        return disks_.at(std::stoul(id)).disk.open();
+    }
+    Result<> fetch_dirty_blocks(BlockBits& bits) override {
+        HAKO_TRY(hook("fetch_dirty_blocks"));
+        for (std::size_t index = 0; index < disks_.size(); ++index)
+            disks_[index].dirty->take(bits[index]);
+        return {};
     }
     const MemoryView& memory() override { return memory_.view(); }
     std::vector<NamedFd> fds() override { return local_fds; }
@@ -174,6 +218,7 @@ class FakeSource final : public SourceMachine {
         HAKO_TRY(hook("fetch_dirty"));
         if (world_.runs() == World::Who::kSource && writes > 0) {
             --writes;
+            write_disks();
             for (std::uint64_t page = 0;
                  page < std::min<std::uint64_t>(memory_.view().layout.regions[0].pages(), 700); page += 7)
                 dirty(0, page);
@@ -246,6 +291,18 @@ class FakeSource final : public SourceMachine {
     }
 
   private:
+    struct WrittenDisk {
+        FakeDisk disk;
+        std::unique_ptr<virtio::blk::DirtyBlocks> dirty;
+    };
+
+    void write_disks() {
+        for (const WrittenDisk& one : disks_) {
+            const std::uint64_t at = value_ * 777'777 % (one.disk.bytes - 16);
+            one.disk.write(at, "written anew");
+            one.dirty->mark(at, 12);
+        }
+    }
     void dirty(std::size_t region, std::uint64_t page) {
         const std::lock_guard lock(mutex_);
         memory_.write(region, page, ++value_);
@@ -257,6 +314,7 @@ class FakeSource final : public SourceMachine {
     std::mutex mutex_;
     PageBits log_;
     std::uint64_t value_ = 1'000'000;
+    std::vector<WrittenDisk> disks_;
 };
 
 class FakeDestination final : public DestinationMachine {
@@ -265,6 +323,7 @@ class FakeDestination final : public DestinationMachine {
 
     CallHook hook = [](std::string_view) -> Result<> { return {}; };
     std::optional<FakeMemory> memory;
+    std::vector<FakeDisk> disks;  ///< that came along
     Blob state;
     std::vector<ReceivedFd> received_fds;
     std::chrono::nanoseconds restore_cost{0};
@@ -278,7 +337,13 @@ class FakeDestination final : public DestinationMachine {
             return fail_input("this host has not that much memory");
         memory.emplace(hello.layout);
         received_fds = std::move(fds);
-        return Prepared{.memory = memory->view(), .restore_cost = restore_cost};
+        Prepared prepared{.memory = memory->view(), .restore_cost = restore_cost};
+        for (const DiskShape& disk : hello.disks) {
+            disks.emplace_back(disk.bytes);
+            prepared.disks.push_back(
+                {.image = disks.back().open(), .name = disk.id, .bytes = disk.bytes, .fresh = true});
+        }
+        return prepared;
     }
     Result<std::unique_ptr<PageTrap>> trap_pages() override {
         HAKO_TRY(hook("trap_pages"));

@@ -34,6 +34,7 @@ Hello some_hello() {
             .fds = 2,
             .postcopy = true,
             .layout = {.regions = {{.address = 0, .bytes = 3 * GiB}, {.address = 4 * GiB, .bytes = GiB}}},
+            .disks = {{.id = "root", .bytes = GiB + 512}, {.id = "data", .bytes = 512}},
             .config = Blob(77, std::byte{1}),
             .cpu = Blob(5, std::byte{2})};
 }
@@ -48,7 +49,8 @@ TEST_CASE("migration frames: messages come back as they were") {
     check_round_trip(Join{.token = {std::byte{5}}, .index = 63});
     check_round_trip(Joined{});
     check_round_trip(Ping{});
-    check_round_trip(Round{.round = 3, .last = true, .pages = 1ULL << 33, .zero_pages = 7});
+    check_round_trip(Blocks{.disk = 1, .zero = true, .first = 1ULL << 29, .count = 64});
+    check_round_trip(Round{.round = 3, .last = true, .pages = 1ULL << 33, .zero_pages = 7, .blocks = 9});
     check_round_trip(RoundDone{.round = 3, .pages = 1ULL << 33});
     check_round_trip(Ready{.state_crc = 0xdeadbeef, .pages_received = 5, .load_ns = 6});
     check_round_trip(LocksReleased{});
@@ -87,6 +89,18 @@ TEST_CASE("migration frames: counts and lengths beyond their limits are refused,
     CHECK_FALSE(decode<Hello>(encode(hello)).has_value());
     hello = some_hello();
     hello.config.resize(kMaxConfig + 1);
+    CHECK_FALSE(decode<Hello>(encode(hello)).has_value());
+
+    hello = some_hello();
+    hello.disks.resize(kMaxDisks + 1, {.id = "x", .bytes = 512});
+    CHECK_FALSE(decode<Hello>(encode(hello)).has_value());
+    for (const std::uint64_t bytes : {0ULL, 511ULL, 513ULL, ~0ULL, kMaxDiskBytes + 512ULL}) {
+        hello = some_hello();
+        hello.disks[1].bytes = bytes;
+        CHECK_FALSE(decode<Hello>(encode(hello)).has_value());
+    }
+    // Each is small enough, all of them are not.
+    hello.disks = {{.id = "a", .bytes = kMaxDiskBytes}, {.id = "b", .bytes = 512}};
     CHECK_FALSE(decode<Hello>(encode(hello)).has_value());
 
     const Abort cut =

@@ -20,6 +20,8 @@ using namespace hako::migration::testing;
 
 namespace {
 
+BlockBits no_blocks;  // no disk moves along
+
 constexpr Wait kPatient{.silence = milliseconds(60'000)};
 
 class NoLog final : public DirtyLogClearer {
@@ -154,7 +156,7 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
         here.write(0, page, 7);
     const auto round = [&](std::uint32_t number) {
         PageBits sent = make_bits(small_layout(), true);
-        std::thread sends([&] { CHECK(sender.send_round(number, false, sent, kPatient)); });
+        std::thread sends([&] { CHECK(sender.send_round(number, false, sent, no_blocks, kPatient)); });
         CHECK(receiver.receive_round(number, kPatient));
         sends.join();
         CHECK(count_bits(sent) == 0);
@@ -194,7 +196,7 @@ TEST_CASE("migration pages: a round that is cut keeps the bits of what did not g
                        .cut = &cut},
                       *pair.near, 0);
     PageBits bits = make_bits(small_layout(), true);
-    const auto sent = sender.send_round(0, false, bits, kPatient);
+    const auto sent = sender.send_round(0, false, bits, no_blocks, kPatient);
     REQUIRE(sent);
     CHECK(sent->pages + sent->zero_pages == 2 * kChunkPages);
     CHECK(count_bits(bits) == small_layout().pages() - 2 * kChunkPages);
@@ -266,7 +268,7 @@ TEST_CASE("migration pages: what is told as zeros without a look stays in the lo
     // Written after it was looked up, and before its chunk's turn.
     here.write(0, 5, 77);
     PageBits all = make_bits(small_layout(), true);
-    const auto sent = sender.send_round(0, false, all, Wait{});
+    const auto sent = sender.send_round(0, false, all, no_blocks, Wait{});
     REQUIRE(sent);
     CHECK((log.bits[0][0] & 1) == 0);
     CHECK((log.bits[0][0] >> 5 & 1) == 1);
