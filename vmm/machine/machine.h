@@ -132,6 +132,9 @@ class Machine final : private PlatformEvents {
     /// to let go of those that are to go it is asked (also again), and each goes once it has
     /// (finish_cpu_removal()). A Fault::kBusy: more are wanted while some are still to go.
     Result<> resize_cpus(std::uint32_t count);
+    /// How much memory the guest is to do without, bytes; whole pages of them count. It is told, and takes its
+    /// time.
+    Result<> resize_balloon(std::uint64_t bytes);
     /// Ends a CPU that the guest has let go of.
     void finish_cpu_removal(std::uint32_t cpu);
 
