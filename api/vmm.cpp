@@ -110,6 +110,7 @@ Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
                                  tell("ended", {{"reason", std::string(reason(end.kind))}});
                                  callbacks_.ended(end);
                              },
+                         .crash_kernel_loaded = [this] { events_.add("guest", "crash-loaded"); },
                          .rebooted =
                              [this] {
                                  tell("rebooting");

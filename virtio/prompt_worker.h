@@ -1,4 +1,5 @@
-// What the queues of consoles, vsocks and balloons have in common: a doorbell, a life, and one interrupt a batch.
+// What the queues of consoles, vsocks and balloons have in common: a doorbell, a life, and one interrupt a
+// batch.
 #pragma once
 
 #include <cstdint>

@@ -141,7 +141,8 @@ struct BalloonValues {
 
 void write_balloons(PrometheusText& text, const std::vector<BalloonValues>& balloons) {
     using virtio::balloon::Metrics;
-    static constexpr std::array<std::string_view, 4> kKinds = {"inflate", "deflate", "statistics", "reporting"};
+    static constexpr std::array<std::string_view, 4> kKinds = {"inflate", "deflate", "statistics",
+                                                               "reporting"};
     static constexpr std::array<Counter<Metrics>, 5> kCounters = {{
         {"hako_balloon_requests_total", "Requests of the driver; its answers, of the statistics.",
          &Metrics::requests},
@@ -164,9 +165,10 @@ void write_balloons(PrometheusText& text, const std::vector<BalloonValues>& ball
     text.gauge("hako_balloon_actual_bytes", "Memory that the guest says it does without.");
     for (const BalloonValues& balloon : balloons)
         text.sample({{"device", balloon.device}}, balloon.actual);
-    text.gauge("hako_guest_statistic",
-               "What the guest says of its memory, by name (bytes, or a count since its boot), when it was last "
-               "asked; each reading asks.");
+    text.gauge(
+        "hako_guest_statistic",
+        "What the guest says of its memory, by name (bytes, or a count since its boot), when it was last "
+        "asked; each reading asks.");
     for (const BalloonValues& balloon : balloons)
         for (const auto& [name, value] : balloon.statistics)
             text.sample({{"device", balloon.device}, {"name", name}}, value);

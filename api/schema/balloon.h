@@ -34,8 +34,8 @@ struct BalloonConfig {
 template <>
 struct hako::api::json::Fields<hako::api::BalloonConfig> {
     using T = BalloonConfig;
-    static constexpr auto list =
-        std::tuple(required("size", &T::size), field("deflate_on_oom", &T::deflate_on_oom),
-                   field("free_page_reporting", &T::free_page_reporting), field("pci_segment", &T::pci_segment),
-                   field("pci_device_id", &T::pci_device_id), field("id", &T::id));
+    static constexpr auto list = std::tuple(
+        required("size", &T::size), field("deflate_on_oom", &T::deflate_on_oom),
+        field("free_page_reporting", &T::free_page_reporting), field("pci_segment", &T::pci_segment),
+        field("pci_device_id", &T::pci_device_id), field("id", &T::id));
 };

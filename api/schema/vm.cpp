@@ -235,7 +235,8 @@ Result<> check_devices(const MachineConfig& machine) {
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
         return fail_input(
-            "disks, helper_disks, net, console, vsock, fs and balloon: the id {} is given twice: ids must differ",
+            "disks, helper_disks, net, console, vsock, fs and balloon: the id {} is given twice: ids must "
+            "differ",
             *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];

@@ -13,8 +13,8 @@ namespace hako::migration {
 class UserfaultTrap final : public PageTrap {
   public:
     /// Before anything is written into `memory`, which outlives it. `huge`: memory may have transparent huge
-    /// pages afterwards. `gate`, if not null: closed from arm() on as long as this lives. An error says why this
-    /// host cannot.
+    /// pages afterwards. `gate`, if not null: closed from arm() on as long as this lives. An error says why
+    /// this host cannot.
     static Result<std::unique_ptr<PageTrap>> create(const MemoryView& memory, bool huge,
                                                     std::shared_ptr<DiscardGate> gate = nullptr);
     ~UserfaultTrap() override;

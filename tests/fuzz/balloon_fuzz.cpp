@@ -1,7 +1,7 @@
 // libFuzzer target: a driver that says and does whatever it likes to a balloon, and hosts that move it.
 //
-// Input: steps, each a byte that says what to do, then what that takes. Checks that memory which no request names
-// stays as it is, and what else must hold.
+// Input: steps, each a byte that says what to do, then what that takes. Checks that memory which no request
+// names stays as it is, and what else must hold.
 #include <algorithm>
 #include <array>
 #include <cstdint>

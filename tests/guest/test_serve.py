@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.test_events import Stream
 from tests.contract.test_metrics import scrape
 from tests.guest.test_guest import threads_of
 from tests.support.api import refusal
@@ -110,6 +111,20 @@ def test_a_bad_end_leaves_the_process_and_a_vm_that_can_boot(server, api, test):
     api.put("vm.boot")
     server.wait_for("PASS: ports\n")
     assert server.terminate() == 0
+
+
+@pytest.mark.parametrize("test, happens", [("panic", ["panic"]), ("crash-kernel", ["crash-loaded", "panic"])])
+def test_a_panic_is_an_event_and_the_end_of_the_machine(server, api, test, happens):
+    with Stream(server) as events:
+        api.put("vm.create", vm_config(test))
+        for _ in range(2):  # of each life
+            api.put("vm.boot")
+            seen = []
+            while not seen or seen[-1]["event"] != "ended":
+                seen.append(events.next())
+            assert [each["event"] for each in seen if each["source"] == "guest"] == happens
+            assert seen[-1]["properties"] == {"reason": "panic"}
+            wait_for_state(api, "Created")
 
 
 @pytest.mark.parametrize("test, code", [("ports", 0), ("reset", None), ("panic", 4), ("triple-fault", 5), ("kvm-error", 6)])

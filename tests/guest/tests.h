@@ -13,6 +13,7 @@ void test_hostile_queue();
 void test_smp();
 void test_reset();
 void test_panic();
+void test_crash_kernel();
 void test_triple_fault();
 void test_kvm_error();
 void test_wait();
@@ -32,6 +33,7 @@ inline constexpr Test kTests[] = {
     {"smp", test_smp},
     {"reset", test_reset},
     {"panic", test_panic},
+    {"crash-kernel", test_crash_kernel},
     {"triple-fault", test_triple_fault},
     {"kvm-error", test_kvm_error},
     {"wait", test_wait},

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "tools/hako/cli_app.h"
+#include "tools/hako/cli_balloon.h"
 #include "tools/hako/cli_bench.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/cli_completion.h"
-#include "tools/hako/cli_balloon.h"
 #include "tools/hako/cli_console.h"
 #include "tools/hako/cli_cpus.h"
 #include "tools/hako/cli_disk.h"

@@ -13,9 +13,9 @@ namespace hako::virtio::balloon {
 inline constexpr std::uint64_t kBalloonPage = 4 * KiB;
 
 struct Config {
-    std::string id = "__balloon";  ///< name in messages; the user's ids do not start with two underscores
-    std::uint64_t size = 0;        ///< bytes that the guest is to do without; whole pages of them count
-    bool deflate_on_oom = false;   ///< a guest short of memory takes some back
+    std::string id = "__balloon";      ///< name in messages; the user's ids do not start with two underscores
+    std::uint64_t size = 0;            ///< bytes that the guest is to do without; whole pages of them count
+    bool deflate_on_oom = false;       ///< a guest short of memory takes some back
     bool free_page_reporting = false;  ///< the guest tells of pages that it does not use
 
     bool operator==(const Config&) const = default;

@@ -15,8 +15,8 @@ namespace hako::virtio::balloon {
 namespace {
 
 /// Always offered. VIRTIO_BALLOON_F_MUST_TELL_HOST is not: memory is there when the guest touches it.
-constexpr std::uint64_t kBasic =
-    virtio::feature::kVersion1 | virtio::feature::kIndirectDesc | virtio::feature::kEventIdx | feature::kStatistics;
+constexpr std::uint64_t kBasic = virtio::feature::kVersion1 | virtio::feature::kIndirectDesc |
+                                 virtio::feature::kEventIdx | feature::kStatistics;
 constexpr std::uint64_t kKnown =
     kBasic | feature::kDeflateOnOom | feature::kPagePoison | feature::kPageReporting;
 
@@ -48,11 +48,11 @@ Result<std::unique_ptr<BalloonDevice>> BalloonDevice::create(const Config& confi
     const State& used = state ? *state : fresh;
     // A state may come from another host: nothing in it is taken on trust.
     if ((used.features & ~kKnown) != 0 || (used.features & virtio::feature::kVersion1) == 0)
-        return fail_input("balloon {}: the saved state has features {:#x}, this device knows {:#x}", config.id,
-                          used.features, kKnown);
+        return fail_input("balloon {}: the saved state has features {:#x}, this device knows {:#x}",
+                          config.id, used.features, kKnown);
     if (used.num_pages != pages)
-        return fail_input("balloon {}: the guest was asked for {} pages, the configuration says {}", config.id,
-                          used.num_pages, pages);
+        return fail_input("balloon {}: the guest was asked for {} pages, the configuration says {}",
+                          config.id, used.num_pages, pages);
     return std::unique_ptr<BalloonDevice>(new BalloonDevice(config, engine, used));
 }
 

@@ -84,10 +84,10 @@ class BalloonDevice final : public Device {
     std::atomic<std::uint32_t> poison_val_;
     std::array<QueueMetrics, kRoles> metrics_;
     Statistics statistics_;
-    std::atomic<TransportHooks*> hooks_{nullptr};      ///< while active
+    std::atomic<TransportHooks*> hooks_{nullptr};       ///< while active
     std::vector<std::unique_ptr<QueueWorker>> queues_;  ///< while active; null: the driver did not enable it
-    std::mutex asking_;            ///< for `stats_queue_`; never the io thread's
-    StatsQueue* stats_queue_ = nullptr;  ///< of `queues_`
+    std::mutex asking_;                                 ///< for `stats_queue_`; never the io thread's
+    StatsQueue* stats_queue_ = nullptr;                 ///< of `queues_`
     bool active_ = false;
     bool paused_ = false;
     bool broken_ = false;  ///< io thread

@@ -9,8 +9,8 @@
 
 namespace hako::virtio::balloon {
 
-/// Pages that come are given back to the host, runs of them at once. Those that go need nothing: the host gives
-/// memory when they are touched. A number that is no page of guest memory is passed over.
+/// Pages that come are given back to the host, runs of them at once. Those that go need nothing: the host
+/// gives memory when they are touched. A number that is no page of guest memory is passed over.
 class PageQueue final : public DiscardQueue {
   public:
     PageQueue(const QueueSetup& setup, Queue queue, bool inflate)

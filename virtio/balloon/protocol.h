@@ -35,9 +35,9 @@ inline constexpr std::size_t kStatisticBytes = 10;
 
 /// Names of the tags, in their order (5.5.6.4; the last six are Linux').
 inline constexpr std::array<std::string_view, 16> kStatisticNames = {
-    "swap_in",           "swap_out",     "major_faults",        "minor_faults",
-    "free_memory",       "total_memory", "available_memory",    "disk_caches",
-    "hugetlb_allocations", "hugetlb_failures", "oom_kills",     "alloc_stalls",
-    "async_scans",       "direct_scans", "async_reclaims",      "direct_reclaims"};
+    "swap_in",        "swap_out",         "major_faults", "minor_faults",        "free_memory",
+    "total_memory",   "available_memory", "disk_caches",  "hugetlb_allocations", "hugetlb_failures",
+    "oom_kills",      "alloc_stalls",     "async_scans",  "direct_scans",        "async_reclaims",
+    "direct_reclaims"};
 
 }  // namespace hako::virtio::balloon

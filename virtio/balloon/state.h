@@ -23,9 +23,8 @@ namespace hako::state {
 template <>
 struct Fields<virtio::balloon::State> {
     using T = virtio::balloon::State;
-    static constexpr auto list =
-        std::tuple(hex("features", &T::features), field("num_pages", &T::num_pages),
-                   field("actual", &T::actual), hex("poison_val", &T::poison_val));
+    static constexpr auto list = std::tuple(hex("features", &T::features), field("num_pages", &T::num_pages),
+                                            field("actual", &T::actual), hex("poison_val", &T::poison_val));
 };
 
 }  // namespace hako::state

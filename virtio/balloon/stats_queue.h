@@ -6,8 +6,8 @@
 
 namespace hako::virtio::balloon {
 
-/// A buffer with the driver's values stays in the available ring until fresh ones are wanted: so nothing is in
-/// flight for a pause or a reset to wait for. (virtio 1.3, 5.5.6.3)
+/// A buffer with the driver's values stays in the available ring until fresh ones are wanted: so nothing is
+/// in flight for a pause or a reset to wait for. (virtio 1.3, 5.5.6.3)
 class StatsQueue final : public QueueWorker {
   public:
     StatsQueue(const QueueSetup& setup, Queue queue, Statistics& statistics)

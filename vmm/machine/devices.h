@@ -116,10 +116,10 @@ class Devices final : public ForeignWrites {
     struct Disowned {
         virtio::blk::BlockDevice* device;
     };
-    using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
-                             virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
-                             virtio::vsock::VsockDevice*, virtio::fs::FsDevice*,
-                             virtio::balloon::BalloonDevice*>;
+    using Any =
+        std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
+                     virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
+                     virtio::vsock::VsockDevice*, virtio::fs::FsDevice*, virtio::balloon::BalloonDevice*>;
     struct Slot {
         std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device

@@ -269,7 +269,8 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
                       config_.fs[i].id);
     }
     if (config_.balloon) {
-        const auto* const state = HAKO_TRY(saved.find(&MachineState::balloons, "balloon", config_.balloon->id));
+        const auto* const state =
+            HAKO_TRY(saved.find(&MachineState::balloons, "balloon", config_.balloon->id));
         HAKO_TRY_WRAP(devices_->add(*config_.balloon, state), "balloon");
     }
     HAKO_TRY(saved.finish());

@@ -5,8 +5,8 @@
 
 namespace hako {
 
-/// Open, but while pages of it are still to come from elsewhere (postcopy): one that is missing and one that was
-/// given back look alike then. Any thread; one at a time closes it.
+/// Open, but while pages of it are still to come from elsewhere (postcopy): one that is missing and one that
+/// was given back look alike then. Any thread; one at a time closes it.
 class DiscardGate {
   public:
     void close() { closed_.store(true, std::memory_order_release); }

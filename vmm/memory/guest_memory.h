@@ -97,9 +97,9 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
-    /// Gives whole pages back to the host: they are zeros from now on, and dirty. Not of hugetlbfs memory. False:
-    /// they stay as they are, because the gate is closed, the range is not all in one region, or the kernel
-    /// would need too many mappings for it. One thread; one system call, or two.
+    /// Gives whole pages back to the host: they are zeros from now on, and dirty. Not of hugetlbfs memory.
+    /// False: they stay as they are, because the gate is closed, the range is not all in one region, or the
+    /// kernel would need too many mappings for it. One thread; one system call, or two.
     bool discard(GuestAddress address, std::uint64_t length);
     /// Outlives the memory for who holds it.
     [[nodiscard]] const std::shared_ptr<DiscardGate>& discard_gate() const { return discard_gate_; }

@@ -265,7 +265,8 @@ TEST_CASE("free pages that are reported go back, whole ones only") {
     CHECK(balloon.device->metrics(Role::kReporting).discarded == 2 + 2 + large);
 }
 
-TEST_CASE("a driver that fills free pages with something keeps them, as does one that reports readable ones") {
+TEST_CASE(
+    "a driver that fills free pages with something keeps them, as does one that reports readable ones") {
     Balloon balloon;
     balloon.activate();
     balloon.fill();
@@ -477,13 +478,13 @@ TEST_CASE("a driver that takes no statistics has its other queues one number low
     for (const DriverQueue& driver : balloon.drivers)
         queues.push_back(driver.config());
     queues[3].enabled = false;
-    REQUIRE(balloon.device->activate(
-        {.features = virtio::feature::kVersion1 | balloon::feature::kPageReporting,
-         .memory = balloon.memory,
-         .hooks = balloon.transport,
-         .queues = queues,
-         .kicks = balloon.transport.kicks,
-         .positions = {}}));
+    REQUIRE(
+        balloon.device->activate({.features = virtio::feature::kVersion1 | balloon::feature::kPageReporting,
+                                  .memory = balloon.memory,
+                                  .hooks = balloon.transport,
+                                  .queues = queues,
+                                  .kicks = balloon.transport.kicks,
+                                  .positions = {}}));
     REQUIRE(balloon.drivers[2].add(std::array{Buffer{GuestAddress{kFirst * kPageSize}, kPageSize, true}}));
     balloon.kick(2);
     REQUIRE(balloon.await(2));
