@@ -10,6 +10,7 @@ void test_pci();
 void test_block();
 void test_block_depth();
 void test_hostile_queue();
+void test_balloon();
 void test_smp();
 void test_reset();
 void test_panic();
@@ -30,6 +31,7 @@ inline constexpr Test kTests[] = {
     {"block", test_block},
     {"block-depth", test_block_depth},
     {"hostile-queue", test_hostile_queue},
+    {"balloon", test_balloon},
     {"smp", test_smp},
     {"reset", test_reset},
     {"panic", test_panic},
