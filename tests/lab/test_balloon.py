@@ -14,7 +14,8 @@ from tests.support.serve import Server
 
 SOCKET = Path("/run/hako-api.sock")
 MIB = 1 << 20
-GUEST = 512 * MIB
+#: As the fixture `quick` has it.
+GUEST = 1024 * MIB
 #: What the guest's kernel may need of its own beside what a test asks for.
 SLACK = 24 * MIB
 TURNS = itertools.count(1)
@@ -99,33 +100,33 @@ def do(machine, what: str, number: int = 0) -> None:
 
 
 def test_memory_goes_to_the_host_and_comes_back_12_times_and_leaves_nothing(quick):
-    with quick(SCRIPT, "--memory", GUEST, "--balloon", "size=0", "--api-socket", SOCKET, timeout=300) as machine:
+    with quick(SCRIPT, "--balloon", "size=0", "--api-socket", SOCKET, timeout=300) as machine:
         machine.wait_for("READY")
         with Api(SOCKET) as api:
             do(machine, "fill", 300)
             full = blocks(machine.pid)
             assert full > 300 * MIB
             for turn in range(6):
-                inflate(api, 320 * MIB)
-                assert blocks(machine.pid) < GUEST - 320 * MIB + SLACK
-                assert memory(machine.pid) < GUEST - 320 * MIB + SLACK
+                inflate(api, 760 * MIB)
+                assert blocks(machine.pid) < GUEST - 760 * MIB + SLACK
+                assert memory(machine.pid) < GUEST - 760 * MIB + SLACK
                 inflate(api, (64 + 8 * turn) * MIB)
             fds = len(os.listdir(f"/proc/{machine.pid}/fd"))
             maps = len(Path(f"/proc/{machine.pid}/maps").read_text().splitlines())
-            inflate(api, 320 * MIB)
+            inflate(api, 760 * MIB)
             inflate(api, 0)
             assert len(os.listdir(f"/proc/{machine.pid}/fd")) == fds
             assert len(Path(f"/proc/{machine.pid}/maps").read_text().splitlines()) == maps
             # All of it is the guest's again.
-            do(machine, "fill", 301)
-            assert blocks(machine.pid) > 301 * MIB
+            do(machine, "fill", 500)
+            assert blocks(machine.pid) > 500 * MIB
             told = counters(api)
             assert told["errors"] == 0 and told["inflated_pages"] == told["deflated_pages"] == told["discarded_pages"]
             # Statistics are those of the last time that somebody asked.
             asked = told["statistics"]
             wait_until(lambda: counters(api)["statistics"] > asked + 1, "fresh statistics")
             told = counters(api)
-            assert 400 * MIB < told["total_memory"] < GUEST and 0 < told["free_memory"] < told["total_memory"], told
+            assert 800 * MIB < told["total_memory"] < GUEST and 0 < told["free_memory"] < told["total_memory"], told
             machine.type("end\n")
         outcome = machine.wait()
     assert_passed(outcome)
@@ -133,16 +134,16 @@ def test_memory_goes_to_the_host_and_comes_back_12_times_and_leaves_nothing(quic
 
 
 def test_pages_that_the_guest_frees_go_to_the_host_by_themselves(quick):
-    with quick(SCRIPT, "--memory", GUEST, "--balloon", "free_page_reporting=on", "--api-socket", SOCKET,
+    with quick(SCRIPT, "--balloon", "free_page_reporting=on", "--api-socket", SOCKET,
                timeout=300) as machine:
         machine.wait_for("READY")
         with Api(SOCKET) as api:
-            for size in (250, 260):
+            for size in (600, 610):
                 before = counters(api)["reported_pages"]
                 do(machine, "fill", size)
                 # The guest reports some seconds later; large pieces only.
-                wait_until(lambda: counters(api)["reported_pages"] - before > 200 * MIB / 4096, "reports")
-                wait_until(lambda: blocks(machine.pid) < GUEST / 2, "memory given back")
+                wait_until(lambda: counters(api)["reported_pages"] - before > 500 * MIB / 4096, "reports")
+                wait_until(lambda: blocks(machine.pid) < 300 * MIB, "memory given back")
             told = counters(api)
             assert told["errors"] == 0 and told["discarded_pages"] == told["reported_pages"] and told["actual_bytes"] == 0
             machine.type("end\n")
@@ -152,18 +153,18 @@ def test_pages_that_the_guest_frees_go_to_the_host_by_themselves(quick):
 
 
 def test_a_guest_short_of_memory_takes_some_back(quick):
-    with quick(SCRIPT, "--memory", GUEST, "--balloon", "deflate_on_oom=on", "--api-socket", SOCKET,
+    with quick(SCRIPT, "--balloon", "deflate_on_oom=on", "--api-socket", SOCKET,
                timeout=300) as machine:
         machine.wait_for("READY")
         with Api(SOCKET) as api:
-            inflate(api, 320 * MIB)
-            do(machine, "fill", 200)
-            assert actual(api) < 320 * MIB
+            inflate(api, 760 * MIB)
+            do(machine, "fill", 400)
+            assert actual(api) < 760 * MIB
             assert counters(api)["deflated_pages"] > 0
             machine.type("end\n")
         outcome = machine.wait()
     assert_passed(outcome)
-    assert "200 MiB filled" in outcome.console and "FAILED" not in outcome.console
+    assert "400 MiB filled" in outcome.console and "FAILED" not in outcome.console
 
 
 def anonymous(pid: int) -> int:
@@ -176,31 +177,31 @@ def test_a_snapshot_keeps_the_balloon_and_is_restored_with_it(config, tmp_path):
     """By copy, and mapped: there what is given up must not be the file's again, nor take anything else along."""
     saved = tmp_path / "saved"
     with serving(tmp_path / "a") as a, a.api(timeout=120) as api:
-        api.put("vm.create", config(SCRIPT, 1, balloon={"size": 0}))
+        api.put("vm.create", config(SCRIPT, 1, memory={"size": GUEST}, balloon={"size": 0}))
         api.put("vm.boot")
         a.wait_for("READY", timeout=120)
-        do(a, "fill", 250)
+        do(a, "fill", 600)
         do(a, "hold", 64)
-        inflate(api, 256 * MIB)
+        inflate(api, 700 * MIB)
         api.put("vm.pause")
         saved.mkdir()
         api.put("vm.snapshot", {"destination_url": f"file://{saved}"})
-        assert os.stat(saved / "memory-ranges").st_blocks * 512 < GUEST - 256 * MIB + SLACK
+        assert os.stat(saved / "memory-ranges").st_blocks * 512 < GUEST - 700 * MIB + SLACK
         # Who saves does not fill up what is not there.
-        assert blocks(a.pid) < GUEST - 256 * MIB + SLACK
+        assert blocks(a.pid) < GUEST - 700 * MIB + SLACK
     for mode in ("Copy", "OnDemand"):
         with serving(tmp_path / mode) as b, b.api(timeout=120) as api:
             api.put("vm.restore", {"source_url": f"file://{saved}", "memory_restore_mode": mode, "resume": True})
-            assert actual(api) == 256 * MIB == api.get("vm.info")["config"]["balloon"]["size"]
-            assert mode == "OnDemand" or blocks(b.pid) < GUEST - 256 * MIB + SLACK
+            assert actual(api) == 700 * MIB == api.get("vm.info")["config"]["balloon"]["size"]
+            assert mode == "OnDemand" or blocks(b.pid) < GUEST - 700 * MIB + SLACK
             do(b, "check")
             inflate(api, 0)
-            do(b, "fill", 250)
+            do(b, "fill", 600)
             full = anonymous(b.pid)
-            inflate(api, 300 * MIB)
+            inflate(api, 800 * MIB)
             do(b, "check")
             if mode == "OnDemand":
-                assert full > 250 * MIB and anonymous(b.pid) < full - 200 * MIB, (full, anonymous(b.pid))
+                assert full > 600 * MIB and anonymous(b.pid) < full - 500 * MIB, (full, anonymous(b.pid))
             inflate(api, 128 * MIB)
             do(b, "check")
             assert counters(api)["errors"] == 0
@@ -216,18 +217,18 @@ def serving(folder: Path) -> Server:
 def test_a_guest_goes_on_elsewhere_with_its_balloon(config, tmp_path):  # noqa: F811
     with serving(tmp_path / "a") as a, serving(tmp_path / "b") as b:
         with a.api(timeout=120) as api:
-            api.put("vm.create", config(SCRIPT, 1, balloon={"size": 0, "free_page_reporting": True}))
+            api.put("vm.create", config(SCRIPT, 1, memory={"size": GUEST}, balloon={"size": 0, "free_page_reporting": True}))
             api.put("vm.boot")
             a.wait_for("READY", timeout=120)
             do(a, "hold", 64)
-            inflate(api, 256 * MIB)
+            inflate(api, 700 * MIB)
         move(a, b, "unix:/run/balloon.sock")
         with b.api(timeout=120) as api:
-            assert actual(api) == 256 * MIB
+            assert actual(api) == 700 * MIB
             do(b, "check")
-            assert blocks(b.pid) < GUEST - 256 * MIB + SLACK
+            assert blocks(b.pid) < GUEST - 700 * MIB + SLACK
             inflate(api, 64 * MIB)
-            inflate(api, 300 * MIB)
+            inflate(api, 800 * MIB)
             do(b, "check")
             b.type("end\n")
             b.wait_for("HAKO-TEST-EXIT=0", timeout=120)
