@@ -191,7 +191,8 @@ class Run {
             // A report names memory itself.
             if (report) {
                 const std::uint32_t offset = kGiven * bl::kBalloonPage + input_.word() * 8U;
-                buffer = {GuestAddress{offset}, 1 + input_.long_word() % (kMemory - offset), true};
+                buffer = {GuestAddress{offset},
+                          1 + input_.long_word() % (static_cast<std::uint32_t>(kMemory) - offset), true};
             } else {
                 buffer = {at, 1U + input_.word() % 4096U, (input_.byte() & 7) == 1};
             }
