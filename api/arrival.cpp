@@ -108,7 +108,7 @@ Result<std::unique_ptr<migration::PageTrap>> Arrival::trap_pages() {
     if (memory.hugepages)
         return fail_input(
             "memory in huge pages is not there page by page: use Precopy, or memory without them");
-    return migration::UserfaultTrap::create(memory_, memory.thp);
+    return migration::UserfaultTrap::create(memory_, memory.thp, chassis_->memory.discard_gate());
 }
 
 Result<> Arrival::load_state(std::span<const std::byte> state) {

@@ -110,6 +110,7 @@ Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
                                  tell("ended", {{"reason", std::string(reason(end.kind))}});
                                  callbacks_.ended(end);
                              },
+                         .crash_kernel_loaded = [this] { events_.add("guest", "crash-loaded"); },
                          .rebooted =
                              [this] {
                                  tell("rebooting");
@@ -301,7 +302,15 @@ Result<> Vmm::dump_core(const std::string& path) {
 Result<std::shared_ptr<const VmInfo>> Vmm::info() const {
     Published published = this->published();
     if (!published.info) return no_vm();
-    return std::move(published.info);
+    if (!published.info->config.balloon) return std::move(published.info);
+    // Without what the guest has given up by now.
+    auto info = std::make_shared<VmInfo>(*published.info);
+    window_.look([&](const Machine& machine) {
+        machine.devices().for_each<virtio::balloon::BalloonDevice>([&](const auto& balloon) {
+            info->memory_actual_size -= std::min(info->memory_actual_size, balloon.actual());
+        });
+    });
+    return info;
 }
 
 std::optional<VmState> Vmm::state() const {
@@ -468,10 +477,10 @@ Result<> Vmm::update_helper(const VmUpdateHelper& wanted) {
 Result<> Vmm::resize(const VmResize& wanted) {
     const Instance* const instance = HAKO_TRY(this->instance());
     const json::Place body;
-    if (wanted.desired_balloon) return not_supported(body, "desired_balloon");
     if (wanted.desired_ram && *wanted.desired_ram != instance->config().memory.size)
         return not_supported(body, "desired_ram");
     if (wanted.desired_vcpus) HAKO_TRY_WRAP(resize_cpus(*wanted.desired_vcpus), "desired_vcpus");
+    if (wanted.desired_balloon) HAKO_TRY_WRAP(resize_balloon(*wanted.desired_balloon), "desired_balloon");
     tell("resized");
     return {};
 }
@@ -485,6 +494,20 @@ Result<> Vmm::resize_cpus(std::uint32_t count) {
     const std::uint32_t most = cold->cpus.most();
     if (count > most) return fail_input("the VM has from 1 to {} CPUs (its max_vcpus), not {}", most, count);
     cold->cpus = {.count = count, .max = most};
+    return {};
+}
+
+Result<> Vmm::resize_balloon(std::uint64_t bytes) {
+    MachineConfig* const cold = instance_->next_config();
+    if (cold == nullptr) {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        return machine->resize_balloon(bytes);
+    }
+    if (!cold->balloon) return fail_input("the VM has no balloon");
+    virtio::balloon::Config next = *cold->balloon;
+    next.size = bytes / virtio::balloon::kBalloonPage * virtio::balloon::kBalloonPage;
+    HAKO_TRY(virtio::balloon::check(next, cold->memory));
+    cold->balloon = next;
     return {};
 }
 

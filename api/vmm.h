@@ -98,8 +98,8 @@ class Vmm {
     /// of the old disk, unless `force`, and then sees the new one.
     Result<> update_helper(const VmUpdateHelper& wanted);
 
-    /// More or fewer CPUs. A machine's guest is told or asked, and the number holds from now on, over
-    /// reboots too; without a machine it is for the next boot.
+    /// More or fewer CPUs, a larger or smaller balloon. A machine's guest is told or asked, and the number
+    /// holds from now on, over reboots too; without a machine it is for the next boot.
     Result<> resize(const VmResize& wanted);
 
     /// How fast a device of the machine may go from now on.
@@ -107,7 +107,7 @@ class Vmm {
 
     /// Where calls are made from.
     [[nodiscard]] boost::asio::io_context& control() { return io_; }
-    /// How the VM was when the last call ended. Any thread.
+    /// How the VM was when the last call ended, but for what its balloon holds now. Any thread.
     [[nodiscard]] Result<std::shared_ptr<const VmInfo>> info() const;
     /// The same; nothing without a VM. Any thread.
     [[nodiscard]] std::optional<VmState> state() const;
@@ -174,6 +174,7 @@ class Vmm {
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
     Result<> resize_cpus(std::uint32_t count);
+    Result<> resize_balloon(std::uint64_t bytes);
     [[nodiscard]] Error no_machine() const;
 
     struct Published {

@@ -1,4 +1,5 @@
-// What the queues of consoles and vsocks have in common: a doorbell, a life, and one interrupt a batch.
+// What the queues of consoles, vsocks and balloons have in common: a doorbell, a life, and one interrupt a
+// batch.
 #pragma once
 
 #include <cstdint>
@@ -77,7 +78,7 @@ class PromptWorker : public io::BatchWork {
                 setup_.metrics.interrupts.add(1);
             }
         }
-        if (idle_ == nullptr || (mode_ == Mode::kStopped && doorbell_.active())) return;
+        if (idle_ == nullptr || (mode_ == Mode::kStopped && (doorbell_.active() || !at_rest()))) return;
         setup_.engine.submit_now();  // the interrupt above is out before anyone is told that all is quiet
         std::exchange(idle_, nullptr)->count_down();
     }
@@ -87,6 +88,8 @@ class PromptWorker : public io::BatchWork {
     virtual void serve() = 0;
     /// Whether the driver tends to look for its buffers by itself, and an interrupt may come a moment later.
     [[nodiscard]] virtual bool driver_looks() const { return false; }
+    /// Whether nothing of the queue's own is with the kernel; asks for its end. Called until it is.
+    [[nodiscard]] virtual bool at_rest() { return true; }
     [[nodiscard]] bool running() const { return mode_ == Mode::kRunning && !setup_.broken; }
     void break_down(std::string_view why) {
         setup_.broken = true;

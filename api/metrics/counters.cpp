@@ -52,6 +52,24 @@ DeviceCounters of(const virtio::vsock::VsockDevice& vsock) {
             {"connections_reset", connections.resets}};
 }
 
+DeviceCounters of(virtio::balloon::BalloonDevice& balloon) {
+    using virtio::balloon::Role;
+    const virtio::balloon::Metrics inflate = balloon.metrics(Role::kInflate);
+    const virtio::balloon::Metrics deflate = balloon.metrics(Role::kDeflate);
+    const virtio::balloon::Metrics reports = balloon.metrics(Role::kReporting);
+    DeviceCounters all = {{"wanted_bytes", balloon.wanted()},
+                          {"actual_bytes", balloon.actual()},
+                          {"inflated_pages", inflate.pages},
+                          {"deflated_pages", deflate.pages},
+                          {"reported_pages", reports.pages},
+                          {"discarded_pages", inflate.discarded + reports.discarded},
+                          {"errors", inflate.errors + deflate.errors + reports.errors},
+                          {"statistics", balloon.metrics(Role::kStatistics).requests}};
+    for (const auto& [name, value] : balloon.statistics())
+        all.emplace(name, value);
+    return all;
+}
+
 }  // namespace
 
 Counters counters(const Machine& machine) {
@@ -62,6 +80,8 @@ Counters counters(const Machine& machine) {
         [&](const virtio::net::NetDevice& net) { all.emplace(net.id(), of(net)); });
     machine.devices().for_each<virtio::vsock::VsockDevice>(
         [&](const virtio::vsock::VsockDevice& vsock) { all.emplace(vsock.id(), of(vsock)); });
+    machine.devices().for_each<virtio::balloon::BalloonDevice>(
+        [&](virtio::balloon::BalloonDevice& balloon) { all.emplace(balloon.id(), of(balloon)); });
     return all;
 }
 

@@ -131,6 +131,63 @@ void write_vsocks(PrometheusText& text, const VsockQueues& queues, const VsockCo
         text.sample({{"device", id}}, values.open);
 }
 
+struct BalloonValues {
+    std::string device;
+    std::uint64_t wanted = 0;
+    std::uint64_t actual = 0;
+    std::array<virtio::balloon::Metrics, virtio::balloon::BalloonDevice::kRoles> queues;  ///< by role
+    std::vector<std::pair<std::string_view, std::uint64_t>> statistics;
+};
+
+void write_balloons(PrometheusText& text, const std::vector<BalloonValues>& balloons) {
+    using virtio::balloon::Metrics;
+    static constexpr std::array<std::string_view, 4> kKinds = {"inflate", "deflate", "statistics",
+                                                               "reporting"};
+    static constexpr std::array<Counter<Metrics>, 5> kCounters = {{
+        {"hako_balloon_requests_total", "Requests of the driver; its answers, of the statistics.",
+         &Metrics::requests},
+        {"hako_balloon_pages_total", "Pages of 4 KiB that requests named.", &Metrics::pages},
+        {"hako_balloon_discarded_pages_total", "Of these, given back to the host.", &Metrics::discarded},
+        {"hako_balloon_errors_total", "Pages that are not the guest's, buffers that were no request.",
+         &Metrics::errors},
+        {"hako_balloon_interrupts_total", "Interrupts raised.", &Metrics::interrupts},
+    }};
+    for (const auto& counter : kCounters) {
+        text.counter(counter.name, counter.help);
+        for (const BalloonValues& balloon : balloons)
+            for (std::size_t role = 0; role < kKinds.size(); ++role)
+                text.sample({{"device", balloon.device}, {"kind", kKinds[role]}},
+                            balloon.queues[role].*counter.member);
+    }
+    text.gauge("hako_balloon_wanted_bytes", "Memory that the guest is to do without.");
+    for (const BalloonValues& balloon : balloons)
+        text.sample({{"device", balloon.device}}, balloon.wanted);
+    text.gauge("hako_balloon_actual_bytes", "Memory that the guest says it does without.");
+    for (const BalloonValues& balloon : balloons)
+        text.sample({{"device", balloon.device}}, balloon.actual);
+    text.gauge(
+        "hako_guest_statistic",
+        "What the guest says of its memory, by name (bytes, or a count since its boot), when it was last "
+        "asked; each reading asks.");
+    for (const BalloonValues& balloon : balloons)
+        for (const auto& [name, value] : balloon.statistics)
+            text.sample({{"device", balloon.device}, {"name", name}}, value);
+}
+
+std::vector<BalloonValues> balloon_values(const Machine& machine) {
+    std::vector<BalloonValues> all;
+    machine.devices().for_each<virtio::balloon::BalloonDevice>([&](virtio::balloon::BalloonDevice& balloon) {
+        BalloonValues& values = all.emplace_back();
+        values.device = balloon.id();
+        values.wanted = balloon.wanted();
+        values.actual = balloon.actual();
+        for (std::size_t role = 0; role < values.queues.size(); ++role)
+            values.queues[role] = balloon.metrics(static_cast<virtio::balloon::Role>(role));
+        values.statistics = balloon.statistics();
+    });
+    return all;
+}
+
 BlockQueues block_queues(const Machine& machine) {
     BlockQueues queues;
     machine.devices().for_each<virtio::blk::BlockDevice>([&](const virtio::blk::BlockDevice& disk) {
@@ -184,6 +241,7 @@ void write_machine(PrometheusText& text, const Machine& machine) {
     write_blocks(text, block_queues(machine));
     write_nets(text, net_queues(machine));
     write_vsocks(text, vsock_queues(machine), vsock_connections(machine));
+    write_balloons(text, balloon_values(machine));
 }
 
 void write_process(PrometheusText& text) {

@@ -21,11 +21,10 @@ json::Place at(std::string_view name) {
 }
 
 Result<> check_supported(const VmConfig& config) {
-    const std::array<std::pair<std::string_view, bool>, 13> wanted = {{
+    const std::array<std::pair<std::string_view, bool>, 12> wanted = {{
         {"iommu", config.iommu},
         {"watchdog", config.watchdog},
         {"landlock_enable", config.landlock_enable},
-        {"balloon", config.balloon.has_value()},
         {"tpm", config.tpm.has_value()},
         {"generic_vhost_user", config.generic_vhost_user && !config.generic_vhost_user->empty()},
         {"pmem", config.pmem && !config.pmem->empty()},
@@ -206,6 +205,7 @@ void name_devices(VmConfig& config) {
     name(config.net, "_net");
     name(config.fs, "_fs");
     if (config.vsock && !config.vsock->id) config.vsock->id = "_vsock0";
+    if (config.balloon && !config.balloon->id) config.balloon->id = virtio::balloon::Config{}.id;
 }
 
 Result<> check_devices(const MachineConfig& machine) {
@@ -231,10 +231,12 @@ Result<> check_devices(const MachineConfig& machine) {
         ids.push_back(vsock.id);
     for (const auto& fs : machine.fs)
         ids.push_back(fs.id);
+    if (machine.balloon) ids.push_back(machine.balloon->id);
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
         return fail_input(
-            "disks, helper_disks, net, console, vsock and fs: the id {} is given twice: ids must differ",
+            "disks, helper_disks, net, console, vsock, fs and balloon: the id {} is given twice: ids must "
+            "differ",
             *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
@@ -270,6 +272,10 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
         machine.nets.push_back(
             HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
     if (config.vsock) machine.vsocks.push_back(HAKO_TRY(to_machine(*config.vsock, at("vsock"))));
+    if (config.balloon) {
+        machine.balloon = HAKO_TRY(to_machine(*config.balloon, at("balloon")));
+        HAKO_TRY_WRAP(virtio::balloon::check(*machine.balloon, machine.memory), "balloon");
+    }
     const json::Place fs = at("fs");
     for (std::size_t index = 0; index < config.fs.size(); ++index)
         machine.fs.push_back(
@@ -301,6 +307,8 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.vsock.reset();
     for (const virtio::vsock::Config& vsock : config.vsocks)
         vm.vsock = from_machine(vsock);
+    vm.balloon.reset();
+    if (config.balloon) vm.balloon = from_machine(*config.balloon);
     vm.fs = merge(config.fs, sent.fs);
     vm.cloud_init.reset();
     vm.helper_disks.clear();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/json/fields.h"
+#include "api/schema/balloon.h"
 #include "api/schema/cloud_init.h"
 #include "api/schema/console.h"
 #include "api/schema/cpus.h"
@@ -41,6 +42,7 @@ struct VmConfig {
     ConsoleConfig serial;
     /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
+    std::optional<BalloonConfig> balloon;
     std::optional<VsockConfig> vsock;
     std::vector<FsConfig> fs;
     std::optional<PlatformConfig> platform;
@@ -52,7 +54,6 @@ struct VmConfig {
     bool iommu = false;
     bool watchdog = false;
     bool landlock_enable = false;
-    std::optional<Opaque> balloon;
     std::optional<Opaque> tpm;
     std::optional<std::vector<Opaque>> generic_vhost_user;
     std::optional<std::vector<Opaque>> pmem;
@@ -66,7 +67,7 @@ struct VmConfig {
     bool operator==(const VmConfig&) const = default;
 };
 
-/// Gives the disks, interfaces, shared directories and the vsock without an id one: "_disk0", "_net0" …
+/// Gives the disks, interfaces, shared directories, the vsock and the balloon without an id one: "_disk0" …
 void name_devices(VmConfig& config);
 
 /// Of a config whose devices have their ids; builds the helper disks. Refusals name the field.

@@ -14,7 +14,8 @@ constexpr std::uint64_t kLookPages = 16 * 1024;
 
 }  // namespace
 
-Result<std::unique_ptr<PageTrap>> UserfaultTrap::create(const MemoryView& memory, bool huge) {
+Result<std::unique_ptr<PageTrap>> UserfaultTrap::create(const MemoryView& memory, bool huge,
+                                                        std::shared_ptr<DiscardGate> gate) {
     Userfault faults = HAKO_TRY(Userfault::open());
     for (const std::span<std::byte> mapping : memory.mappings) {
         // A huge page is there as a whole, with pages in it that never came.
@@ -24,12 +25,17 @@ Result<std::unique_ptr<PageTrap>> UserfaultTrap::create(const MemoryView& memory
         HAKO_TRY(faults.watch(mapping));
         HAKO_TRY(faults.unwatch(mapping));
     }
-    return std::unique_ptr<PageTrap>(new UserfaultTrap(memory, huge, std::move(faults)));
+    return std::unique_ptr<PageTrap>(new UserfaultTrap(memory, huge, std::move(faults), std::move(gate)));
+}
+
+UserfaultTrap::~UserfaultTrap() {
+    if (gate_) gate_->open();
 }
 
 /// Watched before anything is removed: nobody fills a hole in between, as KVM may, which holds pages of the
 /// guest (its clock's) by their address.
 Result<> UserfaultTrap::arm(const PageBits& missing) {
+    if (gate_) gate_->close();
     for (const std::span<std::byte> mapping : memory_.mappings)
         HAKO_TRY(faults_.watch(mapping));
     for (std::size_t region = 0; region < missing.size(); ++region) {

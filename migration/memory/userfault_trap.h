@@ -5,6 +5,7 @@
 
 #include "migration/memory/memory_view.h"
 #include "migration/memory/page_trap.h"
+#include "vmm/memory/discard_gate.h"
 #include "vmm/memory/userfault.h"
 
 namespace hako::migration {
@@ -12,8 +13,11 @@ namespace hako::migration {
 class UserfaultTrap final : public PageTrap {
   public:
     /// Before anything is written into `memory`, which outlives it. `huge`: memory may have transparent huge
-    /// pages afterwards. An error says why this host cannot.
-    static Result<std::unique_ptr<PageTrap>> create(const MemoryView& memory, bool huge);
+    /// pages afterwards. `gate`, if not null: closed from arm() on as long as this lives. An error says why
+    /// this host cannot.
+    static Result<std::unique_ptr<PageTrap>> create(const MemoryView& memory, bool huge,
+                                                    std::shared_ptr<DiscardGate> gate = nullptr);
+    ~UserfaultTrap() override;
 
     Result<> arm(const PageBits& missing) override;
     Result<> disarm() override;
@@ -24,13 +28,14 @@ class UserfaultTrap final : public PageTrap {
     void wake(const PagePlace& page) override;
 
   private:
-    UserfaultTrap(const MemoryView& memory, bool huge, Userfault faults)
-        : memory_(memory), huge_(huge), faults_(std::move(faults)) {}
+    UserfaultTrap(const MemoryView& memory, bool huge, Userfault faults, std::shared_ptr<DiscardGate> gate)
+        : memory_(memory), huge_(huge), faults_(std::move(faults)), gate_(std::move(gate)) {}
     Result<> remove(std::size_t region, const PageRun& run) const;
 
     const MemoryView memory_;
     const bool huge_;
     Userfault faults_;
+    const std::shared_ptr<DiscardGate> gate_;
 };
 
 }  // namespace hako::migration

@@ -25,7 +25,7 @@ def test_the_number_of_cpus_of_the_next_boot_changes(api):
     ({"desired_vcpus": 5}, ["desired_vcpus", "max_vcpus", "4"]),
     ({"desired_vcpus": 1 << 32}, ["desired_vcpus"]),
     ({"desired_vcpus": "2"}, ["desired_vcpus"]),
-    ({"desired_balloon": 1 << 20}, ["desired_balloon"]),
+    ({"desired_balloon": 1 << 20}, ["desired_balloon", "no balloon"]),
 ])
 def test_a_size_that_cannot_be_is_400_and_changes_nothing(api, body, words):
     api.put("vm.create", vm_config(cpus={"boot_vcpus": 2, "max_vcpus": 4}))
@@ -47,3 +47,24 @@ def test_more_cpus_than_hako_can_give_are_no_reason_to_refuse_the_vm(api):
     api.put("vm.create", vm_config(cpus={"boot_vcpus": 1, "max_vcpus": 200}))
     assert cpus(api) == (1, 200)
     assert "64" in str(refusal(api.put, "vm.resize", {"desired_vcpus": 65}))
+
+
+def test_a_balloon_has_the_size_of_the_last_request(api):
+    api.put("vm.create", vm_config(balloon={"size": 1 << 20, "free_page_reporting": True, "id": None}))
+    assert api.get("vm.info")["config"]["balloon"] == {
+        "size": 1 << 20, "deflate_on_oom": False, "free_page_reporting": True, "pci_segment": 0, "id": "__balloon"}
+    for size, pages in ((0, 0), (8 << 20, 2048), (8 << 20, 2048), (5000, 1)):
+        assert api.put("vm.resize", {"desired_balloon": size}) is None
+        assert api.get("vm.info")["config"]["balloon"]["size"] == pages * 4096
+    # It has no machine yet, so nothing is given.
+    assert api.get("vm.info")["memory_actual_size"] == 64 << 20
+    before = api.get("vm.info")
+    for size in (64 << 20, 1 << 63):
+        error = refusal(api.put, "vm.resize", {"desired_balloon": size})
+        assert error.status == 400 and "desired_balloon" in str(error), error
+    assert refusal(api.put, "vm.remove-device", {"id": "__balloon"}).status == 404
+    assert api.get("vm.info") == before
+    # As clients send what they were told.
+    api.put("vm.delete")
+    api.put("vm.create", before["config"])
+    assert api.get("vm.info") == before

@@ -64,6 +64,12 @@ void try_devices(const MachineState& state, io::Engine& engine) {
         config.id = state.rngs[i].id;
         (void)devices.add(config, &state.rngs[i]);
     }
+    for (std::size_t i = 0; i < std::min(state.balloons.size(), kTried); ++i) {
+        virtio::balloon::Config config;
+        config.id = state.balloons[i].id;
+        config.size = state.balloons[i].device.num_pages * virtio::balloon::kBalloonPage;
+        (void)devices.add(config, &state.balloons[i]);
+    }
     for (std::size_t i = 0; i < std::min(state.gone_disks.size(), kTried); ++i)
         (void)devices.restore_gone(state.gone_disks[i]);
     for (int life = 0; life < 2; ++life) {

@@ -50,6 +50,15 @@ void test_panic() {
     halt();
 }
 
+/// As a kernel with a crash kernel: it says so, here more than once, and goes on.
+void test_crash_kernel() {
+    out8(0x505, 2);
+    out8(0x505, 2);
+    print("in the crash kernel\n");
+    out8(0x505, 3);
+    halt();
+}
+
 void test_triple_fault() {
     struct [[gnu::packed]] {
         std::uint16_t limit = 0;

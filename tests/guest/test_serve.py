@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.test_events import Stream
 from tests.contract.test_metrics import scrape
 from tests.guest.test_guest import threads_of
 from tests.support.api import refusal
@@ -110,6 +111,54 @@ def test_a_bad_end_leaves_the_process_and_a_vm_that_can_boot(server, api, test):
     api.put("vm.boot")
     server.wait_for("PASS: ports\n")
     assert server.terminate() == 0
+
+
+@pytest.mark.parametrize("test, happens", [("panic", ["panic"]), ("crash-kernel", ["crash-loaded", "panic"])])
+def test_a_panic_is_an_event_and_the_end_of_the_machine(server, api, test, happens):
+    with Stream(server) as events:
+        api.put("vm.create", vm_config(test))
+        for _ in range(2):  # of each life
+            api.put("vm.boot")
+            seen = []
+            while not seen or seen[-1]["event"] != "ended":
+                seen.append(events.next())
+            assert [each["event"] for each in seen if each["source"] == "guest"] == happens
+            assert seen[-1]["properties"] == {"reason": "panic"}
+            wait_for_state(api, "Created")
+
+
+@pytest.mark.parametrize("mode", ["Copy", "OnDemand"])
+def test_a_balloon_grows_and_shrinks_and_goes_along_with_a_snapshot(server, api, tmp_path, mode):
+    def resize(server: Server, api, size: int) -> None:
+        api.put("vm.resize", {"desired_balloon": size})
+        server.wait_for("done\n")
+        assert api.get("vm.info")["memory_actual_size"] == (64 << 20) - size
+
+    api.put("vm.create", vm_config("balloon", balloon={"size": 0}, **TTY))
+    api.put("vm.boot")
+    server.wait_for("ready\n")
+    for size in (4 << 20, 1 << 20, 6 << 20):
+        resize(server, api, size)
+    counters = api.get("vm.counters")["__balloon"]
+    assert counters["inflated_pages"] == counters["discarded_pages"] == 1024 + 1280 and counters["errors"] == 0
+    assert counters["actual_bytes"] == counters["wanted_bytes"] == 6 << 20
+    assert scrape(api)['hako_balloon_actual_bytes{device="__balloon"}'] == 6 << 20
+    for device in ({"id": "__balloon"}, {"id": "__balloon", "force": True}):
+        assert refusal(api.put, "vm.remove-device", device).status == 400
+    api.put("vm.pause")
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    api.put("vm.snapshot", {"destination_url": f"file://{saved}"})
+    api.put("vm.delete")
+    (tmp_path / "next").mkdir()
+    with Server(tmp_path / "next") as other, other.api() as there:
+        there.put("vm.restore", {"source_url": f"file://{saved}", "memory_restore_mode": mode, "resume": True})
+        assert there.get("vm.info")["memory_actual_size"] == 58 << 20
+        for size in (0, 2 << 20, 8 << 20, 3 << 20):
+            resize(other, there, size)
+        assert there.get("vm.counters")["__balloon"]["discarded_pages"] == 512 + 1536
+        there.put("vm.resize", {"desired_balloon": 4096})
+        other.wait_for("PASS: balloon\n")
 
 
 @pytest.mark.parametrize("test, code", [("ports", 0), ("reset", None), ("panic", 4), ("triple-fault", 5), ("kvm-error", 6)])

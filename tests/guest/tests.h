@@ -10,9 +10,11 @@ void test_pci();
 void test_block();
 void test_block_depth();
 void test_hostile_queue();
+void test_balloon();
 void test_smp();
 void test_reset();
 void test_panic();
+void test_crash_kernel();
 void test_triple_fault();
 void test_kvm_error();
 void test_wait();
@@ -32,9 +34,11 @@ inline constexpr Test kTests[] = {
     {"block", test_block},
     {"block-depth", test_block_depth},
     {"hostile-queue", test_hostile_queue},
+    {"balloon", test_balloon},
     {"smp", test_smp},
     {"reset", test_reset},
     {"panic", test_panic},
+    {"crash-kernel", test_crash_kernel},
     {"triple-fault", test_triple_fault},
     {"kvm-error", test_kvm_error},
     {"wait", test_wait},

@@ -79,6 +79,11 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--rng", rng, "off|bandwidth=SIZE/s", kHardware,
           "no entropy device, or how many of the host's random bytes the guest gets (default: as many as it "
           "wants); further key: bandwidth_burst=SIZE");
+    value(*run, "--balloon", balloon, "[size=SIZE]", kHardware,
+          "balloon: memory that the guest is to do without (default 0, changed by `hako ctl resize`), and "
+          "that the "
+          "host has meanwhile; further keys: deflate_on_oom=on|off (a guest short of memory takes some back) "
+          "free_page_reporting=on|off (pages that the guest does not use are the host's, too)");
     value(*run, "--serial", serial, "tty|pty|file=PATH|socket=PATH|null|off", kHardware,
           "where the serial port (console=ttyS0) goes (default tty); file=PATH,socket=PATH is both; a socket "
           "takes one client at a time");

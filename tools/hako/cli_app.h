@@ -30,7 +30,7 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, vsock, fs,
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, balloon, serial, console, port, vsock, fs,
         cloud_init, helper_disk, output, config, api_socket, shutdown_timeout, event_monitor, log_file,
         seccomp;
     bool check = false;

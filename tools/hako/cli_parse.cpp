@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tools/hako/cli_app.h"
+#include "tools/hako/cli_balloon.h"
 #include "tools/hako/cli_bench.h"
 #include "tools/hako/cli_command.h"
 #include "tools/hako/cli_completion.h"
@@ -59,6 +60,7 @@ const char* vm_option(const App& app) {
                                                                   {"--disk", &app.disk},
                                                                   {"--net", &app.net},
                                                                   {"--rng", &app.rng},
+                                                                  {"--balloon", &app.balloon},
                                                                   {"--serial", &app.serial},
                                                                   {"--console", &app.console},
                                                                   {"--port", &app.port},
@@ -112,6 +114,10 @@ Result<> read_machine(const App& app, RunCommand& command) {
                           machine.disks.size() + machine.nets.size(), kMaxDisks);
     if (const std::string* value = HAKO_TRY(single("--rng", app.rng)))
         machine.rng = HAKO_TRY(parse_rng(*value));
+    if (const std::string* value = HAKO_TRY(single("--balloon", app.balloon))) {
+        machine.balloon = HAKO_TRY(parse_balloon(*value));
+        HAKO_TRY_WRAP(virtio::balloon::check(*machine.balloon, machine.memory), "--balloon {}", *value);
+    }
     machine.serial.mode = console::Mode::kTty;
     if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
         machine.serial = HAKO_TRY(parse_console("--serial", *value));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "devices/console/config.h"
+#include "virtio/balloon/config.h"
 #include "virtio/blk/config.h"
 #include "virtio/console/config.h"
 #include "virtio/fs/config.h"
@@ -42,6 +43,7 @@ struct MachineConfig {
     std::vector<virtio::net::Config> nets;
     /// On by default: a guest needs entropy from its first moment.
     std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
+    std::optional<virtio::balloon::Config> balloon;
     console::Config serial;
     std::vector<virtio::console::Config> consoles;
     std::vector<virtio::vsock::Config> vsocks;  ///< at most virtio::vsock::kMaxDevices

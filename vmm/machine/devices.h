@@ -14,6 +14,7 @@
 
 #include "devices/pci/bdf.h"
 #include "devices/pci/host_bridge.h"
+#include "virtio/balloon/device.h"
 #include "virtio/blk/device.h"
 #include "virtio/console/device.h"
 #include "virtio/fs/device.h"
@@ -59,6 +60,8 @@ class Devices final : public ForeignWrites {
     Result<pci::Bdf> add(const virtio::fs::Config& config,
                          std::unique_ptr<virtio::vhost_user::Frontend> daemon,
                          const DeviceState<virtio::fs::State>* restored = nullptr);
+    Result<pci::Bdf> add(const virtio::balloon::Config& config,
+                         const DeviceState<virtio::balloon::State>* restored = nullptr);
     /// A disk that was disowned.
     Result<> restore_gone(const DeviceState<virtio::blk::State>& saved);
     /// Puts all of them into `state`. They are paused, and no vCPU runs. A daemon may not give its part.
@@ -113,9 +116,10 @@ class Devices final : public ForeignWrites {
     struct Disowned {
         virtio::blk::BlockDevice* device;
     };
-    using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
-                             virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
-                             virtio::vsock::VsockDevice*, virtio::fs::FsDevice*>;
+    using Any =
+        std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
+                     virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
+                     virtio::vsock::VsockDevice*, virtio::fs::FsDevice*, virtio::balloon::BalloonDevice*>;
     struct Slot {
         std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device

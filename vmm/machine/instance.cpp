@@ -216,6 +216,10 @@ void Instance::slot_ejected(std::uint8_t slot) {
     post([this, slot] { handle_ejection(slot); });
 }
 
+void Instance::crash_kernel_loaded() {
+    post([this] { events_.crash_kernel_loaded(); });
+}
+
 void Instance::cpu_ejected(std::uint32_t cpu) {
     post([this, cpu] { machine_->finish_cpu_removal(cpu); });
 }

@@ -29,6 +29,8 @@ struct InstanceEvents {
     /// The guest ended its machine, which still stands, stopped in its tracks. Not called for a reboot that
     /// is carried out.
     std::function<void(const MachineEnd&)> ended;
+    /// The guest's kernel panicked and goes on into its crash kernel.
+    std::function<void()> crash_kernel_loaded;
     /// The guest asked for a reboot, and it was carried out.
     std::function<void()> rebooted;
     /// A reboot could not be carried out; the VM is shut down.
@@ -109,6 +111,7 @@ class Instance final : private MachineListener {
 
     // MachineListener, on vCPU threads.
     void machine_ended(const MachineEnd& end) override;
+    void crash_kernel_loaded() override;
     void slot_ejected(std::uint8_t slot) override;
     void cpu_ejected(std::uint32_t cpu) override;
 

@@ -99,6 +99,7 @@ class SavedDevices {
         HAKO_TRY(check_used(state_->consoles, "console"));
         HAKO_TRY(check_used(state_->vsocks, "vsock"));
         HAKO_TRY(check_used(state_->fs, "virtio-fs"));
+        HAKO_TRY(check_used(state_->balloons, "balloon"));
         return {};
     }
 
@@ -123,6 +124,7 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
                                                  const MachineHost& host, MachineListener& listener,
                                                  std::optional<Restored> restored) {
     // What is wrong with the input is said before KVM is touched.
+    if (config.balloon) HAKO_TRY_WRAP(virtio::balloon::check(*config.balloon, config.memory), "balloon");
     if (restored) {
         HAKO_TRY(check_shape(config, restored->state, restored->memory));
         auto chassis = HAKO_TRY(Chassis::build(config, std::move(restored->memory), std::move(resources)));
@@ -265,6 +267,11 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
         const auto* const state = HAKO_TRY(saved.find(&MachineState::fs, "virtio-fs", config_.fs[i].id));
         HAKO_TRY_WRAP(devices_->add(config_.fs[i], std::move(resources.fs[i]), state), "virtio-fs {}",
                       config_.fs[i].id);
+    }
+    if (config_.balloon) {
+        const auto* const state =
+            HAKO_TRY(saved.find(&MachineState::balloons, "balloon", config_.balloon->id));
+        HAKO_TRY_WRAP(devices_->add(*config_.balloon, state), "balloon");
     }
     HAKO_TRY(saved.finish());
     if (restored != nullptr) {
@@ -425,6 +432,17 @@ Result<> Machine::plug_cpus(std::uint32_t from, std::uint32_t to) {
     return {};
 }
 
+Result<> Machine::resize_balloon(std::uint64_t bytes) {
+    if (!config_.balloon) return fail_input("the VM has no balloon");
+    virtio::balloon::Config next = *config_.balloon;
+    next.size = bytes / virtio::balloon::kBalloonPage * virtio::balloon::kBalloonPage;
+    HAKO_TRY(virtio::balloon::check(next, config_.memory));
+    config_.balloon = next;
+    if (auto* const balloon = devices_->find<virtio::balloon::BalloonDevice>(next.id))
+        balloon->resize(next.size);
+    return {};
+}
+
 void Machine::finish_cpu_removal(std::uint32_t cpu) {
     const acpi_pm::CpuHotplug* const hotplug = platform_->cpu_hotplug();
     // The news may have been on its way while the machine rebooted.
@@ -537,7 +555,7 @@ Result<> Machine::replace_net(const std::string& id, const virtio::net::Mac& mac
 
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
-    if (config_.rng && id == config_.rng->id)
+    if ((config_.rng && id == config_.rng->id) || (config_.balloon && id == config_.balloon->id))
         return fail_input(
             "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be "
             "removed",

@@ -51,6 +51,8 @@ class MachineListener {
     virtual ~MachineListener() = default;
     /// Called once.
     virtual void machine_ended(const MachineEnd& end) = 0;
+    /// The guest's kernel has panicked and goes on into its crash kernel. Called once.
+    virtual void crash_kernel_loaded() {}
     /// The guest has let go of a PCI slot: Machine::finish_removal() should follow, on the control thread.
     virtual void slot_ejected(std::uint8_t slot) = 0;
     /// The same for a CPU: Machine::finish_cpu_removal() should follow.
@@ -132,6 +134,9 @@ class Machine final : private PlatformEvents {
     /// to let go of those that are to go it is asked (also again), and each goes once it has
     /// (finish_cpu_removal()). A Fault::kBusy: more are wanted while some are still to go.
     Result<> resize_cpus(std::uint32_t count);
+    /// How much memory the guest is to do without, bytes; whole pages of them count. It is told, and takes
+    /// its time.
+    Result<> resize_balloon(std::uint64_t bytes);
     /// Ends a CPU that the guest has let go of.
     void finish_cpu_removal(std::uint32_t cpu);
 
@@ -202,7 +207,9 @@ class Machine final : private PlatformEvents {
     void power_off() override { end(MachineEnd::Kind::kPowerOff); }
     void reset() override { end(MachineEnd::Kind::kReset); }
     void panicked() override { end(MachineEnd::Kind::kPanic); }
-    void crash_loaded() override {}
+    void crash_loaded() override {
+        if (!crash_told_.exchange(true)) listener_.crash_kernel_loaded();
+    }
     void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
     void cpu_ejected(std::uint32_t cpu) override { listener_.cpu_ejected(cpu); }
 
@@ -219,6 +226,7 @@ class Machine final : private PlatformEvents {
     const MachineHost host_;
     MachineListener& listener_;
     std::atomic<bool> ended_{false};
+    std::atomic<bool> crash_told_{false};
     std::unique_ptr<Platform> platform_;
     std::unique_ptr<pci::HostBridge> bridge_;
     std::unique_ptr<Devices> devices_;

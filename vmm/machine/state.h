@@ -14,6 +14,7 @@
 #include "devices/rtc/state.h"
 #include "devices/serial/state.h"
 #include "devices/vmgenid/state.h"
+#include "virtio/balloon/state.h"
 #include "virtio/blk/state.h"
 #include "virtio/console/state.h"
 #include "virtio/fs/state.h"
@@ -80,6 +81,7 @@ struct MachineState {
     std::vector<DeviceState<virtio::console::State>> consoles;
     std::vector<DeviceState<virtio::vsock::State>> vsocks;
     std::vector<DeviceState<virtio::fs::State>> fs;
+    std::vector<DeviceState<virtio::balloon::State>> balloons;
     /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
     std::vector<DeviceState<virtio::blk::State>> gone_disks;
 };

@@ -12,8 +12,10 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/memory/anonymous_pages.h"
 #include "vmm/memory/attendant.h"
 #include "vmm/memory/dirty_bitmap.h"
+#include "vmm/memory/discard_gate.h"
 #include "vmm/memory/guest_address.h"
 
 namespace hako {
@@ -95,6 +97,13 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
+    /// Gives whole pages back to the host: they are zeros from now on, and dirty. Not of hugetlbfs memory.
+    /// False: they stay as they are, because the gate is closed, the range is not all in one region, or the
+    /// kernel would need too many mappings for it. One thread; one system call, or two.
+    bool discard(GuestAddress address, std::uint64_t length);
+    /// Outlives the memory for who holds it.
+    [[nodiscard]] const std::shared_ptr<DiscardGate>& discard_gate() const { return discard_gate_; }
+
     /// Pages that may be other than zeros, bit n of word w of a region being its page 64 * w + n. The others
     /// are zeros, and to read one would give it memory. Sets more rather than fewer.
     [[nodiscard]] std::vector<std::vector<std::uint64_t>> touched() const;
@@ -113,6 +122,7 @@ class GuestMemory {
     GuestMemory() = default;
     static Result<GuestMemory> create(const MemoryConfig& config, Fd file, bool is_private);
     static void add_written(const MemoryRegion& region, std::vector<std::uint64_t>& bits);
+    bool discard_private(std::size_t index, std::uint64_t offset, std::uint64_t length);
     [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
     [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }
 
@@ -122,6 +132,8 @@ class GuestMemory {
     std::vector<MemoryRegion> regions_;
     std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed
     std::unique_ptr<std::atomic<bool>> tracking_;
+    std::shared_ptr<DiscardGate> discard_gate_ = std::make_shared<DiscardGate>();
+    std::vector<std::unique_ptr<AnonymousPages>> anonymous_;  ///< of private memory, made when first needed
     std::unique_ptr<MemoryAttendant> attendant_;
 };
 

@@ -87,6 +87,8 @@ constexpr std::string_view kName<ReceiveMigrationData> = "ReceiveMigrationData";
 template <>
 constexpr std::string_view kName<RestoreConfig> = "RestoreConfig";
 template <>
+constexpr std::string_view kName<BalloonConfig> = "BalloonConfig";
+template <>
 constexpr std::string_view kName<VsockConfig> = "VsockConfig";
 template <>
 constexpr std::string_view kName<RestoredNetConfig> = "RestoredNetConfig";

@@ -156,8 +156,7 @@ TEST_CASE("what a VM cannot be is refused by its field") {
         CHECK(refusal(fmt::format(R"("{}":[{{"x":1}}])", name)) ==
               fmt::format("{}: hako does not support this: leave it out", name));
     }
-    for (const char* name : {"balloon", "tpm"})
-        CHECK(refusal(fmt::format(R"("{}":{{}})", name)).starts_with(name));
+    CHECK(refusal(R"("tpm":{})").starts_with("tpm"));
     for (const char* name : {"iommu", "watchdog", "landlock_enable"})
         CHECK(refusal(fmt::format(R"("{}":true)", name)).starts_with(name));
 }

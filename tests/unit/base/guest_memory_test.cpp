@@ -3,7 +3,10 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
+#include <vector>
 
 #include "vmm/memory/layout.h"
 
@@ -96,4 +99,102 @@ TEST_CASE("private memory begins as a file and leaves it alone") {
     CHECK(now == saved);
     CHECK_FALSE(GuestMemory::map({.size = 2 * MiB, .hugepages = true}, Fd(::dup(fd.get()))));
     std::fclose(file);
+}
+
+TEST_CASE("discarded pages are zeros, dirty, and those of the range only") {
+    auto memory = GuestMemory::create({.size = 2 * MiB, .thp = false});
+    REQUIRE(memory);
+    for (std::uint64_t page = 0; page < 2 * MiB / kPageSize; ++page)
+        REQUIRE(memory->store(GuestAddress{page * kPageSize}, std::uint32_t{7}));
+    memory->start_dirty_tracking();
+    CHECK(memory->discard(GuestAddress{3 * kPageSize}, 2 * kPageSize));
+    CHECK(memory->dirty_bitmap(0)->take(0) == 0b11000);
+    CHECK(memory->load<std::uint32_t>(GuestAddress{2 * kPageSize}) == 7);
+    CHECK(memory->load<std::uint32_t>(GuestAddress{5 * kPageSize}) == 7);
+    CHECK_FALSE((memory->touched()[0][0] >> 3 & 1) != 0);
+    CHECK(memory->load<std::uint32_t>(GuestAddress{3 * kPageSize}) == 0);
+    CHECK(memory->load<std::uint32_t>(GuestAddress{4 * kPageSize}) == 0);
+
+    CHECK_FALSE(memory->discard(GuestAddress{100}, kPageSize));
+    CHECK_FALSE(memory->discard(GuestAddress{8 * kPageSize}, 100));
+    CHECK_FALSE(memory->discard(GuestAddress{2 * MiB - kPageSize}, 2 * kPageSize));
+    CHECK_FALSE(memory->discard(GuestAddress{UINT64_MAX - kPageSize + 1}, kPageSize));
+    memory->discard_gate()->close();
+    CHECK_FALSE(memory->discard(GuestAddress{8 * kPageSize}, kPageSize));
+    CHECK(memory->load<std::uint32_t>(GuestAddress{8 * kPageSize}) == 7);
+    CHECK(memory->dirty_bitmap(0)->take(0) == 0);
+}
+
+TEST_CASE("memory above the hole is discarded where it lies in the file") {
+    auto memory = GuestMemory::create({.size = 5 * GiB, .thp = false});
+    REQUIRE(memory);
+    REQUIRE(memory->store(GuestAddress{4 * GiB}, std::uint32_t{7}));
+    REQUIRE(memory->store(GuestAddress{4 * GiB + kPageSize}, std::uint32_t{7}));
+    REQUIRE(memory->store(GuestAddress{3 * GiB - kPageSize}, std::uint32_t{7}));
+    CHECK(memory->discard(GuestAddress{4 * GiB}, kPageSize));
+    CHECK(memory->load<std::uint32_t>(GuestAddress{4 * GiB}) == 0);
+    CHECK(memory->load<std::uint32_t>(GuestAddress{4 * GiB + kPageSize}) == 7);
+    CHECK(memory->load<std::uint32_t>(GuestAddress{3 * GiB - kPageSize}) == 7);
+}
+
+TEST_CASE("a discarded page of private memory is none of the file's any more") {
+    std::FILE* const file = std::tmpfile();
+    REQUIRE(file != nullptr);
+    const Fd fd(::dup(::fileno(file)));
+    const std::vector<std::uint32_t> content(256 * MiB / sizeof(std::uint32_t), 0x1234);
+    REQUIRE(::pwrite(fd.get(), content.data(), 256 * MiB, 0) == 256 * MiB);
+    auto memory = GuestMemory::map({.size = 256 * MiB}, Fd(::dup(fd.get())));
+    REQUIRE(memory);
+    const auto value = [&](std::uint64_t page) {
+        return memory->load<std::uint32_t>(GuestAddress{page * kPageSize}).value();
+    };
+    REQUIRE(memory->store(GuestAddress{4 * kPageSize}, std::uint32_t{7}));
+    CHECK(memory->discard(GuestAddress{3 * kPageSize}, 2 * kPageSize));
+    CHECK(value(2) == 0x1234);
+    CHECK(value(3) == 0);
+    CHECK(value(4) == 0);
+    CHECK(value(5) == 0x1234);
+    REQUIRE(memory->store(GuestAddress{4 * kPageSize}, std::uint32_t{8}));
+    CHECK(value(4) == 8);
+    CHECK(memory->discard(GuestAddress{4 * kPageSize}, kPageSize));
+    CHECK(value(4) == 0);
+
+    // Every other page, so that each is a mapping of its own: at some point they stay as they are.
+    const std::uint64_t pages = 256 * MiB / kPageSize;
+    std::uint64_t gone = 0;
+    for (std::uint64_t page = 0; page < pages; page += 2) {
+        const bool discarded = memory->discard(GuestAddress{page * kPageSize}, kPageSize);
+        gone += discarded ? 1U : 0U;
+        REQUIRE(value(page) == (discarded ? 0U : 0x1234U));
+    }
+    CHECK(gone > pages / 16);
+    CHECK(gone < pages / 2);
+    // What takes no more of them works, and all of it is one again.
+    CHECK(memory->discard(GuestAddress{0}, 256 * MiB));
+    CHECK(value(pages - 1) == 0);
+    CHECK(memory->discard(GuestAddress{64 * kPageSize}, kPageSize));
+    std::fclose(file);
+}
+
+TEST_CASE("edges between kinds of pages are counted exactly") {
+    constexpr std::uint64_t kPages = 70;
+    std::array<bool, kPages> plain{};
+    AnonymousPages pages(kPages);
+    std::uint64_t seed = 1;
+    for (int round = 0; round < 200; ++round) {
+        seed = seed * 6364136223846793005U + 1442695040888963407U;
+        const std::uint64_t first = (seed >> 33) % kPages;
+        const std::uint64_t count = 1 + (seed >> 50) % std::min<std::uint64_t>(4, kPages - first);
+        const bool covered = std::all_of(plain.begin() + static_cast<std::ptrdiff_t>(first),
+                                         plain.begin() + static_cast<std::ptrdiff_t>(first + count),
+                                         [](bool set) { return set; });
+        CHECK(pages.cover(first, count) == covered);
+        const std::size_t told = pages.edges_with(first, count);
+        std::fill_n(plain.begin() + static_cast<std::ptrdiff_t>(first), count, true);
+        std::size_t edges = 0;
+        for (std::size_t page = 1; page < kPages; ++page)
+            edges += plain[page] != plain[page - 1] ? 1U : 0U;
+        CHECK(told == edges);
+        pages.add(first, count);
+    }
 }

@@ -244,6 +244,17 @@ TEST_CASE("a vsock has an address and a place") {
           std::vector{virtio::vsock::Config{.id = "agent", .cid = 0xffff'fffe, .socket = "v"}});
 }
 
+TEST_CASE("a balloon begins empty, or with a size") {
+    const auto balloon = [](const char* text) {
+        return run_command({"--kernel", "k", "--balloon", text}).machine.balloon.value();
+    };
+    CHECK(balloon("size=0") == virtio::balloon::Config{});
+    CHECK(balloon("128M").size == 128 * MiB);
+    CHECK(balloon("free_page_reporting,deflate_on_oom=on") ==
+          virtio::balloon::Config{.deflate_on_oom = true, .free_page_reporting = true});
+    CHECK_FALSE(run_command({"--kernel", "k"}).machine.balloon);
+}
+
 TEST_CASE("a shared directory has a tag and a daemon") {
     const auto all = run_command({"--kernel", "k", "--fs", "tag=a,socket=/run/a", "--fs",
                                   "tag=b,socket=/run/b,num_queues=2,queue_size=128,id=more"})
@@ -416,6 +427,11 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--disk", "a", "--disk", "b,id=_disk0"}, {"ids must differ"}},
         {{"--disk", "a,serial=s", "--disk", "b,serial=s"}, {"serial s is taken by a"}},
         {{"--disk", "a,serial=x", "--disk", "b,id=x"}, {"serial x is taken by a"}},
+        {{"--balloon", "512M"}, {"--balloon 512M", "leaves nothing of 512 MiB"}},
+        {{"--balloon", "size=5K"}, {"--balloon size=5K", "a multiple of 4K"}},
+        {{"--balloon", "size=1M", "--memory", "1G,hugepages=2M"}, {"huge pages"}},
+        {{"--balloon", "deflate=on"}, {"no such key: deflate"}},
+        {{"--balloon", "1M", "--balloon", "2M"}, {"--balloon is given 2 times"}},
         {{"--vsock", "cid=3"}, {"--vsock cid=3", "give cid=N and socket=PATH"}},
         {{"--vsock", "cid=2,socket=v"}, {"cid must be", "from 3 to 4294967294", "not 2"}},
         {{"--vsock", "cid=3,socket=v,id=a/b"}, {"id must be"}},

@@ -39,6 +39,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.consoles == b.consoles);
     CHECK(a.vsocks == b.vsocks);
     CHECK(a.fs == b.fs);
+    CHECK(a.balloons == b.balloons);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -66,6 +67,11 @@ TEST_CASE("a machine's state comes back from its bytes") {
                         .slot = 10,
                         .transport = state.rngs[0].transport,
                         .device = {.features = 3, .daemon = {1, 2, 0}}});
+    small.balloons.push_back(
+        {.id = "__balloon",
+         .slot = 11,
+         .transport = state.rngs[0].transport,
+         .device = {.features = 9, .num_pages = 65536, .actual = 65000, .poison_val = 0xaa}});
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);
