@@ -96,7 +96,7 @@ class Vmm {
     /// of the old disk, unless `force`, and then sees the new one.
     Result<> update_helper(const VmUpdateHelper& wanted);
 
-    /// More or fewer CPUs. A machine's guest is told or asked, and the number holds from now on, over
+    /// More or fewer CPUs, more or less memory. A machine's guest is told or asked, and the number holds from now on, over
     /// reboots too; without a machine it is for the next boot.
     Result<> resize(const VmResize& wanted);
 
@@ -170,6 +170,7 @@ class Vmm {
     /// Forgets what was kept for a device that is no more.
     void forget(std::string_view id);
     Result<> resize_cpus(std::uint32_t count);
+    Result<> resize_memory(std::uint64_t bytes);
     /// For info() and state(): what is true now.
     void publish();
     [[nodiscard]] Error no_machine() const;

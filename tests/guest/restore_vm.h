@@ -28,6 +28,7 @@ class Listener final : public MachineListener {
     }
     void slot_ejected(std::uint8_t slot) override { ejected_ |= std::uint32_t{1} << slot; }
     void cpu_ejected(std::uint32_t /*cpu*/) override {}
+    void memory_ejected(unsigned /*piece*/) override {}
     [[nodiscard]] std::uint32_t ejected() const { return ejected_; }
     [[nodiscard]] bool ended() const { return ended_; }
 

@@ -20,11 +20,25 @@ done) & load=$!
 cpus() {
     until set -- $1 /sys/devices/system/cpu/cpu[0-9]* && [ $# = $(($1 + 1)) ]; do sleep 0.02; done
     for cpu in /sys/devices/system/cpu/cpu[1-9]*; do
+        [ -e $cpu ] || continue
         read -r online <$cpu/online 2>/dev/null && [ $online = 1 ] || echo 1 >$cpu/online
     done
     read -r online </sys/devices/system/cpu/online
     echo "CPUS $online."
 }
+# memory N: waits until there are N blocks of 128 MiB.
+memory() {
+    until set -- $1 /sys/devices/system/memory/memory[0-9]* && [ $# = $(($1 + 1)) ]; do sleep 0.02; done
+    for block in /sys/devices/system/memory/memory[0-9]*; do
+        read -r online <$block/online && [ $online = 1 ] || echo online_movable >$block/state
+    done
+    read -r _ total _ </proc/meminfo
+    echo "MEMORY $total."
+}
+# use N: N MiB that the new memory is needed for.
+pattern() { head -c $1M /dev/zero | tr '\0' x; }
+use() { mount -o remount,size=2G /run; pattern $1 >/run/big && echo USED; }
+check() { pattern $1 | cmp - /run/big && rm /run/big && echo GOOD; }
 echo READY
 while read -r what number; do
     [ $what = end ] && break
@@ -38,7 +52,12 @@ exit 0
 
 
 def resources(pid: int) -> dict[str, object]:
-    threads = [comm.read_text().strip() for comm in Path(f"/proc/{pid}/task").glob("*/comm")]
+    threads = []
+    for comm in Path(f"/proc/{pid}/task").glob("*/comm"):
+        try:
+            threads.append(comm.read_text().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     return {"fds": len(os.listdir(f"/proc/{pid}/fd")), "vcpus": sorted(name for name in threads if name.startswith("vcpu")),
             "maps": sum("hako-ram" in line or "kvm-vcpu" in line for line in maps)}
@@ -84,6 +103,57 @@ def test_cpus_come_and_go_under_load_50_times_and_leave_nothing(quick):
                 cpus(4)
             assert resources(machine.pid) == before
             cpus(2)
+            machine.type("end\n")
+        outcome = machine.wait()
+    assert_passed(outcome)
+    assert "LOAD FAILED" not in outcome.console
+
+
+def resident(pid: int) -> int:
+    """Bytes of guest memory that the host has given."""
+    total = 0
+    guest = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if line.split(" ", 1)[0].count("-") == 1:
+            guest = "hako-ram" in line
+        elif line.startswith("Rss:") and guest:
+            total += int(line.split()[1]) << 10
+    return total
+
+
+def test_memory_grows_and_shrinks_under_load_and_the_host_gets_it_back(quick):
+    size = 512 << 20
+    with quick(SCRIPT, "--memory", "512M,hotplug=2G", "--cpus", 2, "--api-socket", SOCKET, timeout=240) as machine:
+        machine.wait_for("READY")
+        with Api(SOCKET) as api:
+            def memory(wanted: int) -> None:
+                resize(api, desired_ram=wanted)
+                machine.type(f"memory {wanted >> 27}\n")
+                total = int(machine.wait_for(".\r").split("MEMORY ")[1]) << 10
+                assert wanted - (160 << 20) < total <= wanted, (wanted, total)
+
+            def told(wanted: int) -> None:
+                deadline = time.monotonic() + 30
+                while (info := api.get("vm.info"))["memory_actual_size"] != wanted and time.monotonic() < deadline:
+                    select.select([], [], [], 0.05)
+                assert info["memory_actual_size"] == info["config"]["memory"]["size"] == wanted
+
+            before = resources(machine.pid)
+            memory(2 << 30)
+            told(2 << 30)
+            machine.type("use 600\n")
+            machine.wait_for("USED")
+            assert resident(machine.pid) > 600 << 20
+            machine.type("check 600\n")
+            machine.wait_for("GOOD")
+            memory(1 << 30)
+            told(1 << 30)
+            assert resident(machine.pid) < 1 << 30
+            memory(2 << 30)
+            told(2 << 30)
+            memory(size)
+            told(size)
+            assert resources(machine.pid) == before
             machine.type("end\n")
         outcome = machine.wait()
     assert_passed(outcome)

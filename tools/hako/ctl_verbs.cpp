@@ -144,7 +144,7 @@ constexpr std::array kVerbs = {
             {{{"id", Kind::kText}}},
             "how fast a device may go; keys: rate_limiter_config.bandwidth.size=N and the like"},
     CtlVerb{"announce", kPut, "/api/v1/vm.announce", Body::kNone, {}, "have drivers tell their addresses"},
-    CtlVerb{"resize", kPut, "/api/v1/vm.resize", Body::kObject, {}, "more or fewer CPUs: desired_vcpus=N"},
+    CtlVerb{"resize", kPut, "/api/v1/vm.resize", Body::kObject, {}, "more or fewer CPUs, more or less memory: desired_vcpus=N desired_ram=SIZE"},
     CtlVerb{"resize-zone",
             kPut,
             "/api/v1/vm.resize-zone",

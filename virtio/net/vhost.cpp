@@ -40,7 +40,8 @@ std::uint64_t user_address(const std::byte* host) {
 
 std::vector<vhost_memory_region> vhost_regions(const GuestMemory& memory) {
     std::vector<vhost_memory_region> regions;
-    for (const MemoryRegion& region : memory.regions())
+    // Also what may be plugged later: the kernel is not told again.
+    for (const MemoryRegion& region : memory.widest_regions())
         regions.push_back({.guest_phys_addr = region.base.value,
                            .memory_size = region.size,
                            .userspace_addr = user_address(region.host),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <ranges>
 #include <span>
 #include <utility>
 
@@ -40,12 +41,31 @@ Result<> check_cpu_set(const CpuConfig& config, const MachineState& state) {
     return {};
 }
 
+/// The pieces lie one behind the other, and the last ends where what is plugged ends.
+Result<> check_pieces(const MemoryConfig& config, const acpi_pm::MemoryHotplugState& hotplug) {
+    const std::uint64_t room = layout::memory_room(config.size);
+    std::uint64_t end = room + config.plugged;
+    for (const acpi_pm::MemoryPiece& piece : std::views::reverse(hotplug.pieces)) {
+        if (piece.size == 0 || !is_aligned(piece.size, layout::kMemoryUnit) || piece.size > end - room ||
+            piece.address != end - piece.size)
+            return fail_input("a piece of memory was saved at {:#x} that the machine does not have there",
+                              piece.address);
+        end = piece.address;
+    }
+    const std::uint64_t known =
+        hotplug.pieces.size() < acpi_pm::kMaxUnits ? (std::uint64_t{1} << hotplug.pieces.size()) - 1 : ~0ULL;
+    if ((hotplug.units.enabled & ~known) != 0)
+        return fail_input("more pieces of memory were saved as plugged than there are");
+    return {};
+}
+
 /// A state is for the machine that it was taken of.
 Result<> check_shape(const MachineConfig& config, const MachineState& state, const GuestMemory& memory) {
     HAKO_TRY(check_cpu_set(config.cpus, state));
-    if (state.facts.memory != config.memory.size || memory.size() != config.memory.size)
+    if (state.platform.memory_hotplug) HAKO_TRY(check_pieces(config.memory, *state.platform.memory_hotplug));
+    if (state.facts.memory != config.memory.total() || memory.size() != config.memory.total())
         return fail_input("{} of memory were saved, the machine has {}", format_size(state.facts.memory),
-                          format_size(config.memory.size));
+                          format_size(config.memory.total()));
     const auto is_there = [](const auto& devices, const std::string& id) {
         return std::ranges::any_of(devices, [&](const auto& device) { return device.id == id; });
     };
@@ -158,6 +178,7 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const Mac
     : config_(std::move(config)),
       vm_(std::move(vm)),
       memory_(std::move(memory)),
+      memory_bytes_(memory_.size()),
       interrupts_(vm_),
       kicks_(vm_),
       pci_space_(mmio_, pci::windows_above(memory_.end())),
@@ -177,6 +198,7 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     HAKO_TRY(build_devices(std::move(chassis.resources), nullptr));
     const acpi::AcpiConfig acpi{.vcpus = config_.cpus.count,
                                 .max_vcpus = config_.cpus.most(),
+                                .memory_hotplug = config_.memory.room > 0,
                                 .ram_end = memory_.end(),
                                 .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
@@ -220,7 +242,8 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     const PlatformState* const platform = restored == nullptr ? nullptr : &restored->platform;
     std::optional<pci::HostBridge::State> bridge;
     if (restored != nullptr) bridge = restored->bridge;
-    const PlatformUnits units{.cpus = config_.cpus.most() > 1 ? first_cpus(config_.cpus.count) : 0};
+    const PlatformUnits units{.memory = config_.memory.room > 0,
+                              .cpus = config_.cpus.most() > 1 ? first_cpus(config_.cpus.count) : 0};
     platform_ =
         HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), units, platform));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
@@ -321,6 +344,11 @@ void Machine::resume() {
         const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;
         for (std::uint8_t slot = 0; slot < pci::kSlots; ++slot)
             if ((ejected >> slot & 1) != 0) listener_.slot_ejected(slot);
+        if (auto* const hotplug = platform_->memory_hotplug()) {
+            const acpi_pm::MemoryHotplugState state = hotplug->state();
+            for (unsigned piece = 0; piece < state.pieces.size(); ++piece)
+                if ((state.units.enabled >> piece & 1) == 0) listener_.memory_ejected(piece);
+        }
     }
     if (std::exchange(was_paused_, false)) cpus_->note_stopped();
     cpus_->resume();
@@ -423,6 +451,116 @@ void Machine::finish_cpu_removal(std::uint32_t cpu) {
     if (hotplug == nullptr || (hotplug->state().enabled >> cpu & 1) != 0) return;
     cpus_->unplug(cpu);
     log_info("CPU {} is removed", cpu);
+}
+
+Result<> Machine::resize_memory(std::uint64_t bytes) {
+    const MemoryConfig& memory = config_.memory;
+    const std::uint64_t least = memory.size;
+    if (bytes < least || bytes - least > memory.room)
+        return fail_input("the VM has from {} to {} of memory (its hotplug_size beyond what it started with), "
+                          "not {}",
+                          format_size(least), format_size(least + memory.room), format_size(bytes));
+    const std::uint64_t step = std::max(layout::kMemoryUnit, memory.hugepages ? memory.hugepage_size : 0);
+    if (!is_aligned(bytes - least, step))
+        return fail_input("memory grows and shrinks in steps of {} beyond {}, {} is between two",
+                          format_size(step), format_size(least), format_size(bytes));
+    const std::uint64_t plugged = bytes - least;
+    acpi_pm::MemoryHotplug* const hotplug = platform_->memory_hotplug();
+    if (hotplug == nullptr) {
+        if (plugged == memory.plugged) return {};
+        return fail_conflict("the guest knows of no memory that comes or goes: reboot it first");
+    }
+    if (plugged < memory.plugged) return shrink_memory(plugged);
+    if (hotplug->state().units.asked != 0)
+        return fail_busy("some memory is still to go: try again once the guest let go of it");
+    if (plugged > memory.plugged) return grow_memory(plugged - memory.plugged);
+    return {};
+}
+
+/// In several pieces, so that a part of it may go again.
+Result<> Machine::grow_memory(std::uint64_t bytes) {
+    acpi_pm::MemoryHotplug& hotplug = *platform_->memory_hotplug();
+    const std::size_t free = acpi_pm::kMaxUnits - hotplug.state().pieces.size();
+    if (free == 0)
+        return fail_conflict("memory has come in {} pieces, and there can be no more: shrink it, or reboot",
+                             acpi_pm::kMaxUnits);
+    const std::uint64_t step = std::max(layout::kMemoryUnit, config_.memory.hugepages ? config_.memory.hugepage_size : 0);
+    // Half of those that are left, so that it can grow again and again.
+    const std::size_t pieces = (free + 1) / 2;
+    const std::uint64_t size = align_up((bytes + pieces - 1) / pieces, step);
+    std::uint64_t at = layout::memory_room(config_.memory.size) + config_.memory.plugged;
+    HAKO_TRY(set_plugged(config_.memory.plugged + bytes));
+    for (std::uint64_t rest = bytes; rest > 0;) {
+        const std::uint64_t piece = std::min(rest, size);
+        hotplug.add({.address = at, .size = piece});
+        at += piece;
+        rest -= piece;
+    }
+    hotplug.notify();
+    return {};
+}
+
+/// Whole pieces only, from the end.
+Result<> Machine::shrink_memory(std::uint64_t plugged) {
+    acpi_pm::MemoryHotplug& hotplug = *platform_->memory_hotplug();
+    const std::vector<acpi_pm::MemoryPiece> pieces = hotplug.state().pieces;
+    std::uint64_t left = config_.memory.plugged;
+    std::size_t first = pieces.size();
+    while (first > 0 && left - pieces[first - 1].size >= plugged)
+        left -= pieces[--first].size;
+    if (left != plugged)
+        return fail_input("memory goes in the pieces that it came in: the guest can have {}, not {}",
+                          format_size(config_.memory.size + left), format_size(config_.memory.size + plugged));
+    for (std::size_t piece = first; piece < pieces.size(); ++piece)
+        hotplug.ask_to_eject(static_cast<unsigned>(piece));
+    hotplug.notify();
+    return {};
+}
+
+/// All that works on memory stands still meanwhile.
+Result<> Machine::set_plugged(std::uint64_t bytes) {
+    const bool was_running = running_;
+    if (was_running) pause();
+    dirty_.stop();
+    const std::size_t before = memory_.regions().size();
+    Result<> done;
+    // A slot of KVM's does not change its size: it goes, and comes again.
+    if (config_.memory.plugged > 0)
+        done = vm_.set_memory_slot(static_cast<std::uint32_t>(before - 1), memory_.regions().back().base.value,
+                                   memory_.regions().back().host, 0, 0);
+    if (done) done = memory_.set_plugged(bytes);
+    if (memory_.size() > config_.memory.size) {
+        const MemoryRegion& region = memory_.regions().back();
+        Result<> slot = vm_.set_memory_slot(static_cast<std::uint32_t>(memory_.regions().size() - 1),
+                                            region.base.value, region.host, region.size, 0);
+        if (done) done = std::move(slot);
+    }
+    config_.memory.plugged = memory_.size() - config_.memory.size;
+    memory_bytes_.store(memory_.size(), std::memory_order_relaxed);
+    if (was_running) resume();
+    return done;
+}
+
+bool Machine::finish_memory_removal(unsigned piece) {
+    acpi_pm::MemoryHotplug* const hotplug = platform_->memory_hotplug();
+    if (hotplug == nullptr) return false;
+    acpi_pm::MemoryHotplugState state = hotplug->state();
+    const auto gone = [&](std::size_t which) { return (state.units.enabled >> which & 1) == 0; };
+    // The news may have been on its way while the machine rebooted.
+    if (piece >= state.pieces.size() || !gone(piece)) return false;
+    const acpi_pm::MemoryPiece& ejected = state.pieces[piece];
+    if (const auto given = memory_.discard(ejected.address - layout::memory_room(config_.memory.size), ejected.size);
+        !given)
+        log_error("{}", given.error().text());
+    std::uint64_t plugged = config_.memory.plugged;
+    for (; !state.pieces.empty() && gone(state.pieces.size() - 1); state.pieces.pop_back()) {
+        plugged -= state.pieces.back().size;
+        hotplug->drop_last();
+    }
+    if (plugged == config_.memory.plugged) return false;
+    if (const auto done = set_plugged(plugged); !done) log_error("{}", done.error().text());
+    log_info("the guest has {} of memory", format_size(memory_.size()));
+    return true;
 }
 
 Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {
