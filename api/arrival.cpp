@@ -1,5 +1,6 @@
 #include "api/arrival.h"
 
+#include <boost/asio/post.hpp>
 #include <utility>
 
 #include "api/departure.h"
@@ -9,7 +10,9 @@
 #include "migration/instance/images_record.h"
 #include "migration/instance/instance_source.h"
 #include "migration/instance/saved_vm.h"
+#include "migration/memory/userfault_trap.h"
 #include "migration/progress.h"
+#include "vmm/base/log.h"
 #include "vmm/machine/state.h"
 
 namespace hako::api {
@@ -39,8 +42,9 @@ Result<> check_storage(const std::string& record_path, const migration::Uuid& vm
 Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
                                              std::vector<migration::ReceivedFd> fds) {
     Departing departing = HAKO_TRY(read_departing(hello.config));
-    HAKO_TRY(give_nets(departing.config, nets_));
-    HAKO_TRY(give_vsock(departing.config, vsock_socket_));
+    HAKO_TRY(give_nets(departing.config, changes_.nets));
+    HAKO_TRY(give_fs(departing.config, changes_.fs));
+    HAKO_TRY(give_vsock(departing.config, changes_.vsock_socket));
     uuid_ = hello.uuid;
     runs_ = departing.running;
     instance_ = HAKO_TRY(control_.call(
@@ -49,6 +53,7 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     // None of this is the control thread's yet, which goes on meanwhile.
     GuestMemory memory = HAKO_TRY(memory_for(config.memory, std::move(fds)));
     migration::Prepared prepared{.memory = migration::view_of(memory), .restore_cost = kRestoreCost};
+    memory_ = prepared.memory;
     if (prepared.memory.layout != hello.layout)
         return fail_input("the source's memory has another layout than its configuration says");
     HostResources resources = HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce));
@@ -57,6 +62,14 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     record_path_ = migration::record_path_of(config);
     if (record_path_) HAKO_TRY(check_storage(*record_path_, uuid_));
     return prepared;
+}
+
+Result<std::unique_ptr<migration::PageTrap>> Arrival::trap_pages() {
+    const hako::MemoryConfig& memory = instance_->config().memory;
+    if (memory.hugepages)
+        return fail_input(
+            "memory in huge pages is not there page by page: use Precopy, or memory without them");
+    return migration::UserfaultTrap::create(memory_, memory.thp);
 }
 
 Result<> Arrival::load_state(std::span<const std::byte> state) {
@@ -102,6 +115,20 @@ Result<migration::Stamp> Arrival::run() {
         Machine* const machine = HAKO_TRY(instance_->machine());
         machine->announce();
         return first;
+    });
+}
+
+void Arrival::halt() {
+    if (!runs_) return;
+    boost::asio::post(vmm_.control(), [instance = instance_] {
+        if (const auto halted = instance->halt(); !halted) log_warn("{}", halted.error().text());
+    });
+}
+
+void Arrival::go_on() {
+    if (!runs_) return;
+    boost::asio::post(vmm_.control(), [instance = instance_] {
+        if (const auto runs = instance->go_on(); !runs) log_warn("{}", runs.error().text());
     });
 }
 

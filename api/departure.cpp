@@ -34,6 +34,16 @@ Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path) {
     return {};
 }
 
+Result<> give_fs(VmConfig& config, const std::vector<RestoredFsConfig>& given) {
+    for (const RestoredFsConfig& one : given) {
+        const auto found =
+            std::ranges::find(config.fs, one.id, [](const FsConfig& fs) { return fs.id.value_or(""); });
+        if (found == config.fs.end()) return fail_input("fs_sockets: the VM has no virtio-fs {}", one.id);
+        found->socket = one.socket;
+    }
+    return {};
+}
+
 Result<> give_nets(VmConfig& config, const std::vector<RestoredNetConfig>& given) {
     for (const NetConfig& net : config.net) {
         const std::string id = net.id.value_or("");

@@ -22,6 +22,8 @@ struct Departing {
 /// From bytes that anybody may have written.
 [[nodiscard]] Result<Departing> read_departing(std::span<const std::byte> bytes);
 
+/// Tells each of `given` where its daemon is now.
+[[nodiscard]] Result<> give_fs(VmConfig& config, const std::vector<RestoredFsConfig>& given);
 /// Puts the vsock's socket at `path`, if one is given.
 [[nodiscard]] Result<> give_vsock(VmConfig& config, const std::optional<std::string>& path);
 /// Gives interfaces the descriptors that a client names; those that lived of some need new ones.

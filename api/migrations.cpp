@@ -1,11 +1,14 @@
 #include "api/migrations.h"
 
 #include <boost/asio/post.hpp>
+#include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "api/departure.h"
 #include "migration/transport/tls_process.h"
 #include "vmm/base/log.h"
+#include "vmm/memory/userfault.h"
 
 namespace hako::api {
 namespace {
@@ -30,19 +33,32 @@ Result<std::unique_ptr<migration::TlsContext>> tls_server(const std::optional<st
                          "tls_dir");
 }
 
-Result<> refuse_postcopy(MemoryMode mode) {
-    if (mode == MemoryMode::kPrecopy) return {};
-    return fail_input("memory_mode: hako does not have Postcopy yet: use Precopy");
+migration::TimeoutStrategy to_strategy(MigrationTimeout wanted) {
+    switch (wanted) {
+        case MigrationTimeout::kCancel:
+            return migration::TimeoutStrategy::kCancel;
+        case MigrationTimeout::kIgnore:
+            return migration::TimeoutStrategy::kIgnore;
+        case MigrationTimeout::kPostcopy:
+            return migration::TimeoutStrategy::kPostcopy;
+    }
+    return migration::TimeoutStrategy::kCancel;
+}
+
+virtio::Move move_of(const SendMigrationData& wanted, VmState state) {
+    // As it may become one.
+    if (wanted.memory_mode == MemoryMode::kPostcopy || wanted.timeout_strategy == MigrationTimeout::kPostcopy)
+        return virtio::Move::kPostcopy;
+    return wanted.local || state != VmState::kRunning ? virtio::Move::kPaused : virtio::Move::kLive;
 }
 
 migration::SourceConfig source_config(const SendMigrationData& wanted) {
     migration::SourceConfig config;
     config.convergence = {.downtime = std::chrono::milliseconds(wanted.downtime_ms),
                           .timeout = std::chrono::seconds(wanted.timeout_s),
-                          .strategy = wanted.timeout_strategy == MigrationTimeout::kCancel
-                                          ? migration::TimeoutStrategy::kCancel
-                                          : migration::TimeoutStrategy::kIgnore,
-                          .auto_converge = wanted.auto_converge};
+                          .strategy = to_strategy(wanted.timeout_strategy),
+                          .auto_converge = wanted.auto_converge,
+                          .postcopy = wanted.memory_mode == MemoryMode::kPostcopy};
     config.connections = wanted.connections;
     config.local = wanted.local;
     config.bandwidth = wanted.bandwidth;
@@ -59,6 +75,17 @@ std::vector<MigrationStep> to_api(const migration::StepTimes& times) {
                          .us = static_cast<std::uint64_t>(
                              std::chrono::duration_cast<std::chrono::microseconds>(step.time).count())});
     return steps;
+}
+
+std::optional<MigrationPostcopy> to_api(const std::optional<migration::PostcopyProgress>& postcopy) {
+    constexpr std::uint64_t kUs = 1'000;
+    if (!postcopy) return std::nullopt;
+    return MigrationPostcopy{.pages_missing = postcopy->pages_missing,
+                             .fault_count = postcopy->faults,
+                             .fault_p50_us = postcopy->fault_p50_ns / kUs,
+                             .fault_p99_us = postcopy->fault_p99_ns / kUs,
+                             .fault_max_us = postcopy->fault_max_ns / kUs,
+                             .interruptions = postcopy->interruptions};
 }
 
 MigrationProgress to_api(const migration::Progress& progress, std::string_view role) {
@@ -85,8 +112,18 @@ MigrationProgress to_api(const migration::Progress& progress, std::string_view r
                                              memory.pages_4k_remaining_iteration,
                                          .memory_pages_constant_count = memory.pages_constant_count,
                                          .memory_dirty_rate_pps = memory.dirty_rate_pps},
+            .postcopy = to_api(progress.postcopy),
             .steps = to_api(progress.steps),
             .error = progress.causes};
+}
+
+/// Soon: who asked is answered. Threads that wait for ever are not waited for.
+void end_process() {
+    log_error("the guest is lost: its source, which has the rest of its memory, was given up");
+    std::thread([] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        std::_Exit(EXIT_FAILURE);
+    }).detach();
 }
 
 std::string causes_text(const std::vector<std::string>& causes) {
@@ -99,13 +136,13 @@ std::string causes_text(const std::vector<std::string>& causes) {
 }  // namespace
 
 Result<> Migrations::send(const SendMigrationData& wanted) {
-    HAKO_TRY(refuse_postcopy(wanted.memory_mode));
     const migration::Address address =
         HAKO_TRY_WRAP(migration::parse_address(wanted.destination_url), "destination_url");
     Instance* const instance = HAKO_TRY(vmm_.instance());
-    HAKO_TRY(instance->machine());
+    Machine* const machine = HAKO_TRY(instance->machine());
     if (!wanted.local && instance->state() == VmState::kRunning)
         HAKO_TRY(migration::check_writes_are_seen(instance->config()));
+    HAKO_TRY(machine->devices().check_can_move(move_of(wanted, instance->state())));
     const Departing departing{.config = HAKO_TRY(vmm_.config()),
                               .running = instance->state() == VmState::kRunning};
     auto sending = std::make_unique<Sending>(*instance, migration::ControlThread(vmm_.control()),
@@ -119,6 +156,7 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
         const std::lock_guard lock(mutex_);
         receiving_.reset();
         sending_ = std::move(sending);
+        ended_ = false;
     }
     vmm_.tell("migration-started");
     return vmm_.start_job(
@@ -128,8 +166,14 @@ Result<> Migrations::send(const SendMigrationData& wanted) {
 
 void Migrations::sent(migration::Status status) {
     const MigrationProgress end = to_api(sending_->source->progress(), "source");
+    // Who hears that it is over finds the VM as it is now.
+    vmm_.publish();
     if (status == migration::Status::kUnconfirmed || status == migration::Status::kStranded) {
         // The source is needed for reclaim().
+        {
+            const std::lock_guard lock(mutex_);
+            ended_ = true;
+        }
         vmm_.seal("the VM was handed over and nobody knows whether it runs there: reclaim or delete it");
         return vmm_.tell("migration-unconfirmed", {{"reason", causes_text(end.error)}});
     }
@@ -151,10 +195,18 @@ Result<> Migrations::reclaim() {
     if (!sending_ || !vmm_.sealed() || vmm_.job().active())
         return fail_conflict("no VM was handed over without a word that it runs there");
     vmm_.unseal();
+    {
+        const std::lock_guard lock(mutex_);
+        ended_ = false;
+    }
     const Result<> started = vmm_.start_job(
         "the VM is reclaimed", [this] { sending_->source->reclaim(); }, [] {},
         [this] { sent(sending_->source->progress().status); });
-    if (!started) vmm_.seal("the VM was handed over: reclaim or delete it");
+    if (!started) {
+        const std::lock_guard lock(mutex_);
+        ended_ = true;
+        vmm_.seal("the VM was handed over: reclaim or delete it");
+    }
     return started;
 }
 
@@ -165,12 +217,16 @@ void Migrations::receive(const ReceiveMigrationData& wanted, std::vector<Fd> fds
 
 Result<> Migrations::start_receiving(const ReceiveMigrationData& wanted, std::vector<Fd> fds,
                                      const std::function<void(Result<>)>& done) {
-    HAKO_TRY(refuse_postcopy(wanted.memory_mode));
+    if (wanted.memory_mode == MemoryMode::kPostcopy) HAKO_TRY_WRAP(Userfault::open(), "memory_mode");
     const migration::Address address =
         HAKO_TRY_WRAP(migration::parse_address(wanted.receiver_url), "receiver_url");
     HAKO_TRY(vmm_.require_no_vm());
     auto receiving = std::make_unique<Receiving>(
-        vmm_, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}), wanted.vsock_socket, std::move(fds));
+        vmm_,
+        Arrival::Changes{.nets = wanted.net_fds.value_or(std::vector<RestoredNetConfig>{}),
+                         .fs = wanted.fs_sockets.value_or(std::vector<RestoredFsConfig>{}),
+                         .vsock_socket = wanted.vsock_socket},
+        std::move(fds));
     auto tls = HAKO_TRY(tls_server(wanted.tls_dir, address));
     receiving->listener = HAKO_TRY(migration::Listener::open(address, std::move(tls)));
     receiving->destination = HAKO_TRY(migration::Destination::create(
@@ -198,8 +254,12 @@ Result<> Migrations::received(migration::Status status) {
     {
         const std::lock_guard lock(mutex_);
         last_ = end;
+        // A lost guest's threads wait for its pages as long as that lives: with zeros instead, one might
+        // write them to a disk.
+        if (status == migration::Status::kGone) (void)receiving_.release();
         receiving_.reset();
     }
+    if (status == migration::Status::kGone) end_process();
     if (status == migration::Status::kFinished) {
         vmm_.tell("migration-receive-finished", {{"downtime_us", std::to_string(end.downtime_us)}});
         return {};
@@ -216,14 +276,22 @@ Result<> Migrations::received(migration::Status status) {
 void Migrations::observe(const migration::Progress& progress) {
     if (std::exchange(step_, progress.step) == progress.step && progress.phase != migration::Phase::kPrecopy)
         return;
-    boost::asio::post(vmm_.control(), [this, step = progress.step, round = progress.memory.iteration] {
-        vmm_.tell("migration-step", {{"step", step}, {"iteration", std::to_string(round)}});
+    boost::asio::post(vmm_.control(), [this, step = progress.step, round = progress.memory.iteration,
+                                       reason = causes_text(progress.causes)] {
+        Event::Properties properties{{"step", step}, {"iteration", std::to_string(round)}};
+        // Why it stands still; how it ends is an event of its own.
+        if (step == "paused-recoverable") properties.emplace("reason", reason);
+        vmm_.tell("migration-step", properties);
     });
 }
 
 Result<MigrationProgress> Migrations::progress() const {
     const std::lock_guard lock(mutex_);
-    if (sending_) return to_api(sending_->source->progress(), "source");
+    if (sending_) {
+        MigrationProgress progress = to_api(sending_->source->progress(), "source");
+        if (!ended_) progress.status = migration::status_name(migration::Status::kOngoing);
+        return progress;
+    }
     if (receiving_) return to_api(receiving_->destination->progress(), "destination");
     if (last_) return *last_;
     return fail_missing("there is no migration, and there was none");

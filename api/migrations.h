@@ -54,9 +54,8 @@ class Migrations {
         std::unique_ptr<migration::Source> source;
     };
     struct Receiving {
-        Receiving(Vmm& vmm, std::vector<RestoredNetConfig> nets, std::optional<std::string> vsock_socket,
-                  std::vector<Fd> fds)
-            : machine(vmm, std::move(nets), std::move(vsock_socket), std::move(fds)) {}
+        Receiving(Vmm& vmm, Arrival::Changes changes, std::vector<Fd> fds)
+            : machine(vmm, std::move(changes), std::move(fds)) {}
         Arrival machine;
         std::unique_ptr<migration::Listener> listener;
         std::unique_ptr<migration::Destination> destination;
@@ -72,6 +71,7 @@ class Migrations {
     const std::function<void()> moved_;
     mutable std::mutex mutex_;  ///< for the pointers, which change on the control thread only
     std::unique_ptr<Sending> sending_;
+    bool ended_ = false;  ///< how the sending ended has been published; for `mutex_`, too
     std::unique_ptr<Receiving> receiving_;
     std::optional<MigrationProgress> last_;
     std::string step_;  ///< last told; the migration's thread

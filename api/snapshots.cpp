@@ -59,6 +59,9 @@ Result<> Snapshots::start(const VmSnapshotConfig& wanted, std::function<void(Res
         return wrong_state(instance->state(), "paused (or the snapshot \"live\")");
     if (wanted.live || wanted.base_url || wanted.track.value_or(false))
         HAKO_TRY(migration::check_writes_are_seen(instance->config()));
+    const bool logged = wanted.base_url || wanted.track.value_or(false);
+    HAKO_TRY(machine->devices().check_can_move(
+        logged || instance->state() == VmState::kRunning ? virtio::Move::kLive : virtio::Move::kPaused));
     if (!machine->dirty_tracker().active()) changes_.reset();
     config.config = json::encode(HAKO_TRY(vmm_.config())) + "\n";
     under_ = std::make_unique<Under>(*instance, migration::ControlThread(vmm_.control()), std::move(config),
@@ -95,6 +98,7 @@ Result<> Snapshots::restore(const RestoreConfig& wanted, std::vector<Fd> fds) {
     const Vmm::Identity identity = HAKO_TRY(give_identity(config, wanted));
     HAKO_TRY(give_nets(config, wanted.net_fds.value_or(std::vector<RestoredNetConfig>{})));
     HAKO_TRY(give_vsock(config, wanted.vsock_socket));
+    HAKO_TRY(give_fs(config, wanted.fs_sockets.value_or(std::vector<RestoredFsConfig>{})));
     const MachineConfig machine = HAKO_TRY(to_machine(config));
     if (wanted.track) HAKO_TRY(migration::check_writes_are_seen(machine));
     hako::MemoryConfig memory = machine.memory;

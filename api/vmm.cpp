@@ -53,7 +53,7 @@ bool has(const std::vector<Config>& devices, std::string_view id) {
 
 bool has_device(const MachineConfig& config, std::string_view id) {
     return has(config.disks, id) || has(config.nets, id) || has(config.consoles, id) ||
-           has(config.helpers, id) || has(config.vsocks, id);
+           has(config.helpers, id) || has(config.vsocks, id) || has(config.fs, id);
 }
 
 }  // namespace
@@ -414,6 +414,15 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_vsock(VsockConfig config) {
     return info;
 }
 
+Result<std::optional<PciDeviceInfo>> Vmm::add_fs(FsConfig config) {
+    config.id = HAKO_TRY(choose_id(config.id, "_fs"));
+    const virtio::fs::Config fs = HAKO_TRY(to_machine(config));
+    auto info = HAKO_TRY(add(&MachineConfig::fs, fs, &Machine::add_fs));
+    replace(sent_.fs, std::move(config));
+    tell("device-added", {{"id", fs.id}});
+    return info;
+}
+
 Result<> Vmm::remove_device(const VmRemoveDevice& removal) {
     Instance* const instance = HAKO_TRY(this->instance());
     const std::string& id = removal.id;
@@ -507,6 +516,7 @@ Result<> Vmm::set_limits(const VmSetLimits& wanted) {
 void Vmm::forget(std::string_view id) {
     std::erase_if(sent_.disks, [id](const DiskConfig& disk) { return disk.id == id; });
     std::erase_if(sent_.net, [id](const NetConfig& net) { return net.id == id; });
+    std::erase_if(sent_.fs, [id](const FsConfig& fs) { return fs.id == id; });
     if (const auto found = fds_.find(id); found != fds_.end()) fds_.erase(found);
 }
 

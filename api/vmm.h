@@ -15,6 +15,7 @@
 #include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/fs.h"
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
@@ -87,6 +88,7 @@ class Vmm {
     Result<std::optional<PciDeviceInfo>> add_console(VmAddConsole config);
     /// A VM has one at most.
     Result<std::optional<PciDeviceInfo>> add_vsock(VsockConfig config);
+    Result<std::optional<PciDeviceInfo>> add_fs(FsConfig config);
     /// A machine's guest is asked first, unless `removal.force`.
     Result<> remove_device(const VmRemoveDevice& removal);
 
@@ -141,6 +143,8 @@ class Vmm {
     [[nodiscard]] const migration::Uuid& uuid() const { return uuid_; }
     /// From which create() makes the same VM.
     [[nodiscard]] Result<VmConfig> config() const;
+    /// For info() and state(): what is true now.
+    void publish();
     /// Adds an event of the VM, with what has changed published before.
     void tell(std::string_view event, Event::Properties properties = {});
 
@@ -171,8 +175,6 @@ class Vmm {
     void forget(std::string_view id);
     Result<> resize_cpus(std::uint32_t count);
     Result<> resize_memory(std::uint64_t bytes);
-    /// For info() and state(): what is true now.
-    void publish();
     [[nodiscard]] Error no_machine() const;
 
     struct Published {

@@ -34,6 +34,18 @@ nanoseconds time_for(std::uint64_t bytes, std::uint64_t bandwidth) {
     return nanoseconds(std::llround(std::min(seconds, 1e9) * 1e9));
 }
 
+Verdict at_timeout(TimeoutStrategy strategy) {
+    switch (strategy) {
+        case TimeoutStrategy::kCancel:
+            return Verdict::kGiveUp;
+        case TimeoutStrategy::kIgnore:
+            return Verdict::kPause;
+        case TimeoutStrategy::kPostcopy:
+            return Verdict::kPostcopy;
+    }
+    return Verdict::kGiveUp;
+}
+
 }  // namespace
 
 Decision Convergence::decide(const RoundFacts& facts) {
@@ -51,9 +63,10 @@ Decision Convergence::decide(const RoundFacts& facts) {
     // With nothing dirty no further round makes the pause shorter.
     if (facts.dirty_bytes == 0 || (fits && (decision.predicted_downtime <= kShort || !shrinks))) {
         decision.verdict = Verdict::kPause;
+    } else if (config_.postcopy) {
+        decision.verdict = fits ? Verdict::kPause : Verdict::kPostcopy;
     } else if (facts.elapsed >= config_.timeout) {
-        decision.verdict =
-            fits || config_.strategy == TimeoutStrategy::kIgnore ? Verdict::kPause : Verdict::kGiveUp;
+        decision.verdict = fits ? Verdict::kPause : at_timeout(config_.strategy);
     } else if (!fits) {
         throttle(facts, decision);
     }

@@ -8,8 +8,9 @@ namespace hako::migration {
 
 /// What happens when the migration takes longer than it may.
 enum class TimeoutStrategy : unsigned char {
-    kCancel,  ///< the guest stays at the source
-    kIgnore,  ///< the guest is paused for as long as it takes
+    kCancel,    ///< the guest stays at the source
+    kIgnore,    ///< the guest is paused for as long as it takes
+    kPostcopy,  ///< the guest runs there, and the rest of its memory follows
 };
 
 struct ConvergenceConfig {
@@ -17,6 +18,7 @@ struct ConvergenceConfig {
     std::chrono::seconds timeout{3600};       ///< of the whole migration
     TimeoutStrategy strategy = TimeoutStrategy::kCancel;
     bool auto_converge = false;  ///< vCPUs may be slowed down
+    bool postcopy = false;       ///< if what is left after the first round does not fit into the downtime
 
     bool operator==(const ConvergenceConfig&) const = default;
 };
@@ -35,7 +37,8 @@ struct RoundFacts {
 
 enum class Verdict : unsigned char {
     kAnotherRound,
-    kPause,  ///< the rest goes while the guest is paused
+    kPause,     ///< the rest goes while the guest is paused
+    kPostcopy,  ///< the rest goes when the guest runs there
     kGiveUp,
 };
 

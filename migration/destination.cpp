@@ -1,10 +1,12 @@
 #include "migration/destination.h"
 
+#include <poll.h>
 #include <sys/random.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "migration/memory/missing_list.h"
 #include "vmm/base/crc32c.h"
 
 namespace hako::migration {
@@ -21,6 +23,8 @@ bool is_final(DestinationState state) {
 Phase phase_of(DestinationState state) {
     if (state <= DestinationState::kJoining) return Phase::kStarting;
     if (state == DestinationState::kReceiving) return Phase::kPrecopy;
+    if (state == DestinationState::kFaulting || state == DestinationState::kRecoverable)
+        return Phase::kPostcopy;
     return is_final(state) ? Phase::kOver : Phase::kCompleting;
 }
 
@@ -32,6 +36,8 @@ Status status_of(DestinationState state, const std::optional<Failure>& failure) 
             return failure && failure->event == Event::kCancelled ? Status::kCancelled : Status::kFailed;
         case DestinationState::kHeld:
             return Status::kStranded;
+        case DestinationState::kGone:
+            return Status::kGone;
         default:
             return Status::kOngoing;
     }
@@ -82,12 +88,18 @@ std::string_view state_name(DestinationState state) {
             return "starting";
         case DestinationState::kAnnouncing:
             return "announcing";
+        case DestinationState::kFaulting:
+            return "faulting";
+        case DestinationState::kRecoverable:
+            return "paused-recoverable";
         case DestinationState::kRuns:
             return "runs";
         case DestinationState::kDiscarded:
             return "discarded";
         case DestinationState::kHeld:
             return "held";
+        case DestinationState::kGone:
+            return "gone";
     }
     return "";
 }
@@ -95,8 +107,9 @@ std::string_view state_name(DestinationState state) {
 Result<std::unique_ptr<Destination>> Destination::create(const DestinationConfig& config, Acceptor& acceptor,
                                                          DestinationMachine& machine, Observer observer) {
     auto stop = HAKO_TRY(Stop::create());
+    auto give_up = HAKO_TRY(Stop::create());
     return std::unique_ptr<Destination>(
-        new Destination(config, acceptor, machine, std::move(observer), std::move(stop)));
+        new Destination(config, acceptor, machine, std::move(observer), std::move(stop), std::move(give_up)));
 }
 
 Status Destination::run() {
@@ -139,6 +152,10 @@ Outcome<DestinationState> Destination::step(DestinationState at) {
             return start();
         case DestinationState::kAnnouncing:
             return announce();
+        case DestinationState::kFaulting:
+            return fault();
+        case DestinationState::kRecoverable:
+            return recover();
         default:
             return at;
     }
@@ -168,11 +185,19 @@ DestinationState Destination::fail(DestinationState at, Failure why) {
             return discard();
         // It is this side's, and has not run: the source may have it back.
         case DestinationState::kRecording:
-        case DestinationState::kStarting:
             return withdraw();
+        case DestinationState::kStarting:
+            return run_.valid() ? interrupted() : withdraw();
         // It runs here, whether or not the source hears of it.
         case DestinationState::kAnnouncing:
-            return DestinationState::kRuns;
+            if (!postcopy_) return DestinationState::kRuns;
+            [[fallthrough]];
+        // It runs here, and some of its pages are at the source. If none are, it needs nobody.
+        case DestinationState::kFaulting:
+            return missing_->left() == 0 ? complete() : interrupted();
+        case DestinationState::kRecoverable:
+            if (failure_->event == Event::kCancelled) return DestinationState::kGone;
+            return interrupted();
         default:
             return at;
     }
@@ -202,6 +227,7 @@ Outcome<DestinationState> Destination::prepare() {
     if (prepared_.memory.layout != hello_.layout)
         return fail_as(Event::kLocal, "the source's memory lies at other addresses than this host's would");
     received_ = make_bits(hello_.layout, false);
+    if (hello_.postcopy) trap_ = HAKO_TRY_WRAP(machine_.trap_pages(), "postcopy");
     publish([&](Progress& progress) { progress.memory.bytes_total = hello_.layout.pages() * kPageSize; });
     accept_ = {.version = std::min(hello_.newest, kNewestVersion),
                .token = HAKO_TRY(new_token()),
@@ -222,25 +248,10 @@ Outcome<std::vector<ReceivedFd>> Destination::receive_fds() {
 }
 
 Outcome<DestinationState> Destination::join() {
-    std::vector<std::unique_ptr<Stream>> streams(hello_.fds == 0 ? hello_.connections : 0);
-    const Clock::time_point end =
-        Clock::now() + config_.timeouts.connect * static_cast<int>(streams.size() + 1);
-    const auto missing = [&] {
-        return std::ranges::any_of(streams, [](const auto& stream) { return !stream; });
-    };
-    for (int strangers = 0; missing();) {
-        Wait wait = within(config_.timeouts.connect);
-        wait.until = end;
-        Outcome<std::unique_ptr<Stream>> stream = acceptor_.accept(wait);
-        const bool accepted = stream.has_value();
-        const Outcome<> joined =
-            accepted ? join_one(*std::move(stream), streams) : std::unexpected(stream.error());
-        if (joined) continue;
-        if (stop_->reason() || Clock::now() >= end || joined.error().event == Event::kLocal ||
-            (!accepted && joined.error().event == Event::kTimeout) || ++strangers > kMaxStrangers)
-            return std::unexpected(joined.error());
-    }
-    acceptor_.close();  // the address is free; nobody else has anything to say
+    std::vector<std::unique_ptr<Stream>> streams =
+        HAKO_TRY(gather(hello_.fds == 0 ? hello_.connections : 0, accept_.token, *stop_));
+    // The address is free; nobody else has anything to say. But for a source that comes again.
+    if (!hello_.postcopy) acceptor_.close();
     const ReceiverSetup setup{.memory = prepared_.memory,
                               .connections = hello_.connections,
                               .received = received_,
@@ -249,12 +260,36 @@ Outcome<DestinationState> Destination::join() {
     return DestinationState::kReceiving;
 }
 
-Outcome<> Destination::join_one(std::unique_ptr<Stream> stream,
-                                std::vector<std::unique_ptr<Stream>>& streams) {
-    const auto join = HAKO_TRY(receive_message<Join>(*stream, within(config_.timeouts.farewell)));
-    if (!same_token(join.token, accept_.token) || join.index >= streams.size() || streams[join.index])
+Outcome<std::vector<std::unique_ptr<Stream>>> Destination::gather(unsigned connections, const Token& token,
+                                                                  const Stop& stop) {
+    std::vector<std::unique_ptr<Stream>> streams(connections);
+    const Clock::time_point end =
+        Clock::now() + config_.timeouts.connect * static_cast<int>(streams.size() + 1);
+    const auto missing = [&] {
+        return std::ranges::any_of(streams, [](const auto& stream) { return !stream; });
+    };
+    for (int strangers = 0; missing();) {
+        Wait wait = Wait::within(config_.timeouts.connect, &stop);
+        wait.until = end;
+        Outcome<std::unique_ptr<Stream>> stream = acceptor_.accept(wait);
+        const bool accepted = stream.has_value();
+        const Outcome<> joined =
+            accepted ? join_one(*std::move(stream), token, streams, stop) : std::unexpected(stream.error());
+        if (joined) continue;
+        if (stop.reason() || Clock::now() >= end || joined.error().event == Event::kLocal ||
+            (!accepted && joined.error().event == Event::kTimeout) || ++strangers > kMaxStrangers)
+            return std::unexpected(joined.error());
+    }
+    return streams;
+}
+
+Outcome<> Destination::join_one(std::unique_ptr<Stream> stream, const Token& token,
+                                std::vector<std::unique_ptr<Stream>>& streams, const Stop& stop) {
+    const auto wait = [&] { return Wait::within(config_.timeouts.farewell, &stop); };
+    const auto join = HAKO_TRY(receive_message<Join>(*stream, wait()));
+    if (!same_token(join.token, token) || join.index >= streams.size() || streams[join.index])
         return fail_as(Event::kGarbage, "a connection that is not of this migration");
-    HAKO_TRY(send_message(*stream, Joined{}, within(config_.timeouts.farewell)));
+    HAKO_TRY(send_message(*stream, Joined{}, wait()));
     streams[join.index] = std::move(stream);
     return {};
 }
@@ -299,15 +334,25 @@ Outcome<DestinationState> Destination::load() {
 }
 
 Outcome<DestinationState> Destination::last_round() {
-    const Frame frame = HAKO_TRY(next_frame(within(config_.timeouts.ready)));
+    Frame frame = HAKO_TRY(next_frame(within(config_.timeouts.ready)));
+    while (frame.type == Type::kMissing) {
+        HAKO_TRY(take_missing(frame));
+        frame = HAKO_TRY(next_frame(within(config_.timeouts.ready)));
+    }
     const auto round = HAKO_TRY(open_frame<Round>(frame));
     if (!round.last) return fail_as(Event::kGarbage, "STATE came before the last round");
     std::uint64_t pages = 0;
     if (hello_.fds == 0) {
         HAKO_TRY(pool_->finish(round, within(config_.timeouts.ready)));
         pages = count_bits(received_);
-        if (pages != hello_.layout.pages())
+        if (postcopy_) {
+            add_bits(received_, told_missing_);
+            pages = hello_.layout.pages() - count_bits(told_missing_);
+        }
+        if (count_bits(received_) != hello_.layout.pages())
             return fail_as(Event::kGarbage, "only {} pages of {} ever came", pages, hello_.layout.pages());
+        round_ = round.round;
+        if (postcopy_) HAKO_TRY(set_trap());
     }
     HAKO_TRY(send_message(*control_,
                           Ready{.state_crc = crc32c(state_),
@@ -315,6 +360,25 @@ Outcome<DestinationState> Destination::last_round() {
                                 .load_ns = static_cast<std::uint64_t>(load_time_.count())},
                           within(config_.timeouts.handover)));
     return DestinationState::kReady;
+}
+
+Outcome<> Destination::take_missing(const Frame& frame) {
+    if (!hello_.postcopy) return fail_as(Event::kGarbage, "MISSING came, and no postcopy was agreed upon");
+    if (!std::exchange(postcopy_, true)) told_missing_ = make_bits(hello_.layout, false);
+    const auto part = HAKO_TRY(open_frame<Missing>(frame));
+    return add_missing(told_missing_, hello_.layout, part);
+}
+
+/// After the state is loaded, which makes KVM look at a page or two: whatever it found there goes.
+Outcome<> Destination::set_trap() {
+    streams_ = pool_->take_streams();
+    pool_.reset();
+    HAKO_TRY(trap_->arm(told_missing_));
+    auto missing = std::make_unique<MissingPages>(*trap_, std::exchange(told_missing_, {}));
+    const std::lock_guard lock(progress_mutex_);
+    missing_ = std::move(missing);
+    progress_.postcopy.emplace();
+    return {};
 }
 
 Outcome<DestinationState> Destination::await_release() {
@@ -351,7 +415,7 @@ Outcome<DestinationState> Destination::record() {
 }
 
 Outcome<DestinationState> Destination::start() {
-    const Stamp first = HAKO_TRY(machine_.run());
+    const Stamp first = HAKO_TRY(run_machine());
     publish([&](Progress& progress) {
         progress.stamps = {.paused = go_.paused,
                            .first_instruction = first - go_.clock_ahead,
@@ -362,16 +426,142 @@ Outcome<DestinationState> Destination::start() {
 }
 
 Outcome<DestinationState> Destination::announce() {
+    const std::lock_guard lock(send_mutex_);
     HAKO_TRY(send_message(*control_, Running{.first_instruction = first_instruction_},
                           Wait::within(config_.timeouts.handover, nullptr)));
+    return postcopy_ ? DestinationState::kFaulting : DestinationState::kRuns;
+}
+
+// --- postcopy: it is this side's, and pages of it are at the source
+// --------------------------------------------------------------------------------------------
+
+/// It may need a missing page to get so far as to run, and that page may be long in coming.
+Outcome<Stamp> Destination::run_machine() {
+    if (!postcopy_) return HAKO_TRY(machine_.run());
+    if (!run_.valid()) {
+        has_run_ = HAKO_TRY(EventFd::create());
+        HAKO_TRY(begin_faulting());
+        run_ = std::async(std::launch::async, [this] {
+            Result<Stamp> first = machine_.run();
+            has_run_.signal();
+            return first;
+        });
+    }
+    HAKO_TRY(wait_ready(has_run_.fd(), POLLIN, {.silence = kForEver, .stop = lifeline_.get()}));
+    return HAKO_TRY(run_.get());
+}
+
+Outcome<> Destination::begin_faulting() {
+    lifeline_ = HAKO_TRY(Stop::create());
+    const PostcopyReceiverSetup setup{.memory = prepared_.memory,
+                                      .trap = *trap_,
+                                      .missing = *missing_,
+                                      .counters = counters_,
+                                      .round = ++round_,
+                                      .silence = config_.timeouts.silence,
+                                      .ask = [this](const PageRequest& request) {
+                                          const std::lock_guard lock(send_mutex_);
+                                          const Wait wait{.silence = config_.timeouts.silence,
+                                                          .stop = lifeline_.get()};
+                                          return send_message(*control_, request, wait);
+                                      }};
+    publish([&](Progress& progress) { progress.memory.iteration = round_; });
+    receiver_ = HAKO_TRY(PostcopyReceiver::start(setup, std::exchange(streams_, {}), *lifeline_));
+    return {};
+}
+
+Outcome<DestinationState> Destination::fault() {
+    const Outcome<Frame> frame = next_frame({.silence = config_.timeouts.silence, .stop = lifeline_.get()});
+    // Silence is fine here as long as pages are missing: on their connections PING comes.
+    if (!frame && frame.error().event == Event::kTimeout && missing_->left() > 0 && !lifeline_->reason())
+        return DestinationState::kFaulting;
+    const Frame end = HAKO_TRY(frame);
+    const auto round = HAKO_TRY(open_frame<Round>(end));
+    HAKO_TRY(receiver_->finish(round, Wait::within(config_.timeouts.silence, lifeline_.get())));
+    if (missing_->left() != 0)
+        return fail_as(Event::kGarbage, "the source has sent all, and {} pages are missing",
+                       missing_->left());
+    const DestinationState next = complete();
+    [[maybe_unused]] const auto told =
+        send_message(*control_, RoundDone{.round = round.round, .pages = round.pages + round.zero_pages},
+                     Wait::within(config_.timeouts.handover, nullptr));
+    return next;
+}
+
+/// All pages are here. What is told the source afterwards is for its sake.
+DestinationState Destination::complete() {
+    failure_.reset();
+    receiver_.reset();
+    if (const Result<> disarmed = trap_->disarm(); !disarmed) log_.warn("{}", disarmed.error().text());
+    trap_.reset();
     return DestinationState::kRuns;
+}
+
+/// One connection: who comes and is not the source ends nothing.
+Outcome<DestinationState> Destination::recover() {
+    control_ = HAKO_TRY(acceptor_.accept({.silence = kForEver, .stop = give_up_.get()}));
+    const auto wait = [this] { return Wait::within(config_.timeouts.connect, give_up_.get()); };
+    const auto recover = HAKO_TRY(receive_message<Recover>(*control_, wait()));
+    if (recover.uuid != hello_.uuid || recover.epoch != hello_.epoch ||
+        !same_token(recover.token, accept_.token))
+        return fail_as(Event::kGarbage, "a source of another VM or migration");
+    const Accept accept{.version = accept_.version, .token = HAKO_TRY(new_token())};
+    HAKO_TRY(send_message(*control_, accept, wait()));
+    streams_ = HAKO_TRY(gather(recover.connections, accept.token, *give_up_));
+    HAKO_TRY(send_missing());
+    if (auto reason = give_up_->reason()) return std::unexpected(std::move(*reason));
+    HAKO_TRY(begin_faulting());
+    machine_.go_on();
+    failure_.reset();
+    publish([](Progress& progress) {
+        progress.event.reset();
+        progress.causes.clear();
+    });
+    return run_.valid() ? DestinationState::kStarting : DestinationState::kFaulting;
+}
+
+Outcome<> Destination::send_missing() {
+    const Wait wait = Wait::within(config_.timeouts.silence, give_up_.get());
+    const PageBits bits = missing_->bits();
+    for (const Missing& part : split_missing(bits))
+        HAKO_TRY(send_message(*control_, part, wait));
+    return send_message(*control_, Round{.round = round_ + 1, .pages = count_bits(bits)}, wait);
+}
+
+/// The guest stands still until a source comes that has the rest.
+DestinationState Destination::interrupted() {
+    const bool first = failed_in_ != DestinationState::kRecoverable;
+    receiver_.reset();
+    streams_.clear();
+    if (control_) control_->shut_down();
+    if (first) {
+        machine_.halt();
+        publish([&](Progress& progress) {
+            ++progress.postcopy->interruptions;
+            progress.event = failure_->event;
+            progress.causes = failure_->error.chain();
+        });
+    } else {
+        log_.warn("migration: no way to go on: {}", failure_->error.text());
+        // A host without descriptors, say, is no reason to turn in a circle.
+        if (failure_->event == Event::kLocal) [[maybe_unused]]
+            const auto slept = sleep_for(config_.timeouts.retry, give_up_.get());
+    }
+    return DestinationState::kRecoverable;
 }
 
 // --- what failures lead to
 // ----------------------------------------------------------------------------------------
 
 DestinationState Destination::discard() {
-    pool_.reset();  // which writes into the memory that goes now
+    // Which write into the memory that goes now, or work on it.
+    pool_.reset();
+    receiver_.reset();
+    {
+        const std::lock_guard lock(progress_mutex_);
+        missing_.reset();
+    }
+    trap_.reset();
     // Before the source is told: it waits for the locks.
     machine_.discard();
     say_goodbye();
@@ -404,7 +594,8 @@ void Destination::say_goodbye() {
 // -----------------------------------------------------------------------------
 
 bool Destination::cancel() {
-    return stop_->raise({Event::kCancelled, Error(Fault::kState, "the migration was cancelled")});
+    const Failure why{Event::kCancelled, Error(Fault::kState, "the migration was cancelled")};
+    return stop_->raise(why) || (recoverable_ && give_up_->raise(why));
 }
 
 Progress Destination::progress() const {
@@ -415,10 +606,21 @@ Progress Destination::progress() const {
     progress.memory.bytes_transmitted = all.bytes;
     progress.memory.pages_4k_transmitted = all.pages;
     progress.memory.pages_constant_count = all.zero_pages;
+    if (missing_ && progress.postcopy) {
+        const Latencies waited = missing_->latencies();
+        progress.postcopy->pages_missing = missing_->left();
+        progress.postcopy->faults = waited.count();
+        progress.postcopy->fault_p50_ns = waited.quantile_ns(50);
+        progress.postcopy->fault_p99_ns = waited.quantile_ns(99);
+        progress.postcopy->fault_max_ns = waited.max_ns();
+        progress.memory.pages_4k_remaining_iteration = progress.postcopy->pages_missing;
+        progress.memory.bytes_remaining_iteration = progress.postcopy->pages_missing * kPageSize;
+    }
     return progress;
 }
 
 void Destination::enter(DestinationState state) {
+    recoverable_ = state == DestinationState::kRecoverable;
     publish([&](Progress& progress) {
         progress.phase = phase_of(state);
         progress.step = state_name(state);
@@ -435,6 +637,7 @@ void Destination::publish(const std::function<void(Progress&)>& change) {
 Status Destination::end(DestinationState state) {
     acceptor_.close();
     pool_.reset();
+    receiver_.reset();
     if (control_) control_->shut_down();
     const Status status = status_of(state, failure_);
     publish([&](Progress& progress) {

@@ -1,13 +1,17 @@
 // The destination of a live migration: docs/migration.md, "Destination", as code.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
 
 #include "migration/destination_machine.h"
 #include "migration/memory/counters.h"
+#include "migration/memory/missing_pages.h"
+#include "migration/memory/postcopy_receiver.h"
 #include "migration/memory/receiver_pool.h"
 #include "migration/progress.h"
 #include "migration/timeouts.h"
@@ -32,9 +36,12 @@ enum class DestinationState : unsigned char {
     kRecording,
     kStarting,
     kAnnouncing,
+    kFaulting,
+    kRecoverable,
     kRuns,
     kDiscarded,
     kHeld,
+    kGone,
 };
 [[nodiscard]] std::string_view state_name(DestinationState state);
 
@@ -53,20 +60,24 @@ class Destination {
                                                        DestinationMachine& machine, Observer observer = {});
 
     /// Waits for a source and takes its VM over. kFinished: the guest runs here. kFailed, kCancelled: nothing
-    /// is left of it. kStranded: it is whole but does not run; the machine holds it and its locks.
+    /// is left of it. kStranded: it is whole but does not run; the machine holds it and its locks. kGone: it
+    /// has run, and pages of it will never come. Whoever touches one waits as long as this lives: the process
+    /// should end before.
     Status run();
-    /// Asks for an end; false: it is too late, the source has handed over.
+    /// Asks for an end; false: it is too late, the source has handed over. A postcopy that was interrupted
+    /// can be given up: the guest is lost then.
     bool cancel();
     [[nodiscard]] Progress progress() const;
 
   private:
     Destination(const DestinationConfig& config, Acceptor& acceptor, DestinationMachine& machine,
-                Observer observer, std::unique_ptr<Stop> stop)
+                Observer observer, std::unique_ptr<Stop> stop, std::unique_ptr<Stop> give_up)
         : config_(config),
           acceptor_(acceptor),
           machine_(machine),
           observer_(std::move(observer)),
-          stop_(std::move(stop)) {
+          stop_(std::move(stop)),
+          give_up_(std::move(give_up)) {
         progress_.transport = config.transport;
         progress_.timestamp_begin = now_stamp();
     }
@@ -86,15 +97,28 @@ class Destination {
     Outcome<DestinationState> record();
     Outcome<DestinationState> start();
     Outcome<DestinationState> announce();
+    Outcome<DestinationState> fault();
+    Outcome<DestinationState> recover();
     // The columns of failures.
     DestinationState fail(DestinationState at, Failure why);
     DestinationState discard();
     DestinationState withdraw();
+    DestinationState interrupted();
+    DestinationState complete();
 
     Outcome<std::vector<ReceivedFd>> receive_fds();
     /// The next frame that is no PING and carries no descriptor.
     Outcome<Frame> next_frame(const Wait& wait);
-    Outcome<> join_one(std::unique_ptr<Stream> stream, std::vector<std::unique_ptr<Stream>>& streams);
+    Outcome<> take_missing(const Frame& frame);
+    Outcome<> set_trap();
+    Outcome<> send_missing();
+    Outcome<> begin_faulting();
+    Outcome<Stamp> run_machine();
+    /// Data connections that present `token`.
+    Outcome<std::vector<std::unique_ptr<Stream>>> gather(unsigned connections, const Token& token,
+                                                         const Stop& stop);
+    Outcome<> join_one(std::unique_ptr<Stream> stream, const Token& token,
+                       std::vector<std::unique_ptr<Stream>>& streams, const Stop& stop);
     void say_goodbye();
 
     [[nodiscard]] Wait within(milliseconds time) const { return Wait::within(time, stop_.get()); }
@@ -107,6 +131,7 @@ class Destination {
     DestinationMachine& machine_;
     const Observer observer_;
     const std::unique_ptr<Stop> stop_;
+    const std::unique_ptr<Stop> give_up_;  ///< once the guest has run here: ends the wait for its source
     MemoryCounters counters_;
 
     std::unique_ptr<Stream> control_;
@@ -121,6 +146,21 @@ class Destination {
     Stamp first_instruction_ = 0;
     LogLimit log_;
     bool sealed_ = false;
+
+    // Postcopy.
+    bool postcopy_ = false;  ///< pages are missing when the guest runs
+    PageBits told_missing_;
+    std::uint32_t round_ = 0;  ///< the one that comes
+    std::unique_ptr<PageTrap> trap_;
+    std::unique_ptr<MissingPages> missing_;         ///< changed under progress_mutex_
+    std::vector<std::unique_ptr<Stream>> streams_;  ///< of the receiver to be
+    std::mutex send_mutex_;                         ///< of the control connection
+    std::unique_ptr<Stop> lifeline_;                ///< of the connections
+    std::unique_ptr<PostcopyReceiver> receiver_;
+    EventFd has_run_;                 ///< signalled once `run_` is there
+    std::future<Result<Stamp>> run_;  ///< of the machine, as long as it has not returned
+    std::atomic<bool> recoverable_ = false;
+
     DestinationState at_ = DestinationState::kListening;
     std::optional<Failure> failure_;
     DestinationState failed_in_ = DestinationState::kListening;

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "migration/memory/memory_view.h"
+#include "migration/memory/page_trap.h"
 #include "migration/protocol/messages.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
@@ -32,6 +34,9 @@ class DestinationMachine {
     /// Whatever can be refused is refused here. `fds`: of a local migration; memory is among them, or it is
     /// refused.
     virtual Result<Prepared> prepare(const Hello& hello, std::vector<ReceivedFd> fds) = 0;
+    /// Postcopy, after prepare(): what makes those wait who touch a page that is still missing. An error says
+    /// why this host cannot.
+    virtual Result<std::unique_ptr<PageTrap>> trap_pages() = 0;
     /// Builds the rest. Memory still comes, and is not looked at.
     virtual Result<> load_state(std::span<const std::byte> state) = 0;
     /// Takes OWNER of every image, or of none.
@@ -44,6 +49,10 @@ class DestinationMachine {
     /// The guest runs, or is as paused as it was at the source. An error: no vCPU has entered KVM_RUN. Says
     /// when the first instruction was.
     virtual Result<Stamp> run() = 0;
+    /// Postcopy: vCPUs stand still soon after run(), and then go on. In that order, and without waiting for
+    /// it: a vCPU may stand at a missing page, and so may run() itself.
+    virtual void halt() = 0;
+    virtual void go_on() = 0;
     /// Takes down whatever was built, and gives up all locks.
     virtual void discard() = 0;
 };

@@ -13,6 +13,8 @@ std::string_view phase_name(Phase phase) {
             return "memory (precopy)";
         case Phase::kCompleting:
             return "completing";
+        case Phase::kPostcopy:
+            return "memory (postcopy)";
         case Phase::kOver:
             return "over";
     }
@@ -35,6 +37,8 @@ std::string_view status_name(Status status) {
             return "failed-needs-operator";
         case Status::kLost:
             return "lost-to-destination";
+        case Status::kGone:
+            return "lost";
     }
     return "";
 }

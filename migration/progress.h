@@ -19,6 +19,7 @@ enum class Phase : unsigned char {
     kStarting,    ///< connecting, agreeing
     kPrecopy,     ///< memory goes, the guest runs
     kCompleting,  ///< the guest is paused
+    kPostcopy,    ///< the guest runs at the destination, the rest of its memory goes
     kOver,
 };
 
@@ -30,6 +31,7 @@ enum class Status : unsigned char {
     kUnconfirmed,  ///< handed over, and the destination did not say that it runs: reclaim() finds out
     kStranded,     ///< paused here, without the disks' locks or unable to resume: reclaim() tries again
     kLost,         ///< the destination has run since: the guest here is of the past
+    kGone,         ///< destination: what was still to come never will
 };
 
 [[nodiscard]] std::string_view phase_name(Phase phase);
@@ -60,6 +62,18 @@ struct Stamps {
         return first_instruction > paused ? first_instruction - paused : 0;
     }
     bool operator==(const Stamps&) const = default;
+};
+
+/// Of a postcopy. The destination knows all of it, the source how often it broke.
+struct PostcopyProgress {
+    std::uint64_t pages_missing = 0;  ///< still
+    std::uint64_t faults = 0;         ///< that waited for a page from the source, and have it
+    std::uint64_t fault_p50_ns = 0;   ///< from a fault until its page was there
+    std::uint64_t fault_p99_ns = 0;
+    std::uint64_t fault_max_ns = 0;
+    std::uint64_t interruptions = 0;  ///< how often the connection broke
+
+    bool operator==(const PostcopyProgress&) const = default;
 };
 
 /// How long a state of docs/migration.md lasted, over all times it was entered.
@@ -96,8 +110,9 @@ struct Progress {
     MemoryProgress memory;
     Stamps stamps;  ///< once the guest is paused
     StepTimes steps;
-    std::optional<Event> event;       ///< why it failed
-    std::vector<std::string> causes;  ///< outermost first
+    std::optional<PostcopyProgress> postcopy;  ///< once that is how it goes
+    std::optional<Event> event;                ///< why it failed, or was interrupted
+    std::vector<std::string> causes;           ///< outermost first
 };
 
 /// CLOCK_REALTIME.

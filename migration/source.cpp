@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "migration/memory/missing_list.h"
 #include "migration/transport/channel.h"
 #include "vmm/base/crc32c.h"
 
@@ -20,6 +21,7 @@ bool is_final(SourceState state) {
 Phase phase_of(SourceState state) {
     if (state <= SourceState::kJoining) return Phase::kStarting;
     if (state == SourceState::kPrecopy) return Phase::kPrecopy;
+    if (state == SourceState::kServing || state == SourceState::kRecovering) return Phase::kPostcopy;
     return is_final(state) ? Phase::kOver : Phase::kCompleting;
 }
 
@@ -40,9 +42,8 @@ Status status_of(SourceState state, const std::optional<Failure>& failure) {
     }
 }
 
-void clear(PageBits& bits) {
-    for (RegionBits& words : bits)
-        std::ranges::fill(words, 0);
+bool may_postcopy(const SourceConfig& config) {
+    return config.convergence.postcopy || config.convergence.strategy == TimeoutStrategy::kPostcopy;
 }
 
 }  // namespace
@@ -73,6 +74,10 @@ std::string_view state_name(SourceState state) {
             return "committing";
         case SourceState::kAwaitRunning:
             return "await-running";
+        case SourceState::kServing:
+            return "serving";
+        case SourceState::kRecovering:
+            return "paused-recoverable";
         case SourceState::kHandedOver:
             return "handed-over";
         case SourceState::kKept:
@@ -91,18 +96,22 @@ Result<std::unique_ptr<Source>> Source::create(const SourceConfig& config, Conne
                                                SourceMachine& machine, Observer observer) {
     if (config.connections < 1 || config.connections > kMaxConnections)
         return fail_input("{} connections: 1 to {} are possible", config.connections, kMaxConnections);
+    if (config.local && may_postcopy(config))
+        return fail_input("a local migration hands memory over: there is nothing for postcopy to do");
     auto stop = HAKO_TRY(Stop::create());
+    auto give_up = HAKO_TRY(Stop::create());
     return std::unique_ptr<Source>(
-        new Source(config, connector, machine, std::move(observer), std::move(stop)));
+        new Source(config, connector, machine, std::move(observer), std::move(stop), std::move(give_up)));
 }
 
 Source::Source(const SourceConfig& config, Connector& connector, SourceMachine& machine, Observer observer,
-               std::unique_ptr<Stop> stop)
+               std::unique_ptr<Stop> stop, std::unique_ptr<Stop> give_up)
     : config_(config),
       connector_(connector),
       machine_(machine),
       observer_(std::move(observer)),
       stop_(std::move(stop)),
+      give_up_(std::move(give_up)),
       limit_(config.bandwidth),
       convergence_(config.convergence) {
     progress_.transport = config.transport;
@@ -146,6 +155,10 @@ Outcome<SourceState> Source::step(SourceState at) {
             return commit();
         case SourceState::kAwaitRunning:
             return await_running();
+        case SourceState::kServing:
+            return serve();
+        case SourceState::kRecovering:
+            return recover();
         default:
             return at;
     }
@@ -178,12 +191,17 @@ SourceState Source::fail(SourceState at, Failure why) {
             return reclaim_locks();
         // Did a byte of GO get out?
         case SourceState::kCommitting:
-            if (committed_) return SourceState::kUnconfirmed;
+            if (committed_) return postcopy_ ? interrupted() : SourceState::kUnconfirmed;
             say_goodbye();
             return reclaim_locks();
         // It may run there. It may say that it does not; but what counts is what its storage says.
         case SourceState::kAwaitRunning:
             return failure_->event == Event::kAborted ? reclaim_by_record() : SourceState::kUnconfirmed;
+        // The guest is there, and some of its pages are here. Unless it could not start.
+        case SourceState::kServing:
+            return failure_->event == Event::kAborted ? reclaim_by_record() : interrupted();
+        case SourceState::kRecovering:
+            return failure_->event == Event::kCancelled ? SourceState::kUnconfirmed : interrupted();
         default:
             return at;
     }
@@ -208,6 +226,7 @@ Outcome<SourceState> Source::negotiate() {
                                 .epoch = description_.epoch,
                                 .connections = static_cast<std::uint16_t>(config_.connections),
                                 .fds = static_cast<std::uint16_t>(fds.size()),
+                                .postcopy = may_postcopy(config_),
                                 .layout = layout,
                                 .config = description_.config,
                                 .cpu = description_.cpu},
@@ -227,22 +246,28 @@ Outcome<SourceState> Source::negotiate() {
 }
 
 Outcome<SourceState> Source::join() {
-    std::vector<std::unique_ptr<Stream>> streams;
-    for (unsigned index = 0; index < config_.connections; ++index) {
-        streams.push_back(HAKO_TRY(connector_.connect(within(config_.timeouts.connect))));
-        HAKO_TRY(send_message(*streams.back(),
-                              Join{.token = accept_.token, .index = static_cast<std::uint16_t>(index)},
-                              within(config_.timeouts.connect)));
-        HAKO_TRY(receive_message<Joined>(*streams.back(), within(config_.timeouts.connect)));
-    }
+    std::vector<std::unique_ptr<Stream>> streams = HAKO_TRY(join_all(accept_.token, stop_.get()));
     const SenderSetup setup{.memory = machine_.memory(),
                             .connections = config_.connections,
                             .limit = limit_,
                             .counters = counters_,
                             .clearer = machine_,
-                            .touched = touched_};
+                            .touched = touched_,
+                            .cut = &cut_};
     pool_ = HAKO_TRY(SenderPool::start(setup, std::move(streams), config_.timeouts.silence, *stop_));
     return SourceState::kPrecopy;
+}
+
+Outcome<std::vector<std::unique_ptr<Stream>>> Source::join_all(const Token& token, const Stop* stop) {
+    std::vector<std::unique_ptr<Stream>> streams;
+    for (unsigned index = 0; index < config_.connections; ++index) {
+        const auto wait = [&] { return Wait::within(config_.timeouts.connect, stop); };
+        streams.push_back(HAKO_TRY(connector_.connect(wait())));
+        HAKO_TRY(send_message(*streams.back(),
+                              Join{.token = token, .index = static_cast<std::uint16_t>(index)}, wait()));
+        HAKO_TRY(receive_message<Joined>(*streams.back(), wait()));
+    }
+    return streams;
 }
 
 Outcome<SourceState> Source::precopy() {
@@ -254,12 +279,13 @@ Outcome<SourceState> Source::precopy() {
         const Clock::time_point round_start = Clock::now();
         const MemoryTotals sent = HAKO_TRY(send_round(false));
         HAKO_TRY(acknowledge_round(sent));
-        clear(bits_);
+        // On top of what did not go, where the round was cut.
         HAKO_TRY(machine_.fetch_dirty(bits_));
         const Decision decision = decide(sent, round_start);
         ++round_;
         if (decision.throttle_percent != throttled) machine_.throttle(throttled = decision.throttle_percent);
-        if (decision.verdict == Verdict::kPause) return SourceState::kPausing;
+        postcopy_ = decision.verdict == Verdict::kPostcopy;
+        if (decision.verdict == Verdict::kPause || postcopy_) return SourceState::kPausing;
         if (decision.verdict == Verdict::kGiveUp)
             return fail_as(
                 Event::kTimeout,
@@ -279,9 +305,14 @@ Outcome<MemoryTotals> Source::send_round(bool last) {
     pool_->begin(round_, last, bits_);
     if (last) HAKO_TRY(send_frame(*control_, Type::kState, state_, within(config_.timeouts.ready)));
     const Clock::time_point end = begin_ + config_.convergence.timeout;
+    const bool may_cut = !last && config_.convergence.strategy == TimeoutStrategy::kPostcopy;
     for (;;) {
-        Outcome<MemoryTotals> sent = pool_->finish({.silence = config_.timeouts.ping, .stop = stop_.get()});
+        Outcome<MemoryTotals> sent =
+            pool_->finish({.silence = config_.timeouts.ping,
+                           .until = may_cut && !cut_ ? end : Clock::time_point::max(),
+                           .stop = stop_.get()});
         if (sent || sent.error().event != Event::kTimeout || stop_->reason()) return sent;
+        if (may_cut && Clock::now() >= end) cut_ = true;
         if (!last && config_.convergence.strategy == TimeoutStrategy::kCancel && Clock::now() >= end)
             return fail_as(Event::kTimeout, "the migration took longer than {} s",
                            config_.convergence.timeout.count());
@@ -346,7 +377,9 @@ Outcome<SourceState> Source::last_round() {
         HAKO_TRY(send_frame(*control_, Type::kState, state_, within(config_.timeouts.ready)));
     } else {
         HAKO_TRY(machine_.fetch_dirty(bits_));  // on top of what precopy() found last
+        if (postcopy_) missing_ = std::exchange(bits_, make_bits(machine_.memory().layout, false));
         sent = HAKO_TRY(send_round(true));
+        if (postcopy_) HAKO_TRY(send_missing());
     }
     HAKO_TRY(send_message(
         *control_, Round{.round = round_, .last = true, .pages = sent.pages, .zero_pages = sent.zero_pages},
@@ -354,9 +387,16 @@ Outcome<SourceState> Source::last_round() {
     return SourceState::kAwaitReady;
 }
 
+Outcome<> Source::send_missing() {
+    for (const Missing& part : split_missing(missing_))
+        HAKO_TRY(send_message(*control_, part, within(config_.timeouts.ready)));
+    return {};
+}
+
 Outcome<SourceState> Source::await_ready() {
     const auto ready = HAKO_TRY(receive_message<Ready>(*control_, within(config_.timeouts.ready)));
-    const std::uint64_t pages = config_.local ? 0 : machine_.memory().layout.pages();
+    const std::uint64_t pages =
+        config_.local ? 0 : machine_.memory().layout.pages() - (postcopy_ ? count_bits(missing_) : 0);
     if (ready.state_crc != crc32c(state_) || ready.pages_received != pages)
         return fail_as(Event::kGarbage, "the destination has {} pages of {}, and a state with checksum {:#x}",
                        ready.pages_received, pages, ready.state_crc);
@@ -393,24 +433,132 @@ Outcome<SourceState> Source::commit() {
     const Outcome<> sent = send_message(*control_, go, Wait::within(config_.timeouts.handover, nullptr));
     committed_ = control_->handed() != handed;
     if (!sent) return std::unexpected(sent.error());
-    return SourceState::kAwaitRunning;
+    if (!postcopy_) return SourceState::kAwaitRunning;
+    streams_ = pool_->take_streams();
+    served_round_ = round_ + 1;
+    return SourceState::kServing;
 }
 
 // --- it runs there
 // ------------------------------------------------------------------------------------------------
 
 Outcome<SourceState> Source::await_running() {
-    const auto running =
-        HAKO_TRY(receive_message<Running>(*control_, Wait::within(config_.timeouts.running, nullptr)));
+    runs_there(
+        HAKO_TRY(receive_message<Running>(*control_, Wait::within(config_.timeouts.running, nullptr))));
+    return SourceState::kHandedOver;
+}
+
+void Source::runs_there(const Running& running) {
     publish([&](Progress& progress) {
         progress.stamps.first_instruction = running.first_instruction - clock_ahead_;
         progress.stamps.round_trip_ns = static_cast<std::uint64_t>(round_trip_.count());
     });
-    return SourceState::kHandedOver;
+}
+
+/// The destination may ask for pages before it says RUNNING: it needs some to get so far.
+Outcome<SourceState> Source::serve() {
+    lifeline_ = HAKO_TRY(Stop::create());
+    failure_.reset();
+    publish([&](Progress& progress) {
+        round_begin_ = counters_.totals();
+        round_pages_ = count_bits(missing_);
+        progress.memory.iteration = served_round_;
+        if (!progress.postcopy) progress.postcopy.emplace();
+        progress.event.reset();
+        progress.causes.clear();
+    });
+    const PostcopySenderSetup setup{.memory = machine_.memory(),
+                                    .limit = limit_,
+                                    .counters = counters_,
+                                    .round = served_round_,
+                                    .silence = config_.timeouts.silence,
+                                    .ping = config_.timeouts.ping,
+                                    .done = [this](const Round& sent) {
+                                        all_sent_ = true;
+                                        const Wait wait{.silence = config_.timeouts.silence,
+                                                        .stop = lifeline_.get()};
+                                        return send_message(*control_, sent, wait);
+                                    }};
+    all_sent_ = false;
+    sender_ = PostcopySender::start(setup, missing_, std::exchange(streams_, {}), *lifeline_);
+    for (;;) {
+        // Silence is fine as long as pages go: who does not take them is heard of on their connections.
+        const bool all_sent = all_sent_;
+        const Outcome<Frame> received =
+            receive_frame(*control_, {.silence = config_.timeouts.silence, .stop = lifeline_.get()});
+        if (!received && received.error().event == Event::kTimeout && !all_sent && !lifeline_->reason())
+            continue;
+        const Frame frame = HAKO_TRY(received);
+        if (frame.type == Type::kPageRequest) {
+            const auto request = HAKO_TRY(open_frame<PageRequest>(frame));
+            HAKO_TRY(sender_->ask(request));
+        } else if (frame.type == Type::kRunning) {
+            runs_there(HAKO_TRY(open_frame<Running>(frame)));
+        } else {
+            const auto done = HAKO_TRY(open_frame<RoundDone>(frame));
+            if (done.round != setup.round || done.pages != count_bits(missing_))
+                return fail_as(Event::kGarbage, "the destination has {} pages, where {} were missing",
+                               done.pages, count_bits(missing_));
+            return SourceState::kHandedOver;
+        }
+    }
+}
+
+/// One attempt. The destination tells what is missing: of what was under way, nobody knows here.
+Outcome<SourceState> Source::recover() {
+    HAKO_TRY(sleep_for(config_.timeouts.retry, give_up_.get()));
+    const auto wait = [this](milliseconds time) { return Wait::within(time, give_up_.get()); };
+    control_ = HAKO_TRY(connector_.connect(wait(config_.timeouts.connect)));
+    HAKO_TRY(send_message(*control_,
+                          Recover{.uuid = description_.uuid,
+                                  .epoch = description_.epoch,
+                                  .token = accept_.token,
+                                  .connections = static_cast<std::uint16_t>(config_.connections)},
+                          wait(config_.timeouts.connect)));
+    const auto accept = HAKO_TRY(receive_message<Accept>(*control_, wait(config_.timeouts.connect)));
+    streams_ = HAKO_TRY(join_all(accept.token, give_up_.get()));
+    missing_ = HAKO_TRY(receive_missing());
+    if (auto reason = give_up_->reason()) return std::unexpected(std::move(*reason));
+    return SourceState::kServing;
+}
+
+Outcome<PageBits> Source::receive_missing() {
+    PageBits missing = make_bits(machine_.memory().layout, false);
+    for (;;) {
+        const Frame frame =
+            HAKO_TRY(receive_frame(*control_, Wait::within(config_.timeouts.connect, give_up_.get())));
+        if (frame.type == Type::kMissing) {
+            const auto part = HAKO_TRY(open_frame<Missing>(frame));
+            HAKO_TRY(add_missing(missing, machine_.memory().layout, part));
+            continue;
+        }
+        const auto end = HAKO_TRY(open_frame<Round>(frame));
+        if (end.pages != count_bits(missing))
+            return fail_as(Event::kGarbage, "{} pages are missing, and {} were told", end.pages,
+                           count_bits(missing));
+        served_round_ = end.round;
+        return missing;
+    }
 }
 
 // --- what failures lead to
 // ----------------------------------------------------------------------------------------
+
+/// Pages that are here and nowhere else: they stay, and this side goes on trying.
+SourceState Source::interrupted() {
+    const bool first = failed_in_ != SourceState::kRecovering;
+    sender_.reset();
+    streams_.clear();
+    if (pool_) pool_->shut_down();
+    if (control_) control_->shut_down();
+    publish([&](Progress& progress) {
+        if (!progress.postcopy) progress.postcopy.emplace();
+        if (first) ++progress.postcopy->interruptions;
+        progress.event = failure_->event;
+        progress.causes = failure_->error.chain();
+    });
+    return SourceState::kRecovering;
+}
 
 SourceState Source::keep_running() {
     end_precopy();
@@ -499,7 +647,8 @@ void Source::say_goodbye() {
 // -----------------------------------------------------------------------------
 
 bool Source::cancel() {
-    return stop_->raise({Event::kCancelled, Error(Fault::kState, "the migration was cancelled")});
+    const Failure why{Event::kCancelled, Error(Fault::kState, "the migration was cancelled")};
+    return stop_->raise(why) || (recovering_ && give_up_->raise(why));
 }
 
 void Source::set_bandwidth(std::uint64_t bytes_per_second) {
@@ -533,6 +682,7 @@ Outcome<> Source::check_stop() const {
 }
 
 void Source::enter(SourceState state) {
+    recovering_ = state == SourceState::kRecovering;
     publish([&](Progress& progress) {
         progress.phase = phase_of(state);
         progress.step = state_name(state);
@@ -547,6 +697,7 @@ void Source::publish(const std::function<void(Progress&)>& change) {
 }
 
 Status Source::end(SourceState state) {
+    sender_.reset();
     pool_.reset();
     if (control_) control_->shut_down();
     const Status status = status_of(state, failure_);

@@ -1,6 +1,7 @@
 // The source of a live migration: docs/migration.md, "Source", as code.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -8,6 +9,7 @@
 #include "migration/convergence.h"
 #include "migration/memory/bandwidth.h"
 #include "migration/memory/counters.h"
+#include "migration/memory/postcopy_sender.h"
 #include "migration/memory/sender_pool.h"
 #include "migration/progress.h"
 #include "migration/source_machine.h"
@@ -30,6 +32,8 @@ enum class SourceState : unsigned char {
     kAwaitLocked,
     kCommitting,
     kAwaitRunning,
+    kServing,
+    kRecovering,
     kHandedOver,
     kKept,
     kUnconfirmed,
@@ -68,7 +72,7 @@ class Source {
 
   private:
     Source(const SourceConfig& config, Connector& connector, SourceMachine& machine, Observer observer,
-           std::unique_ptr<Stop> stop);
+           std::unique_ptr<Stop> stop, std::unique_ptr<Stop> give_up);
 
     // One for each row: its action, and the state that follows.
     Outcome<SourceState> step(SourceState at);
@@ -84,16 +88,22 @@ class Source {
     Outcome<SourceState> await_locked();
     Outcome<SourceState> commit();
     Outcome<SourceState> await_running();
+    Outcome<SourceState> serve();
+    Outcome<SourceState> recover();
     // The columns of failures.
     SourceState fail(SourceState at, Failure why);
+    SourceState interrupted();
     SourceState keep_running();
     SourceState resume_with_locks();
     SourceState reclaim_locks();
     SourceState reclaim_by_record();
     SourceState strand(Error why);
 
-    Outcome<> send_fds();
     Outcome<MemoryTotals> send_round(bool last);
+    Outcome<> send_missing();
+    Outcome<PageBits> receive_missing();
+    Outcome<std::vector<std::unique_ptr<Stream>>> join_all(const Token& token, const Stop* stop);
+    void runs_there(const Running& running);
     Outcome<> acknowledge_round(const MemoryTotals& sent);
     Decision decide(const MemoryTotals& sent, Clock::time_point round_start);
     Result<> get_locks_back();
@@ -111,6 +121,7 @@ class Source {
     SourceMachine& machine_;
     const Observer observer_;
     const std::unique_ptr<Stop> stop_;
+    const std::unique_ptr<Stop> give_up_;  ///< once the guest is there: ends the attempts to go on
     BandwidthLimit limit_;
     MemoryCounters counters_;
     Convergence convergence_;
@@ -130,6 +141,18 @@ class Source {
     std::uint64_t clock_ahead_ = 0;
     std::chrono::nanoseconds round_trip_{0};
     bool committed_ = false;  ///< a byte of GO may be under way
+
+    // Postcopy.
+    std::atomic<bool> cut_ = false;                 ///< the round under way ends early
+    bool postcopy_ = false;                         ///< decided
+    PageBits missing_;                              ///< at the destination
+    std::uint32_t served_round_ = 0;                ///< it goes now
+    std::vector<std::unique_ptr<Stream>> streams_;  ///< of the sender to be
+    std::unique_ptr<Stop> lifeline_;                ///< of the connections
+    std::unique_ptr<PostcopySender> sender_;
+    std::atomic<bool> recovering_ = false;
+    std::atomic<bool> all_sent_ = false;
+
     SourceState at_ = SourceState::kConnecting;
     std::optional<Failure> failure_;
     SourceState failed_in_ = SourceState::kConnecting;

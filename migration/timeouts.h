@@ -15,6 +15,7 @@ struct Timeouts {
     milliseconds handover{5'000};  ///< each of the steps from READY on
     milliseconds running{30'000};  ///< GO until RUNNING
     milliseconds locks{10'000};  ///< the source gets its locks back; longer than the destination's `handover`
+    milliseconds retry{1'000};   ///< between two attempts to go on with a postcopy
     milliseconds farewell{1'000};  ///< ABORT, and the peer's reason
 };
 

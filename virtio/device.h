@@ -60,6 +60,13 @@ struct QueuePosition {
     bool operator==(const QueuePosition&) const = default;
 };
 
+/// How a machine's state is taken, and so what is asked of whoever serves a device from outside of hako.
+enum class Move : std::uint8_t {
+    kPaused,    ///< all of it at once, from a machine that stands still; also where memory is handed over
+    kLive,      ///< memory while the machine runs: who writes it says where
+    kPostcopy,  ///< the machine runs before its memory is there: who uses it comes through hako
+};
+
 /// What a device calls on its transport. Thread-safe; called from io threads.
 /// Never waits for the lock that the transport holds while it calls the device: reset() waits for the io
 /// thread.

@@ -6,6 +6,7 @@
 #include "api/schema/console.h"
 #include "api/schema/device.h"
 #include "api/schema/disk.h"
+#include "api/schema/fs.h"
 #include "api/schema/helper_disk.h"
 #include "api/schema/knobs.h"
 #include "api/schema/net.h"
@@ -36,6 +37,11 @@ Result<std::string> add_console(Vmm& vmm, VmAddConsole config, http::Request& /*
 Result<std::string> add_vsock(Vmm& vmm, VsockConfig config, http::Request& /*request*/) {
     return info_text(
         HAKO_TRY_WRAP(vmm.add_vsock(std::move(config)), "The vsock could not be added to the VM"));
+}
+
+Result<std::string> add_fs(Vmm& vmm, FsConfig config, http::Request& /*request*/) {
+    return info_text(
+        HAKO_TRY_WRAP(vmm.add_fs(std::move(config)), "The shared directory could not be added to the VM"));
 }
 
 Result<std::string> remove_device(Vmm& vmm, const VmRemoveDevice& removal, http::Request& /*request*/) {
@@ -100,6 +106,7 @@ void add_device_routes(Router& router, Vmm& vmm) {
     put<NetConfig>(router, vmm, "vm.add-net", add_net);
     put<VmAddConsole>(router, vmm, "vm.add-console", add_console);
     put<VsockConfig>(router, vmm, "vm.add-vsock", add_vsock);
+    put<FsConfig>(router, vmm, "vm.add-fs", add_fs);
     put<VmRemoveDevice>(router, vmm, "vm.remove-device", remove_device);
     put<VmResizeDisk>(router, vmm, "vm.resize-disk", resize_disk);
     put<VmResize>(router, vmm, "vm.resize", resize);

@@ -13,10 +13,9 @@ namespace hako::api {
 namespace {
 
 /// Path, and what it needs.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kFuture = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kFuture = {{
     {"vm.add-device", "VFIO devices"},
     {"vm.add-user-device", "vfio-user devices"},
-    {"vm.add-fs", "virtio-fs devices"},
     {"vm.add-generic-vhost-user", "vhost-user devices"},
     {"vm.add-pmem", "virtio-pmem devices"},
     {"vm.add-vdpa", "vDPA devices"},

@@ -13,7 +13,7 @@
 
 namespace hako::api {
 
-enum class MigrationTimeout { kCancel, kIgnore };
+enum class MigrationTimeout { kCancel, kIgnore, kPostcopy };
 enum class MemoryMode { kPrecopy, kPostcopy };
 
 struct SendMigrationData {
@@ -39,6 +39,8 @@ struct ReceiveMigrationData {
     std::optional<std::vector<RestoredNetConfig>> net_fds;
     /// hako's own: path of the vsock's socket here.
     std::optional<std::string> vsock_socket;
+    /// hako's own: where the daemons of shared directories listen here.
+    std::optional<std::vector<RestoredFsConfig>> fs_sockets;
 
     bool operator==(const ReceiveMigrationData&) const = default;
 };
@@ -62,9 +64,19 @@ struct MigrationStep {
     std::uint64_t us = 0;
 };
 
+/// Of a migration that goes on after the guest runs at the destination.
+struct MigrationPostcopy {
+    std::uint64_t pages_missing = 0;  ///< at the destination, still
+    std::uint64_t fault_count = 0;    ///< waits for a page from the source that are over
+    std::uint64_t fault_p50_us = 0;   ///< how long they took
+    std::uint64_t fault_p99_us = 0;
+    std::uint64_t fault_max_us = 0;
+    std::uint64_t interruptions = 0;  ///< how often the connection broke
+};
+
 struct MigrationProgress {
     std::string role;    ///< "source", "destination"
-    std::string status;  ///< "ongoing", "finished", "failed", "cancelled", "unconfirmed", "stranded", "lost"
+    std::string status;  ///< see migration::status_name()
     std::string phase;
     std::string step;  ///< the state of docs/migration.md
     std::string transportation_mode;
@@ -75,8 +87,9 @@ struct MigrationProgress {
     std::uint64_t downtime_us = 0;  ///< as it was; 0: not known (yet)
     std::uint64_t vcpu_throttle_percent = 0;
     MemoryTransmission memory_transmission_info;
+    std::optional<MigrationPostcopy> postcopy;
     std::vector<MigrationStep> steps;  ///< that are over, in the order in which they began
-    std::vector<std::string> error;    ///< why it failed, outermost first
+    std::vector<std::string> error;    ///< why it failed or stands still, outermost first
 };
 
 struct MigrationBandwidth {
@@ -92,7 +105,8 @@ namespace hako::api::json {
 template <>
 struct Names<MigrationTimeout> {
     static constexpr std::array list = {Name{MigrationTimeout::kCancel, "Cancel"},
-                                        Name{MigrationTimeout::kIgnore, "Ignore"}};
+                                        Name{MigrationTimeout::kIgnore, "Ignore"},
+                                        Name{MigrationTimeout::kPostcopy, "Postcopy"}};
 };
 
 template <>
@@ -120,7 +134,7 @@ struct Fields<ReceiveMigrationData> {
     static constexpr auto list =
         std::tuple(required("receiver_url", &T::receiver_url), field("tls_dir", &T::tls_dir),
                    field("memory_mode", &T::memory_mode), field("net_fds", &T::net_fds),
-                   field("vsock_socket", &T::vsock_socket));
+                   field("vsock_socket", &T::vsock_socket), field("fs_sockets", &T::fs_sockets));
 };
 
 template <>
@@ -145,19 +159,28 @@ struct Fields<MigrationStep> {
 };
 
 template <>
+struct Fields<MigrationPostcopy> {
+    using T = MigrationPostcopy;
+    static constexpr auto list =
+        std::tuple(required("pages_missing", &T::pages_missing), required("fault_count", &T::fault_count),
+                   required("fault_p50_us", &T::fault_p50_us), required("fault_p99_us", &T::fault_p99_us),
+                   required("fault_max_us", &T::fault_max_us), required("interruptions", &T::interruptions));
+};
+
+template <>
 struct Fields<MigrationProgress> {
     using T = MigrationProgress;
-    static constexpr auto list =
-        std::tuple(required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
-                   required("step", &T::step), required("transportation_mode", &T::transportation_mode),
-                   required("timestamp_begin_ms", &T::timestamp_begin_ms),
-                   required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
-                   required("downtime_configured_ms", &T::downtime_configured_ms),
-                   required("downtime_estimated_ms", &T::downtime_estimated_ms),
-                   required("downtime_us", &T::downtime_us),
-                   required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
-                   required("memory_transmission_info", &T::memory_transmission_info),
-                   required("steps", &T::steps), required("error", &T::error));
+    static constexpr auto list = std::tuple(
+        required("role", &T::role), required("status", &T::status), required("phase", &T::phase),
+        required("step", &T::step), required("transportation_mode", &T::transportation_mode),
+        required("timestamp_begin_ms", &T::timestamp_begin_ms),
+        required("timestamp_snapshot_ms", &T::timestamp_snapshot_ms),
+        required("downtime_configured_ms", &T::downtime_configured_ms),
+        required("downtime_estimated_ms", &T::downtime_estimated_ms),
+        required("downtime_us", &T::downtime_us),
+        required("vcpu_throttle_percent", &T::vcpu_throttle_percent),
+        required("memory_transmission_info", &T::memory_transmission_info), field("postcopy", &T::postcopy),
+        required("steps", &T::steps), required("error", &T::error));
 };
 
 template <>

@@ -10,6 +10,7 @@
 
 #include "api/json/fields.h"
 #include "api/schema/cloud_init.h"
+#include "api/schema/fs.h"
 
 namespace hako::api {
 
@@ -75,6 +76,7 @@ struct RestoreConfig {
     bool track = false;                      ///< log writes from here on, for a snapshot based on this one
     bool prefetch = true;  ///< OnDemand: fetch what a guest from there needed first, or note it
     std::optional<std::string> vsock_socket;  ///< path of the vsock's socket, instead of the saved one
+    std::optional<std::vector<RestoredFsConfig>> fs_sockets;  ///< where daemons of shared directories listen
 
     bool operator==(const RestoreConfig&) const = default;
 };
@@ -139,7 +141,8 @@ struct Fields<RestoreConfig> {
         field("resume", &RestoreConfig::resume), field("net_fds", &RestoreConfig::net_fds),
         field("net", &RestoreConfig::net), field("disks", &RestoreConfig::disks),
         field("cloud_init", &RestoreConfig::cloud_init), field("track", &RestoreConfig::track),
-        field("prefetch", &RestoreConfig::prefetch), field("vsock_socket", &RestoreConfig::vsock_socket));
+        field("prefetch", &RestoreConfig::prefetch), field("vsock_socket", &RestoreConfig::vsock_socket),
+        field("fs_sockets", &RestoreConfig::fs_sockets));
 };
 
 template <>

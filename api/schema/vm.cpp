@@ -22,13 +22,12 @@ json::Place at(std::string_view name) {
 }
 
 Result<> check_supported(const VmConfig& config) {
-    const std::array<std::pair<std::string_view, bool>, 14> wanted = {{
+    const std::array<std::pair<std::string_view, bool>, 13> wanted = {{
         {"iommu", config.iommu},
         {"watchdog", config.watchdog},
         {"landlock_enable", config.landlock_enable},
         {"balloon", config.balloon.has_value()},
         {"tpm", config.tpm.has_value()},
-        {"fs", config.fs && !config.fs->empty()},
         {"generic_vhost_user", config.generic_vhost_user && !config.generic_vhost_user->empty()},
         {"pmem", config.pmem && !config.pmem->empty()},
         {"devices", config.devices && !config.devices->empty()},
@@ -179,6 +178,7 @@ void complete(NetConfig& net, const virtio::net::Config& config) {
     if (!net.mac || virtio::net::parse_mac(*net.mac) != virtio::net::parse_mac(*now.mac)) net.mac = now.mac;
 }
 void complete(DiskConfig&, const virtio::blk::Config&) {}
+void complete(FsConfig&, const virtio::fs::Config&) {}
 
 /// As they were sent, if they were, else as hako knows them; in hako's order.
 template <typename Device, typename Machine>
@@ -191,6 +191,19 @@ std::vector<Device> merge(const std::vector<Machine>& now, const std::vector<Dev
         complete(devices.back(), config);
     }
     return devices;
+}
+
+Result<> check_fs(const std::vector<virtio::fs::Config>& all) {
+    for (std::size_t index = 0; index < all.size(); ++index)
+        for (std::size_t before = 0; before < index; ++before) {
+            if (all[index].socket == all[before].socket)
+                return fail_input("fs[{}].socket: {} is taken by fs[{}]: each needs a daemon of its own",
+                                  index, all[index].socket, before);
+            if (all[index].tag == all[before].tag)
+                return fail_input("fs[{}].tag: {} is taken by fs[{}]: tags must differ", index,
+                                  all[index].tag, before);
+        }
+    return {};
 }
 
 Result<> check_addresses(const MachineConfig& machine) {
@@ -207,6 +220,7 @@ Result<> check_addresses(const MachineConfig& machine) {
 void name_devices(VmConfig& config) {
     name(config.disks, "_disk");
     name(config.net, "_net");
+    name(config.fs, "_fs");
     if (config.vsock && !config.vsock->id) config.vsock->id = "_vsock0";
 }
 
@@ -215,11 +229,11 @@ Result<> check_devices(const MachineConfig& machine) {
     const auto helpers = static_cast<std::size_t>(std::ranges::count_if(
         machine.helpers, [](const seed::Helper& helper) { return helper.id != seed::kSeedId; }));
     const std::size_t count = machine.disks.size() + helpers + machine.nets.size() + machine.consoles.size() +
-                              machine.vsocks.size();
+                              machine.vsocks.size() + machine.fs.size();
     if (count > kMaxDevices)
         return fail_input(
-            "disks, helper_disks, net, console and vsock: {} devices are more than fit, at most {}", count,
-            kMaxDevices);
+            "disks, helper_disks, net, console, vsock and fs: {} devices are more than fit, at most {}",
+            count, kMaxDevices);
     std::vector<std::string_view> ids;
     for (const auto& disk : machine.disks)
         ids.push_back(disk.id);
@@ -231,10 +245,13 @@ Result<> check_devices(const MachineConfig& machine) {
         ids.push_back(console.id);
     for (const auto& vsock : machine.vsocks)
         ids.push_back(vsock.id);
+    for (const auto& fs : machine.fs)
+        ids.push_back(fs.id);
     std::ranges::sort(ids);
     if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end())
         return fail_input(
-            "disks, helper_disks, net, console and vsock: the id {} is given twice: ids must differ", *twice);
+            "disks, helper_disks, net, console, vsock and fs: the id {} is given twice: ids must differ",
+            *twice);
     for (std::size_t index = 0; index < machine.nets.size(); ++index) {
         const auto& net = machine.nets[index];
         for (std::size_t before = 0; before < index; ++before) {
@@ -247,7 +264,7 @@ Result<> check_devices(const MachineConfig& machine) {
                                   index, net.socket, before);
         }
     }
-    return {};
+    return check_fs(machine.fs);
 }
 
 Result<MachineConfig> to_machine(const VmConfig& config) {
@@ -269,6 +286,10 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
         machine.nets.push_back(
             HAKO_TRY(to_machine(config.net[index], {}, {.outer = &nets, .name = {}, .index = index})));
     if (config.vsock) machine.vsocks.push_back(HAKO_TRY(to_machine(*config.vsock, at("vsock"))));
+    const json::Place fs = at("fs");
+    for (std::size_t index = 0; index < config.fs.size(); ++index)
+        machine.fs.push_back(
+            HAKO_TRY(to_machine(config.fs[index], {.outer = &fs, .name = {}, .index = index})));
     HAKO_TRY(add_helpers(config, machine));
     HAKO_TRY(check_devices(machine));
     HAKO_TRY(check_addresses(machine));
@@ -299,6 +320,7 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.vsock.reset();
     for (const virtio::vsock::Config& vsock : config.vsocks)
         vm.vsock = from_machine(vsock);
+    vm.fs = merge(config.fs, sent.fs);
     vm.cloud_init.reset();
     vm.helper_disks.clear();
     return vm;

@@ -11,6 +11,7 @@
 #include "api/schema/console.h"
 #include "api/schema/cpus.h"
 #include "api/schema/disk.h"
+#include "api/schema/fs.h"
 #include "api/schema/helper_disk.h"
 #include "api/schema/memory.h"
 #include "api/schema/net.h"
@@ -41,6 +42,7 @@ struct VmConfig {
     /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
     std::optional<VsockConfig> vsock;
+    std::vector<FsConfig> fs;
     std::optional<PlatformConfig> platform;
     std::optional<seed::Config> cloud_init;      ///< hako's own: the texts of a NoCloud disk
     std::vector<HelperDiskConfig> helper_disks;  ///< hako's own: small disks of files
@@ -52,7 +54,6 @@ struct VmConfig {
     bool landlock_enable = false;
     std::optional<Opaque> balloon;
     std::optional<Opaque> tpm;
-    std::optional<std::vector<Opaque>> fs;
     std::optional<std::vector<Opaque>> generic_vhost_user;
     std::optional<std::vector<Opaque>> pmem;
     std::optional<std::vector<Opaque>> devices;
@@ -65,7 +66,7 @@ struct VmConfig {
     bool operator==(const VmConfig&) const = default;
 };
 
-/// Gives the disks, interfaces and the vsock without an id one: "_disk0", "_net0" …
+/// Gives the disks, interfaces, shared directories and the vsock without an id one: "_disk0", "_net0" …
 void name_devices(VmConfig& config);
 
 /// Of a config whose devices have their ids; builds the helper disks. Refusals name the field.

@@ -22,6 +22,16 @@ void BandwidthLimit::set(std::uint64_t bytes_per_second) {
     bucket_.set_rate(rate_of(bytes_per_second), Clock::now());
 }
 
+std::chrono::nanoseconds BandwidthLimit::wait_for_some() {
+    const std::lock_guard lock(mutex_);
+    return std::min<std::chrono::nanoseconds>(bucket_.wait_for_some(Clock::now()), kLook);
+}
+
+void BandwidthLimit::take(std::uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    bucket_.take(bytes, Clock::now());
+}
+
 Outcome<> BandwidthLimit::acquire(std::uint64_t bytes, const Stop* stop) {
     for (;;) {
         std::chrono::nanoseconds wait{0};

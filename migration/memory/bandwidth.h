@@ -17,6 +17,10 @@ class BandwidthLimit {
     void set(std::uint64_t bytes_per_second);
     /// Waits until `bytes` more may go. A changed limit is noticed within 0.1 s.
     Outcome<> acquire(std::uint64_t bytes, const Stop* stop);
+    /// The same in two steps, for who has something else to do meanwhile: how long until more may go, and
+    /// what went.
+    std::chrono::nanoseconds wait_for_some();
+    void take(std::uint64_t bytes);
 
   private:
     std::mutex mutex_;

@@ -9,7 +9,7 @@
 
 namespace hako::migration {
 
-Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, const PageBits& bits,
+Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, PageBits& bits,
                                              const Wait& wait) {
     first_ = round == 0;
     last_ = last;
@@ -22,7 +22,9 @@ Outcome<MemoryTotals> PageSender::send_round(std::uint32_t round, bool last, con
             const PageRun chunk{.first = first, .pages = std::min(kChunkPages, pages - first)};
             const auto words = std::span(bits[region]).subspan(first / 64, (chunk.pages + 63) / 64);
             if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
+            if (!last && setup_.cut != nullptr && setup_.cut->load(std::memory_order_relaxed)) continue;
             HAKO_TRY(send_chunk(region, chunk, words));
+            std::ranges::fill(words, 0);
         }
     }
     HAKO_TRY(flush());

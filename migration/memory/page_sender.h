@@ -3,6 +3,7 @@
 
 #include <sys/uio.h>
 
+#include <atomic>
 #include <vector>
 
 #include "migration/memory/bandwidth.h"
@@ -34,6 +35,8 @@ struct SenderSetup {
     /// Of the first round: what is not in it is zeros and is not read, since a read would give it memory.
     /// Empty: all is read.
     const PageBits& touched;
+    /// Once true, a round with a running guest ends early. Null: never.
+    const std::atomic<bool>* cut = nullptr;
 };
 
 /// Used by one thread, the connection's.
@@ -43,8 +46,8 @@ class PageSender {
         : setup_(setup), stream_(stream), index_(index) {}
 
     /// Sends the pages of `bits` that are this connection's, then ROUND. In the last round nothing is cleared
-    /// (the guest is paused) and no limit holds. What was sent is returned.
-    Outcome<MemoryTotals> send_round(std::uint32_t round, bool last, const PageBits& bits, const Wait& wait);
+    /// (the guest is paused) and no limit holds. What was sent is returned, and its bits are clear then.
+    Outcome<MemoryTotals> send_round(std::uint32_t round, bool last, PageBits& bits, const Wait& wait);
 
   private:
     Outcome<> send_chunk(std::size_t region, const PageRun& chunk, std::span<const std::uint64_t> words);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace hako::migration {
 namespace {
@@ -29,8 +30,18 @@ Result<std::unique_ptr<ReceiverPool>> ReceiverPool::start(const ReceiverSetup& s
 
 ReceiverPool::~ReceiverPool() {
     shut_down();
+    end_threads();
+}
+
+void ReceiverPool::end_threads() {
     for (std::thread& thread : threads_)
         thread.join();
+    threads_.clear();
+}
+
+std::vector<std::unique_ptr<Stream>> ReceiverPool::take_streams() {
+    end_threads();
+    return std::exchange(streams_, {});
 }
 
 void ReceiverPool::shut_down() {

@@ -25,6 +25,8 @@ class ReceiverPool {
 
     /// Waits until the round that `told` ends is in memory, of all connections, and compares.
     Outcome<> finish(const Round& told, const Wait& wait);
+    /// The connections, after the last round; this has none then.
+    std::vector<std::unique_ptr<Stream>> take_streams();
     void shut_down();
 
   private:
@@ -32,6 +34,7 @@ class ReceiverPool {
                  EventFd event)
         : setup_(setup), streams_(std::move(streams)), stop_(stop), event_(std::move(event)) {}
     void run(unsigned index);
+    void end_threads();
 
     const ReceiverSetup setup_;
     std::vector<std::unique_ptr<Stream>> streams_;

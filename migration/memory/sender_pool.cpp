@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include <utility>
+
 namespace hako::migration {
 
 Result<std::unique_ptr<SenderPool>> SenderPool::start(const SenderSetup& setup,
@@ -16,15 +18,25 @@ Result<std::unique_ptr<SenderPool>> SenderPool::start(const SenderSetup& setup,
 }
 
 SenderPool::~SenderPool() {
+    if (!threads_.empty()) stop_.raise({Event::kCancelled, Error(Fault::kState, "the migration is over")});
+    shut_down();
+    end_threads();
+}
+
+void SenderPool::end_threads() {
     {
         const std::lock_guard lock(mutex_);
         quit_ = true;
     }
     changed_.notify_all();
-    stop_.raise({Event::kCancelled, Error(Fault::kState, "the migration is over")});
-    shut_down();
     for (std::thread& thread : threads_)
         thread.join();
+    threads_.clear();
+}
+
+std::vector<std::unique_ptr<Stream>> SenderPool::take_streams() {
+    end_threads();
+    return std::exchange(streams_, {});
 }
 
 void SenderPool::shut_down() {
@@ -32,7 +44,7 @@ void SenderPool::shut_down() {
         stream->shut_down();
 }
 
-void SenderPool::begin(std::uint32_t round, bool last, const PageBits& bits) {
+void SenderPool::begin(std::uint32_t round, bool last, PageBits& bits) {
     {
         const std::lock_guard lock(mutex_);
         work_ = {.number = work_.number + 1, .round = round, .last = last, .bits = &bits};

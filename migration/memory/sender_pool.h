@@ -23,10 +23,12 @@ class SenderPool {
     SenderPool(const SenderPool&) = delete;
     SenderPool& operator=(const SenderPool&) = delete;
 
-    /// All connections begin a round; `bits` stays as it is until it is over.
-    void begin(std::uint32_t round, bool last, const PageBits& bits);
+    /// All connections begin a round. Until it is over `bits` are theirs; then those of what went are clear.
+    void begin(std::uint32_t round, bool last, PageBits& bits);
     /// Waits for its end: what was sent. A timeout of `wait` is a Event::kTimeout, and the round goes on.
     Outcome<MemoryTotals> finish(const Wait& wait);
+    /// The connections, after a round; this has none then.
+    std::vector<std::unique_ptr<Stream>> take_streams();
     /// Ends the connections.
     void shut_down();
 
@@ -35,7 +37,7 @@ class SenderPool {
         std::uint64_t number = 0;  ///< of the order, 0: none yet
         std::uint32_t round = 0;
         bool last = false;
-        const PageBits* bits = nullptr;
+        PageBits* bits = nullptr;
     };
 
     SenderPool(const SenderSetup& setup, std::vector<std::unique_ptr<Stream>> streams, milliseconds silence,
@@ -46,6 +48,7 @@ class SenderPool {
           stop_(stop),
           done_(std::move(done)) {}
     void run(unsigned index);
+    void end_threads();
 
     const SenderSetup setup_;
     std::vector<std::unique_ptr<Stream>> streams_;

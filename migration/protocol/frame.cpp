@@ -59,6 +59,10 @@ std::string_view type_name(Type type) {
             return "ABORT";
         case Type::kPageRequest:
             return "PAGE_REQUEST";
+        case Type::kMissing:
+            return "MISSING";
+        case Type::kRecover:
+            return "RECOVER";
     }
     return "unknown";
 }
@@ -76,6 +80,8 @@ std::uint32_t max_payload(Type type) {
             return kMaxState;
         case Type::kFd:
             return 4 * KiB;
+        case Type::kMissing:
+            return kMaxMissingWords * 8 + 64;
         default:
             return 256;
     }

@@ -32,6 +32,8 @@ enum class Type : std::uint16_t {
     kRunning = 16,
     kAbort = 17,
     kPageRequest = 18,  ///< postcopy
+    kMissing = 19,      ///< postcopy
+    kRecover = 20,      ///< postcopy
 };
 
 /// "PAGES" and the like; "unknown" for a number that is none.

@@ -46,6 +46,7 @@ void write(Writer& out, const Hello& hello) {
     out.number(hello.epoch);
     out.number(hello.connections);
     out.number(hello.fds);
+    put(out, hello.postcopy);
     out.number(static_cast<std::uint32_t>(hello.layout.regions.size()));
     for (const Region& region : hello.layout.regions) {
         out.number(region.address);
@@ -62,6 +63,7 @@ void read(Reader& in, Hello& hello) {
     hello.epoch = in.number<std::uint64_t>();
     hello.connections = in.number<std::uint16_t>();
     hello.fds = in.number<std::uint16_t>();
+    hello.postcopy = take_bool(in);
     hello.layout.regions.resize(in.count(kMaxRegions, kRegionBytes));
     for (Region& region : hello.layout.regions) {
         region.address = in.number<std::uint64_t>();
@@ -215,6 +217,35 @@ void read(Reader& in, PageRequest& request) {
     request.pages = in.number<std::uint32_t>();
 }
 
+void write(Writer& out, const Missing& missing) {
+    out.number(missing.region);
+    out.number(missing.first);
+    out.number(static_cast<std::uint32_t>(missing.words.size()));
+    for (const std::uint64_t word : missing.words)
+        out.number(word);
+}
+void read(Reader& in, Missing& missing) {
+    missing.region = in.number<std::uint32_t>();
+    missing.first = in.number<std::uint64_t>();
+    missing.words.resize(in.count(kMaxMissingWords, sizeof(std::uint64_t)));
+    for (std::uint64_t& word : missing.words)
+        word = in.number<std::uint64_t>();
+}
+
+void write(Writer& out, const Recover& recover) {
+    out.raw(recover.uuid);
+    out.number(recover.epoch);
+    out.raw(recover.token);
+    out.number(recover.connections);
+}
+void read(Reader& in, Recover& recover) {
+    recover.uuid = take_array<16>(in);
+    recover.epoch = in.number<std::uint64_t>();
+    recover.token = take_array<16>(in);
+    recover.connections = in.number<std::uint16_t>();
+    if (recover.connections < 1 || recover.connections > kMaxConnections) in.refuse();
+}
+
 }  // namespace
 
 template <typename Message>
@@ -261,6 +292,8 @@ HAKO_MESSAGE(Go)
 HAKO_MESSAGE(Running)
 HAKO_MESSAGE(Abort)
 HAKO_MESSAGE(PageRequest)
+HAKO_MESSAGE(Missing)
+HAKO_MESSAGE(Recover)
 template Blob encode<State>(const State&);
 
 #undef HAKO_MESSAGE

@@ -26,9 +26,10 @@ inline constexpr std::uint32_t kMaxName = 255;
 inline constexpr std::uint16_t kMaxConnections = 64;
 inline constexpr std::uint16_t kMaxFds = 128;
 
-inline constexpr std::uint32_t kMaxRuns = 256;         ///< in one PAGES
-inline constexpr std::uint32_t kRunBytes = 16;         ///< of one run in PAGES
-inline constexpr std::uint32_t kMaxFramePages = 1024;  ///< whose content follows one PAGES: 4 MiB
+inline constexpr std::uint32_t kMaxRuns = 256;           ///< in one PAGES
+inline constexpr std::uint32_t kRunBytes = 16;           ///< of one run in PAGES
+inline constexpr std::uint32_t kMaxFramePages = 1024;    ///< whose content follows one PAGES: 4 MiB
+inline constexpr std::uint32_t kMaxMissingWords = 1024;  ///< in one MISSING: 64 Ki pages
 
 using Uuid = std::array<std::byte, 16>;
 using Token = std::array<std::byte, 16>;
@@ -45,6 +46,7 @@ struct Hello {
     std::uint64_t epoch = 0;  ///< that begins with this migration
     std::uint16_t connections = 1;
     std::uint16_t fds = 0;  ///< that follow, each in a FD; memory among them: no pages will
+    bool postcopy = false;  ///< pages may still be missing when the guest runs there
     MemoryLayout layout;
     Blob config;  ///< opaque here: what the destination builds the VM from
     Blob cpu;     ///< opaque here: what its CPUs must be able to do
@@ -189,7 +191,29 @@ struct Abort {
     bool operator==(const Abort&) const = default;
 };
 
-/// Destination, postcopy: a vCPU waits for these pages.
+/// Postcopy: pages that are not at the destination. From the source before the last ROUND, from the
+/// destination after RECOVER; what is in none of these frames is there.
+struct Missing {
+    static constexpr Type kType = Type::kMissing;
+    std::uint32_t region = 0;          ///< of HELLO's layout
+    std::uint64_t first = 0;           ///< page of the region, a multiple of 64
+    std::vector<std::uint64_t> words;  ///< bit n of word w: page first + 64 * w + n
+
+    bool operator==(const Missing&) const = default;
+};
+
+/// Source, postcopy, first frame after the connection broke: it still has the pages.
+struct Recover {
+    static constexpr Type kType = Type::kRecover;
+    Uuid uuid{};
+    std::uint64_t epoch = 0;
+    Token token{};  ///< of the first ACCEPT
+    std::uint16_t connections = 1;
+
+    bool operator==(const Recover&) const = default;
+};
+
+/// Destination, postcopy: somebody waits for these pages.
 struct PageRequest {
     static constexpr Type kType = Type::kPageRequest;
     std::uint64_t address = 0;

@@ -15,7 +15,7 @@
 
 namespace hako::migration {
 
-/// A reliable byte stream. One thread at a time sends and receives; shut_down() is for any thread.
+/// A reliable byte stream. One thread at a time sends, and one receives; shut_down() is for any thread.
 class Stream {
   public:
     virtual ~Stream() = default;

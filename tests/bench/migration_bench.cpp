@@ -111,7 +111,8 @@ void loopback(benchmark::State& state) {
                 .value();
         std::uint32_t round = 0;
         for (auto _ : state) {
-            senders->begin(round, false, all);
+            PageBits pages = all;
+            senders->begin(round, false, pages);
             const auto totals = senders->finish(kWait);
             if (!totals ||
                 !receivers->finish({.round = round, .pages = totals->pages, .zero_pages = totals->zero_pages},

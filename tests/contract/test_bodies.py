@@ -124,7 +124,10 @@ def test_four_mebibytes_are_not_too_long(api):
     ({"vsock": {"cid": 3, "socket": "/" + 96 * "s"}}, ["vsock.socket"]),
     ({"vsock": {"cid": 3, "socket": "/s", "iommu": True}}, ["vsock.iommu"]),
     ({"vsock": {"cid": 3, "socket": "/s", "id": "a"}, "disks": [{"path": "/a", "id": "a"}]}, ["id a", "twice"]),
-    ({"fs": [{"tag": "a", "socket": "/s"}]}, ["fs"]),
+    ({"fs": [{"tag": "a"}]}, ["fs[0].socket"]), ({"fs": [{"tag": "", "socket": "/s"}]}, ["fs[0].tag"]),
+    ({"fs": [{"tag": "a", "socket": "/s"}, {"tag": "b", "socket": "/s"}]}, ["fs[1].socket", "fs[0]"]),
+    ({"fs": [{"tag": "a", "socket": "/s"}, {"tag": "a", "socket": "/t"}]}, ["fs[1].tag", "fs[0]"]),
+    ({"fs": [{"tag": "a", "socket": "/s", "id": "x"}], "disks": [{"path": "/a", "id": "x"}]}, ["id x", "twice"]),
 ])
 def test_a_vm_that_cannot_be_is_refused_by_field_and_value(api, fields, words):
     chain = refused(api, "vm.create", json.dumps({**vm_config(), **fields}).encode())

@@ -63,7 +63,7 @@ def test_exit_codes_tell_whose_fault_it_is(ctl, file, tmp_path):
     ctl("create", file)
     assert "500 Internal Server Error" in ctl("pause", code=1)
     assert "500" in ctl("create", file, code=1)
-    assert "501 Not Implemented" in ctl("add-fs", "tag", "/x", code=1)
+    assert "501 Not Implemented" in ctl("add-user-device", "/x", code=1)
     assert "queue_size" in ctl("add-disk", "/x", "queue_size=3", code=2)
     assert "did you mean boot?" in ctl("bot", code=2)
     assert "/nowhere" in ctl("create", "/nowhere", code=2)

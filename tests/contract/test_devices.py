@@ -65,6 +65,27 @@ def test_a_vsock_as_kata_adds_it(api):
     assert config(api)["vsock"]["id"] == "agent"
 
 
+def test_a_shared_directory_as_kata_adds_it(api):
+    body = {"tag": "kataShared", "socket": "/run/virtiofsd.sock", "num_queues": 1, "queue_size": 1024, "pci_segment": 1}
+    answer = api.ask("PUT", "/api/v1/vm.add-fs", json.dumps(body).encode())
+    assert (answer.status, answer.body) == (204, b"")
+    assert config(api)["fs"] == [{**body, "id": "_fs0"}]
+    for other in ({"tag": "kataShared", "socket": "/run/other.sock"}, {"tag": "b", "socket": body["socket"]}):
+        assert refusal(api.put, "vm.add-fs", other).status == 400
+    assert refusal(api.put, "vm.add-disk", {"path": "/a", "id": "_fs0"}).status == 409
+    api.put("vm.add-fs", {"tag": "b", "socket": "/run/other.sock", "id": "more"})
+    assert config(api)["fs"][1] == {"tag": "b", "socket": "/run/other.sock", "id": "more", "num_queues": 1,
+                                    "queue_size": 1024, "pci_segment": 0}
+    api.put("vm.remove-device", {"id": "_fs0"})
+    assert [fs["id"] for fs in config(api)["fs"]] == ["more"]
+
+
+def test_without_its_daemon_a_vm_does_not_boot_and_one_that_says_nothing_holds_up_nobody(api, tmp_path):
+    api.put("vm.add-fs", {"tag": "a", "socket": str(tmp_path / "nobody")})
+    error = refusal(api.put, "vm.boot")
+    assert "start the daemon" in error.chain[-1] and "_fs0" in str(error)
+
+
 def test_ids_are_there_once(api):
     api.put("vm.add-disk", {"path": "/a", "id": "x"})
     error = refusal(api.put, "vm.add-disk", {"path": "/b", "id": "x"})
@@ -101,6 +122,11 @@ def test_a_device_is_taken_out_again(api):
     ("vm.add-vsock", {"cid": 2, "socket": "/s"}, "cid"), ("vm.add-vsock", {"cid": 3}, "socket"),
     ("vm.add-vsock", {"cid": 3, "socket": ""}, "socket"), ("vm.add-vsock", {"cid": 3, "socket": "/s", "pci_segment": 1},
                                                           "pci_segment"),
+    ("vm.add-fs", {"tag": "a"}, "socket"), ("vm.add-fs", {"socket": "/s"}, "tag"),
+    ("vm.add-fs", {"tag": 37 * "a", "socket": "/s"}, "tag"), ("vm.add-fs", {"tag": "a", "socket": 108 * "s"}, "socket"),
+    ("vm.add-fs", {"tag": "a", "socket": "/s", "queue_size": 100}, "queue_size"),
+    ("vm.add-fs", {"tag": "a", "socket": "/s", "num_queues": 9}, "num_queues"),
+    ("vm.add-fs", {"tag": "a", "socket": "/s", "pci_device_id": 3}, "pci_device_id"),
     ("vm.remove-device", {}, "id"),
     ("vm.remove-device", {"id": ["a"]}, "id"),
 ])

@@ -92,7 +92,6 @@ def test_a_boot_that_fails_is_500_and_says_why(api, tmp_path):
 
 
 @pytest.mark.parametrize("name, body", [
-    ("vm.add-fs", {"tag": "a"}),
     ("vm.add-device", {"path": "/x"}), ("vm.add-user-device", {}), ("vm.add-generic-vhost-user", {}),
     ("vm.add-pmem", {}), ("vm.add-vdpa", {}),
 ])

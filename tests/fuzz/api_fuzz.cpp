@@ -25,19 +25,15 @@
 #include "api/schema/resize.h"
 #include "api/schema/snapshot.h"
 #include "api/schema/vm.h"
+#include "tests/fuzz/require.h"
 
 using namespace hako;
+using hako::fuzz::require;
 using namespace hako::api;
 
 namespace {
 
 constexpr http::RequestLimits kLimits{.head = 1024, .body = 2048, .fds = 8};
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 bool is_ascii(std::string_view text) {
     return std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '\x7f'; });

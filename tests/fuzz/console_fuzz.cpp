@@ -16,12 +16,14 @@
 #include <vector>
 
 #include "devices/console/backend.h"
+#include "tests/fuzz/transport.h"
 #include "tests/unit/virtio/driver_queue.h"
 #include "virtio/console/device.h"
 #include "virtio/console/protocol.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::require;
 namespace vcon = hako::virtio::console;
 
 namespace {
@@ -30,24 +32,6 @@ constexpr std::uint64_t kMemory = 2 * MiB;
 constexpr GuestAddress kData{1 * MiB};
 constexpr std::size_t kPorts = 3;
 constexpr std::size_t kMaxSteps = 64;
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
-
-class Hooks final : public virtio::TransportHooks {
-  public:
-    [[nodiscard]] int queue_interrupt(std::uint16_t index) const override {
-        require(index < 2 * kPorts + 2, "an interrupt of a queue that there is not");
-        return interrupt.fd();
-    }
-    void config_changed() override {}
-    void needs_reset(std::string_view why) override { require(!why.empty(), "a reset without a reason"); }
-
-    EventFd interrupt = EventFd::create().value();
-};
 
 /// What is made once: the thread, the host ends and guest memory.
 struct World {
@@ -82,7 +66,7 @@ struct World {
     Fd keyboard;
     Fd null;
     GuestMemory memory = GuestMemory::create({.size = kMemory}).value();
-    Hooks hooks;
+    fuzz::Hooks hooks{2 * kPorts + 2};
     std::vector<EventFd> kicks;
     vcon::Config config;
     std::vector<std::unique_ptr<console::Backend>> backends;

@@ -2,9 +2,9 @@
 // anything.
 //
 // Input: a byte of flags (bit 0: begin with a HELLO that is taken, bit 1: only decode the rest, as every
-// message), then what the source says: a byte (bit 0: on the data connections, bits 1 and 2: what follows), a
-// byte of type, a byte of length. What follows is a frame with that payload and a good checksum (0), raw
-// bytes (1), or so many whole pages (2).
+// message, bit 2: that HELLO agrees upon postcopy), then what the source says: a byte (bit 0: on the data
+// connections, bits 1 and 2: what follows), a byte of type, a byte of length. What follows is a frame with
+// that payload and a good checksum (0), raw bytes (1), or so many whole pages (2).
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -13,20 +13,16 @@
 #include <vector>
 
 #include "migration/destination.h"
+#include "tests/fuzz/require.h"
 #include "tests/unit/migration/fake_machines.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::require;
 using namespace hako::migration;
 using namespace hako::migration::testing;
 
 namespace {
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 template <typename... Messages>
 void decode_as(std::span<const std::byte> bytes) {
@@ -145,7 +141,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto input = std::as_bytes(std::span(data + 1, size - 1));
     if ((flags & 2) != 0) {
         decode_as<Hello, Accept, Refuse, FdName, Join, Joined, Ping, Pages, Round, RoundDone, Ready,
-                  LocksReleased, Locked, Go, Running, Abort, PageRequest>(input);
+                  LocksReleased, Locked, Go, Running, Abort, PageRequest, Missing, Recover>(input);
         return 0;
     }
     Script script;
@@ -153,7 +149,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const MemoryLayout layout{
             .regions = {{.address = 0, .bytes = 2 * kPageSize}, {.address = 4 * GiB, .bytes = kPageSize}}};
         append(script.control,
-               framed(Type::kHello, encode(Hello{.uuid = kUuid, .epoch = kEpoch, .layout = layout})));
+               framed(Type::kHello,
+                      encode(Hello{
+                          .uuid = kUuid, .epoch = kEpoch, .postcopy = (flags & 4) != 0, .layout = layout})));
     }
     write_script(script, input);
 
@@ -162,12 +160,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     world.disown(World::Who::kSource);
     FakeDestination machine(world);
     ScriptAcceptor acceptor(script);
-    const auto destination = Destination::create({}, acceptor, machine).value();
+    std::unique_ptr<Destination> destination;
+    // Nobody comes again.
+    const auto give_up = [&](const Progress& progress) {
+        if (progress.step == state_name(DestinationState::kRecoverable)) destination->cancel();
+    };
+    destination = Destination::create({}, acceptor, machine, give_up).value();
     const Status status = destination->run();
     require(world.broken().empty(), "who runs has no right to");
     require((status == Status::kFinished) == (world.runs() == World::Who::kDestination),
             "it runs and says it does not");
-    require(status != Status::kFinished || script.has_go, "it runs without GO");
-    require(status == Status::kFinished || machine.discarded, "something is left of it");
+    require((status != Status::kFinished && status != Status::kGone) || script.has_go, "it runs without GO");
+    require(status == Status::kFinished || status == Status::kGone || machine.discarded,
+            "something is left of it");
     return 0;
 }

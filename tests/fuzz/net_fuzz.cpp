@@ -8,10 +8,12 @@
 #include <cstring>
 #include <span>
 
+#include "tests/fuzz/require.h"
 #include "virtio/net/mac.h"
 #include "virtio/net/protocol.h"
 
 using namespace hako::virtio::net;
+using hako::fuzz::require;
 
 namespace {
 
@@ -20,12 +22,6 @@ struct __attribute__((packed)) Setup {
     std::uint16_t max_pairs;
     Header header;
 };
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 void check(const SetQueuePairs& command, const Setup& setup) {
     require((setup.features & feature::kMultiQueue) != 0, "queue pairs without MQ");

@@ -11,17 +11,13 @@
 #include <optional>
 #include <span>
 
+#include "tests/fuzz/require.h"
 #include "virtio/net/frame_buffer.h"
 
 using namespace hako::virtio::net;
+using hako::fuzz::require;
 
 namespace {
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 /// The frames of a stream that is all there.
 class Reference {

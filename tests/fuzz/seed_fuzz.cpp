@@ -12,22 +12,18 @@
 
 #include "api/json/codec.h"
 #include "api/schema/helper_disk.h"
+#include "tests/fuzz/require.h"
 #include "vmm/seed/contents.h"
 #include "vmm/seed/file_tree.h"
 #include "vmm/seed/iso.h"
 #include "vmm/seed/seed.h"
 
 using namespace hako;
+using hako::fuzz::require;
 
 namespace {
 
 enum Kind : std::uint8_t { kImage, kRequest, kSeedRequest, kFiles, kTexts, kIsoImage, kKinds };
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 /// The user's fault, in a message of bounded length.
 void refused(const Error& error) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "tests/fuzz/require.h"
 #include "tests/unit/base/fake_interrupts.h"
 #include "tests/unit/pci/fake_device.h"
 #include "vmm/base/log.h"
@@ -17,16 +18,11 @@
 #include "vmm/machine/state.h"
 
 using namespace hako;
+using hako::fuzz::require;
 
 namespace {
 
 using Bytes = std::vector<std::byte>;
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 /// The sections that can be told apart in `bytes`, as a whole state.
 Bytes mended(std::span<const std::byte> bytes) {
@@ -74,7 +70,7 @@ void try_devices(const MachineState& state, io::Engine& engine) {
         devices.resume();
         devices.pause();
         MachineState again;
-        devices.save(again);
+        (void)devices.save(again);
         require(again.rngs.size() <= kTried && again.gone_disks.size() <= kTried, "devices multiply");
     }
 }

@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/fuzz/require.h"
 #include "virtio/blk/request.h"
 #include "virtio/queue.h"
 
 using namespace hako;
+using hako::fuzz::require;
 using namespace hako::virtio;
 
 namespace {
@@ -58,12 +60,6 @@ class Input {
     const std::uint8_t* data_;
     std::size_t size_;
 };
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
 
 /// Each segment lies in guest memory, is not empty, and may be touched at both ends.
 std::uint64_t check_segments(GuestMemory& memory, std::span<const Segment> segments, bool write) {

@@ -20,12 +20,14 @@
 #include <string>
 #include <vector>
 
+#include "tests/fuzz/transport.h"
 #include "tests/unit/virtio/driver_queue.h"
 #include "virtio/vsock/device.h"
 #include "virtio/vsock/protocol.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::require;
 namespace vs = hako::virtio::vsock;
 
 namespace {
@@ -37,24 +39,6 @@ constexpr std::uint64_t kCid = 3;
 constexpr std::uint32_t kListening = 7;  ///< a port of the host
 constexpr std::size_t kMaxSteps = 64;
 constexpr std::size_t kMaxPrograms = 8;
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "broken: %s\n", what);
-    std::abort();
-}
-
-class Hooks final : public virtio::TransportHooks {
-  public:
-    [[nodiscard]] int queue_interrupt(std::uint16_t index) const override {
-        require(index < 3, "an interrupt of a queue that there is not");
-        return interrupt.fd();
-    }
-    void config_changed() override {}
-    void needs_reset(std::string_view why) override { require(!why.empty(), "a reset without a reason"); }
-
-    EventFd interrupt = EventFd::create().value();
-};
 
 sockaddr_un address_of(const std::string& path) {
     sockaddr_un address{};
@@ -96,7 +80,7 @@ struct World {
     Fd listener;
     std::unique_ptr<io::Engine> engine = io::Engine::create().value();
     GuestMemory memory = GuestMemory::create({.size = kMemory}).value();
-    Hooks hooks;
+    fuzz::Hooks hooks{3};
     std::vector<EventFd> kicks;
 };
 

@@ -50,6 +50,12 @@ inline void write_msr(std::uint32_t index, std::uint64_t value) {
     asm volatile("wrmsr" ::"c"(index), "a"(static_cast<std::uint32_t>(value)),
                  "d"(static_cast<std::uint32_t>(value >> 32)));
 }
+inline std::uint64_t tsc() {
+    std::uint32_t low;
+    std::uint32_t high;
+    asm volatile("rdtsc" : "=a"(low), "=d"(high));
+    return std::uint64_t{high} << 32 | low;
+}
 
 /// Maps the 2 MiB page around `address` (below 512 GiB) to itself, for BARs above 4 GiB.
 void map(std::uint64_t address);

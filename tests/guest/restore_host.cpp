@@ -142,8 +142,8 @@ TEST_CASE("a machine goes on in a new one, over generations") {
     vm.boot();
     vm.machine().resume();
     CHECK_FALSE(vm.machine().save());  // it runs
-    for (int generation = 0; generation < 5; ++generation) {
-        vm.wait_for_rounds(3);
+    for (int generation = 0; generation < 100; ++generation) {
+        vm.wait_for_rounds(1);
         const MachineState saved = vm.next();
         check_same(saved, value_of(vm.machine().save()));
         vm.machine().resume();

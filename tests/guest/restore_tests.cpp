@@ -21,13 +21,6 @@ alignas(4096) Rings rings;
 alignas(4096) std::uint8_t buffer[kReads][512];
 constinit BlockQueue queue(rings);
 
-std::uint64_t tsc() {
-    std::uint32_t low;
-    std::uint32_t high;
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    return std::uint64_t{high} << 32 | low;
-}
-
 bool has_tsc_deadline() {
     std::uint32_t eax = 1;
     std::uint32_t ebx;
@@ -64,15 +57,21 @@ void check_sse() {
     CHECK(xmm7.low == kXmm7.low && xmm7.high == kXmm7.high);
 }
 
+// A kernel that comes back to a process sets them anew, so only here it shows that they are lost.
+
+constexpr std::uint64_t kDr7 = 0x400 | 1 << 6;  // L3, on execution: nothing is executed there
+
 void set_debug_registers() {
     asm volatile("mov %0, %%db0; mov %1, %%db3" ::"r"(std::uint64_t{0x1000}), "r"(std::uint64_t{0x3000}));
+    asm volatile("mov %0, %%db7" ::"r"(kDr7));
 }
 
 void check_debug_registers() {
     std::uint64_t db0;
     std::uint64_t db3;
-    asm volatile("mov %%db0, %0; mov %%db3, %1" : "=r"(db0), "=r"(db3));
-    CHECK(db0 == 0x1000 && db3 == 0x3000);
+    std::uint64_t db7;
+    asm volatile("mov %%db0, %0; mov %%db3, %1; mov %%db7, %2" : "=r"(db0), "=r"(db3), "=r"(db7));
+    CHECK(db0 == 0x1000 && db3 == 0x3000 && db7 == kDr7);
 }
 
 /// One-shot timers, one after the other, by turns counted by the local APIC and by the TSC.

@@ -69,22 +69,25 @@ def assert_counted_on(first: Server, second: Server | None = None, lost: bool = 
 class Move:
     """A VM under way from `source` to `destination` through a proxy that may do harm."""
 
+    #: Of vm.send-migration, beside the URL.
+    fields: dict = {}
+
     def __init__(self, server, disk, tmp_path, fault: Fault):
         self.source, self.destination = server("-v"), server("-v")
         boot(self.source, disks=[{"path": str(disk)}])
         self._answer = receive(self.destination, url_of(self.destination))
-        self._proxy = Proxy(tmp_path, f"{self.destination.folder}/migration.sock", fault)
+        self.proxy = Proxy(tmp_path, f"{self.destination.folder}/migration.sock", fault)
         self.fault = fault
 
     def __enter__(self) -> "Move":
-        self._proxy.__enter__()
+        self.proxy.__enter__()
         with self.source.api() as api:
-            api.put("vm.send-migration", {"destination_url": self._proxy.url})
-        assert self.fault.struck.wait(60), self._proxy.seen
+            api.put("vm.send-migration", {"destination_url": self.proxy.url, **self.fields})
+        assert self.fault.struck.wait(60), self.proxy.seen
         return self
 
     def __exit__(self, *_) -> None:
-        self._proxy.__exit__()
+        self.proxy.__exit__()
         self._answer.close()
 
     def came(self) -> bool:

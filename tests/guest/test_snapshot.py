@@ -5,15 +5,17 @@ import os
 import re
 import socket
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.guest.test_migration import goes_on
 from tests.support.api import refusal
-from tests.support.hako import HAKO
+from tests.support.hako import BUILD, HAKO, ROOT
 from tests.support.serve import Server, vm_config
 
+FIXTURES = ROOT / "tests" / "fixtures"
 TTY = {"serial": {"mode": "Tty"}}
 
 
@@ -216,6 +218,29 @@ def test_a_vm_that_is_larger_than_the_host_is_refused(server, api, folder):
 def test_a_state_can_be_shown(good):
     shown = subprocess.run([HAKO, "state", "show", good / "state.json"], capture_output=True, text=True, check=True)
     assert re.search(r'"vcpus": ?1\b', shown.stdout)
+
+
+def vm_of(snapshot: Path, file: Path) -> Path:
+    file.write_text(json.loads((snapshot / "state.json").read_text())["vm"])
+    return file
+
+
+@pytest.mark.parametrize("stored", ["snapshot-v1"])
+def test_a_snapshot_of_an_older_hako_is_restored(server, api, good, tmp_path, stored):
+    """One of each version of the format is kept; it gets this host's CPUs, since it has to be restored anywhere."""
+    with tarfile.open(FIXTURES / f"{stored}.tar.xz") as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / stored
+    files = [vm_of(folder, tmp_path / "stored"), vm_of(good, tmp_path / "of-this-host")]
+    adopted = subprocess.run([BUILD / "tests" / "guest" / "adopt-state", *files], capture_output=True, text=True, check=True)
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, "vm": adopted.stdout.strip()}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "payload": vm_config()["payload"]}))
+    for mode in ("Copy", "OnDemand"):
+        api.put("vm.restore", {"source_url": url(folder), "resume": True, "memory_restore_mode": mode})
+        goes_on(server)
+        api.put("vm.delete")
 
 
 def test_each_copy_has_a_generation_id_of_its_own(server, api, folder, tmp_path):

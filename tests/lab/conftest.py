@@ -3,6 +3,8 @@
 import itertools
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +20,30 @@ def pytest_collection_modifyitems(items):
         pytest.exit("tests/lab runs in the lab only: tests/lab/run", returncode=2)
 
 
+def output(*command: object) -> str:
+    return subprocess.run([str(word) for word in command], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
 def artifact(name: str) -> str:
     """The path of a lab artifact (tools/lab path)."""
-    return subprocess.run([ROOT / "tools" / "lab", "path", name], check=True, text=True,
-                          stdout=subprocess.PIPE).stdout.strip()
+    return output(ROOT / "tools" / "lab", "path", name)
 
 
-@pytest.fixture(scope="session")
-def root_disk() -> Path:
-    return ROOT_DISK.resolve()
+@pytest.fixture
+def root_disk() -> Iterator[Path]:
+    """Debian's root disk as it was made: what a test's guests write to it stays in memory and ends with the test."""
+    sectors = output("blockdev", "--getsz", ROOT_DISK)
+    with tempfile.NamedTemporaryFile() as written:
+        written.truncate(int(sectors) * 512)
+        loop = output("losetup", "--find", "--show", written.name)
+        without_udev = ("--noudevsync", "--noudevrules")
+        try:
+            subprocess.run(["dmsetup", "create", *without_udev, "hako-root", "--table",
+                            f"0 {sectors} snapshot {ROOT_DISK.resolve()} {loop} N 8"], check=True)
+            yield Path("/dev/dm-" + output("dmsetup", "info", "-c", "--noheadings", "-o", "minor", "hako-root"))
+        finally:
+            subprocess.run(["dmsetup", "remove", "--retry", *without_udev, "hako-root"], check=False)
+            subprocess.run(["losetup", "--detach", loop], check=True)
 
 
 @pytest.fixture

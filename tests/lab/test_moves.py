@@ -1,5 +1,6 @@
 """Stock Debian guests that are saved, restored and moved while they work, and lose nothing."""
 
+import base64
 import contextlib
 import json
 import os
@@ -13,11 +14,15 @@ from tests.lab.conftest import artifact
 from tests.lab.test_debian import image
 from tests.lab.test_net import HOST, SET_UP, iperf_server, ip
 from tests.lab.test_runtimes import open_tap
-from tests.support.hako import ROOT
+from tests.support.hako import BUILD, ROOT
 from tests.support.serve import Server
 
-#: A disk that is verified, memory that is checked, time that does not go back, all CPUs at work.
+#: A disk that is verified, memory that is checked, registers and timers (witness.cpp), time that does not go back, all CPUs
+#: at work.
 WORK = """
+mkdir -p /run/tools
+mount -o ro "$(blkid -L tools)" /run/tools
+/run/tools/witness /run/stop & witness=$!
 (until [ -e /run/stop ]; do
     fio --name=load --filename=/dev/vdb --direct=1 --ioengine=libaio --iodepth=8 --rw=randrw --bsrange=4k-64k --size=16M \
         --io_size=4M --verify=crc32c --verify_fatal=1 --minimal >/run/fio.log 2>&1 || { cat /run/fio.log; echo LOAD FAILED; }
@@ -38,9 +43,14 @@ for tick in $(seq 1 TICKS); do
 done
 touch /run/stop
 wait $fio $memory
+wait $witness || echo WITNESS FAILED
 dmesg | grep -iE "i/o error|lockup|stall|hung_task|went backwards|clocksource.*unstable" && echo KERNEL FAILED
 true
 """
+
+
+#: For the guest's user space.
+TOOL = {"base64": base64.b64encode((BUILD / "tests" / "lab" / "witness").read_bytes()).decode(), "mode": 0o555}
 
 
 @pytest.fixture
@@ -74,6 +84,7 @@ def config(tmp_path, root_disk):
                             "cmdline": "console=ttyS0 panic=-1 hako.root=/dev/vda"},
                 "memory": {"size": 512 << 20}, "cpus": {"boot_vcpus": cpus, "max_vcpus": cpus},
                 "disks": [{"path": str(root_disk), "serial": "root"}, {"path": str(image("moves.img", 32))}],
+                "helper_disks": [{"id": "tools", "label": "tools", "files": {"witness": TOOL}}],
                 "serial": {"mode": "Tty"}, "console": {"mode": "Off"}, **fields}
 
     return make
@@ -109,6 +120,7 @@ def test_a_working_guest_moves_again_and_again(server, config, cpus):
         print(f"{fields}: downtime {progress['downtime_us']} us, {progress['memory_transmission_info']}")
         b.wait_for("tick ", timeout=120)
         a, b = b, a
+    a.wait_for("witness: ", timeout=300)
     a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
 
 

@@ -5,14 +5,16 @@ HAKO_SNAPSHOTS says how often (tests/lab/run passes it on).
 
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
 
 from tests.lab.test_moves import WORK, bridge, config  # noqa: F401 (fixtures)
 from tests.lab.test_net import HOST, SET_UP, iperf_server
-from tests.support.serve import Server
+from tests.support.serve import Server, vm_config
 
+#: How often a guest at work is saved and restored.
 TURNS = int(os.environ.get("HAKO_SNAPSHOTS", "6"))
 CPUS = 2
 
@@ -133,5 +135,35 @@ def test_a_guest_does_not_notice(vm, config, bridge, tmp_path):  # noqa: F811
             assert len(later) == CPUS and all(b > a for a, b in zip(beats, later)), (turn, beats, later)
         print(f"{TURNS} times, away for {away:.1f} s")
         vm.server.type("end\n")
+        vm.server.wait_for("witness: ", timeout=300)
         vm.server.wait_for("HAKO-TEST-EXIT=0", timeout=300)
         vm.end()
+
+
+@pytest.fixture
+def xfs(tmp_path):
+    """A folder on a file system whose files can share blocks."""
+    image, folder = tmp_path / "xfs.img", tmp_path / "xfs"
+    image.touch()
+    os.truncate(image, 512 << 20)
+    folder.mkdir()
+    subprocess.run(["mkfs.xfs", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_copy_of_a_disk_shares_its_blocks(xfs, tmp_path):
+    disk, saved = xfs / "disk.img", xfs / "saved"
+    disk.write_bytes(os.urandom(64 << 20))
+    saved.mkdir()
+    with Server(tmp_path) as server, server.api() as api:
+        api.put("vm.create", vm_config("wait", disks=[{"id": "data", "path": str(disk)}]))
+        api.put("vm.boot")
+        os.sync()
+        before = shutil.disk_usage(xfs).used
+        api.put("vm.snapshot", {"destination_url": f"file://{saved}", "live": True,
+                                "disks": [{"id": "data", "path": str(saved / "disk.img")}]})
+        os.sync()
+        assert shutil.disk_usage(xfs).used - before < 32 << 20
+        assert (saved / "disk.img").read_bytes() == disk.read_bytes()

@@ -14,7 +14,7 @@ RUN = struct.Struct("<QII")
 PAGE = 4096
 NAMES = {1: "HELLO", 2: "ACCEPT", 3: "REFUSE", 4: "FD", 5: "JOIN", 6: "JOINED", 7: "PING", 8: "PAGES", 9: "ROUND",
          10: "ROUND_DONE", 11: "STATE", 12: "READY", 13: "LOCKS_RELEASED", 14: "LOCKED", 15: "GO", 16: "RUNNING",
-         17: "ABORT", 18: "PAGE_REQUEST"}
+         17: "ABORT", 18: "PAGE_REQUEST", 19: "MISSING", 20: "RECOVER"}
 #: In the order in which they come first.
 FROM_SOURCE = ["HELLO", "JOIN", "PAGES", "ROUND", "STATE", "LOCKS_RELEASED", "GO"]
 FROM_DESTINATION = ["ACCEPT", "JOINED", "ROUND_DONE", "READY", "LOCKED", "RUNNING"]
@@ -51,6 +51,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
         self._silent = {True: False, False: False}
+        #: Whether who comes is sent away.
+        self.closed = False
         self._listener = socket.socket(socket.AF_UNIX)
         self._threads = [threading.Thread(target=self._accept)]
 
@@ -83,6 +85,9 @@ class Proxy:
                 near = self._listener.accept()[0]
             except OSError:
                 return
+            if self.closed:
+                near.close()
+                continue
             far = socket.socket(socket.AF_UNIX)
             try:
                 far.connect(self._target)

@@ -1,7 +1,6 @@
 """Runs `hako serve` for tests: on a socket that the test listens on, leaving nothing behind."""
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.api import Api
+from tests.support.console import Console
 from tests.support.hako import GUEST, HAKO
 
 
@@ -17,7 +17,7 @@ class Server:
     """A running `hako serve`. Use as a context manager."""
 
     def __init__(self, folder: Path, *arguments: object, command: list[object] | None = None, make_socket: bool = True,
-                 typing: bool = False):
+                 typing: bool = False, console: type[Console] = Console):
         """`make_socket`: hako gets a socket that listens already, and not a path. `typing`: type() writes to the
         terminal."""
         self.folder = folder
@@ -34,8 +34,7 @@ class Server:
             pass_fds=[listening.fileno()], stdin=subprocess.PIPE if typing else subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=self._stderr)
         listening.close()
-        self.console = b""
-        self._used = b""
+        self.console = console(self.process)
 
     def __enter__(self) -> "Server":
         return self
@@ -44,13 +43,13 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.console.close()
         # What the guest said is kept where the lab shows it when a test fails.
         if "LAB_CONSOLES" in os.environ and (console := self.console_text()):
             name = f"{self.folder.parent.name}-{self.folder.name}.console"
             Path(os.environ["LAB_CONSOLES"], name).write_text(console)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream:
-                stream.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         self._stderr.close()
 
     @property
@@ -66,25 +65,14 @@ class Server:
 
     def wait_for(self, text: str, timeout: float = 60) -> str:
         """What a guest with its serial port on the terminal writes before `text`, once it has; both are used up then."""
-        deadline = time.monotonic() + timeout
-        while text.encode() not in self.console:
-            rest = max(deadline - time.monotonic(), 0)
-            ready = select.select([self.process.stdout], [], [], rest)[0]
-            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
-            assert data, f"the guest did not write {text!r}\n--- console\n{self.console[-4000:]}\n{self.stderr()}"
-            self.console += data
-        before, found, self.console = self.console.partition(text.encode())
-        self._used += before + found
-        return before.decode(errors="replace")
+        try:
+            return self.console.wait_for(text, timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.stderr()}") from None
 
     def console_text(self) -> str:
         """All that the guest wrote to its serial port so far."""
-        while select.select([self.process.stdout], [], [], 0)[0]:
-            data = os.read(self.process.stdout.fileno(), 65536)
-            if not data:
-                break
-            self.console += data
-        return (self._used + self.console).decode(errors="replace")
+        return self.console.text()
 
     def type(self, text: str) -> None:
         """Types into the guest's serial port, if that is on the terminal."""

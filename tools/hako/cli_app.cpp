@@ -91,6 +91,10 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
           "sockets between host and guest (AF_VSOCK): the guest's address, from 3 up, and a socket where the "
           "host writes \"CONNECT PORT\"; who listens at PATH_PORT hears of the guest's connections; further "
           "key: id=TEXT");
+    value(
+        *run, "--fs", fs, "tag=NAME,socket=PATH", kHardware,
+        "directory of the host that the guest mounts by NAME (virtiofs), and where the daemon that serves it "
+        "(virtiofsd) listens; further keys: num_queues=N, queue_size=N, id=TEXT; repeatable");
 
     for (CLI::App* command : {run, serve})
         value(*command, "--api-socket", api_socket, "PATH|fd=N", kConduct,

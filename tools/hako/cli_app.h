@@ -30,8 +30,9 @@ struct App {
     bool help = false;
     bool version = false;
 
-    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, vsock, cloud_init,
-        helper_disk, output, config, api_socket, shutdown_timeout, event_monitor, log_file, seccomp;
+    Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, serial, console, port, vsock, fs,
+        cloud_init, helper_disk, output, config, api_socket, shutdown_timeout, event_monitor, log_file,
+        seccomp;
     bool check = false;
     bool no_reboot = false;
     bool no_shutdown = false;

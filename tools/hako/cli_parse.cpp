@@ -13,6 +13,7 @@
 #include "tools/hako/cli_console.h"
 #include "tools/hako/cli_cpus.h"
 #include "tools/hako/cli_disk.h"
+#include "tools/hako/cli_fs.h"
 #include "tools/hako/cli_help.h"
 #include "tools/hako/cli_memory.h"
 #include "tools/hako/cli_nearest.h"
@@ -62,6 +63,7 @@ const char* vm_option(const App& app) {
                                                                   {"--console", &app.console},
                                                                   {"--port", &app.port},
                                                                   {"--vsock", &app.vsock},
+                                                                  {"--fs", &app.fs},
                                                                   {"--cloud-init", &app.cloud_init},
                                                                   {"--helper-disk", &app.helper_disk}};
     for (const auto& [name, values] : options)
@@ -119,6 +121,7 @@ Result<> read_machine(const App& app, RunCommand& command) {
     HAKO_TRY(check_places(machine));
     if (const std::string* value = HAKO_TRY(single("--vsock", app.vsock)))
         machine.vsocks.push_back(HAKO_TRY(parse_vsock(*value)));
+    machine.fs = HAKO_TRY(parse_fs(app.fs));
     if (const std::string* value = HAKO_TRY(single("--cloud-init", app.cloud_init)))
         command.cloud_init = HAKO_TRY(parse_seed_paths(*value));
     command.helper_disks = HAKO_TRY(parse_helper_folders(app.helper_disk));

@@ -168,7 +168,7 @@ constexpr std::array kVerbs = {
             "/api/v1/vm.add-fs",
             Body::kObject,
             {{{"tag", Kind::kText}, {"socket", Kind::kText}}},
-            "a shared folder (not in hako yet)"},
+            "plug a shared directory, which the daemon at SOCKET serves"},
     CtlVerb{"add-generic-vhost-user",
             kPut,
             "/api/v1/vm.add-generic-vhost-user",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import LabError, cache
-from .recipes import lab_initrd, lab_kernel, lab_qemu, quick, root
+from .recipes import lab_initrd, lab_kernel, lab_qemu, lab_virtiofsd, quick, root
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ ARTIFACTS = {
     "lab-qemu": Artifact(lab_qemu.BUNDLE, lab_qemu.PROGRAM, "the lab host's emulator"),
     "lab-kernel": Artifact(lab_kernel.BUNDLE, "vmlinux", "the lab host's kernel"),
     "lab-initrd": Artifact(lab_initrd.BUNDLE, "initrd", "the lab host's initramfs"),
+    "virtiofsd": Artifact(lab_virtiofsd.BUNDLE, "virtiofsd", "the daemon of shared directories, of Debian 13"),
     "root": Artifact(root.BUNDLE, "root.img", "the Debian 12 root image (ext4, label root)"),
     "kernel": Artifact(root.BUNDLE, "kernel", "its stock cloud kernel (6.1)"),
     "initrd": Artifact(root.BUNDLE, "initrd", "that kernel's stock initrd"),

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "virtio/net/protocol.h"
-#include "virtio/queue.h"
 
 namespace hako::virtio::net {
 namespace {
@@ -47,21 +46,6 @@ std::vector<vhost_memory_region> vhost_regions(const GuestMemory& memory) {
                            .userspace_addr = user_address(region.host),
                            .flags_padding = 0});
     return regions;
-}
-
-Result<vhost_vring_addr> vhost_ring_addresses(GuestMemory& memory, unsigned index,
-                                              const QueueConfig& config) {
-    // Lengths and alignment: checked as for any other queue.
-    HAKO_TRY(Queue::create(memory, config, 0));
-    const auto at = [&](GuestAddress address) {
-        return user_address(memory.writable_later(address, 1).value().data());
-    };
-    vhost_vring_addr addresses{};
-    addresses.index = index;
-    addresses.desc_user_addr = at(config.descriptors);
-    addresses.avail_user_addr = at(config.driver);
-    addresses.used_user_addr = at(config.device);
-    return addresses;
 }
 
 Result<Vhost> Vhost::open() {

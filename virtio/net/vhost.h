@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "virtio/device.h"
+#include "virtio/vhost_ring.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
 #include "vmm/memory/guest_memory.h"
@@ -29,10 +30,6 @@ inline constexpr std::uint64_t kVhostFeatures = virtio::feature::kVersion1 | vir
 
 /// The regions for VHOST_SET_MEM_TABLE.
 [[nodiscard]] std::vector<vhost_memory_region> vhost_regions(const GuestMemory& memory);
-
-/// The rings in hako's mapping for VHOST_SET_VRING_ADDR, or an error if they are not all in guest memory.
-[[nodiscard]] Result<vhost_vring_addr> vhost_ring_addresses(GuestMemory& memory, unsigned index,
-                                                            const QueueConfig& config);
 
 /// One open /dev/vhost-net: ring 0 receives, ring 1 transmits.
 class Vhost {

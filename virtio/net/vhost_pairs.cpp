@@ -98,9 +98,7 @@ QueuePosition VhostPairs::position(std::uint16_t index) const {
     const std::size_t pair = index / 2;
     if (pair >= pairs_.size() || !pairs_[pair].set_up) return {};
     const auto next = vhosts_[pair].next_avail(index % 2);
-    // The kernel keeps no used index of its own: it is what the driver sees.
-    const auto used = memory_.load<std::uint16_t>(pairs_[pair].used[index % 2] + 2);
-    return {.next_avail = next.value_or(0), .next_used = used.value_or(0)};
+    return vhost_ring_position(memory_, pairs_[pair].used[index % 2], next.value_or(0));
 }
 
 void VhostPairs::complain(const Error& error) {

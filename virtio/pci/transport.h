@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -90,6 +91,12 @@ class PciTransport final : public pci::Function, private TransportHooks {
     /// Control thread. Between the two the device takes no request, and state() is whole.
     void pause();
     void resume();
+    /// Calls `work()` while nobody else calls the device.
+    template <typename Work>
+    auto exclusively(Work work) {
+        const std::lock_guard lock(mutex());
+        return work();
+    }
     /// Paused, or with the vCPUs stopped and the device inactive.
     [[nodiscard]] State state() const;
 

@@ -10,6 +10,7 @@
 #include "devices/console/config.h"
 #include "virtio/blk/config.h"
 #include "virtio/console/config.h"
+#include "virtio/fs/config.h"
 #include "virtio/net/config.h"
 #include "virtio/rng/config.h"
 #include "virtio/vsock/config.h"
@@ -21,8 +22,8 @@
 namespace hako {
 
 inline constexpr std::uint32_t kMaxVcpus = 64;
-/// Disks, helper disks, network interfaces, consoles and vsocks together; the other PCI slots are for hako's
-/// own devices.
+/// Disks, helper disks, network interfaces, consoles, vsocks and shared directories together; the other PCI
+/// slots are for hako's own devices.
 inline constexpr std::size_t kMaxDevices = 24;
 
 struct CpuConfig {
@@ -44,6 +45,7 @@ struct MachineConfig {
     console::Config serial;
     std::vector<virtio::console::Config> consoles;
     std::vector<virtio::vsock::Config> vsocks;  ///< at most virtio::vsock::kMaxDevices
+    std::vector<virtio::fs::Config> fs;
     /// Disks that hako built; cloud-init's has the id seed::kSeedId.
     std::vector<seed::Helper> helpers;
     Coming coming;

@@ -153,9 +153,13 @@ void Cpus::resume() {
         if (slot.thread) slot.thread->resume();
 }
 
-void Cpus::pause() {
+void Cpus::halt() {
     for (const Slot& slot : slots_)
         if (slot.thread) slot.thread->request_park();
+}
+
+void Cpus::pause() {
+    halt();
     for (const Slot& slot : slots_)
         if (slot.thread) slot.thread->wait_parked();
 }

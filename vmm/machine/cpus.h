@@ -62,6 +62,9 @@ class Cpus {
     void note_stopped();
     /// Returns once every vCPU is parked.
     void pause();
+    /// As pause(), and returns at once: one that waits for a page of memory may not park before it has it.
+    /// resume() takes it back.
+    void halt();
     /// Of each vCPU, all of them parked.
     [[nodiscard]] Result<std::vector<CpuRegisters>> registers() const;
     /// All of each vCPU but those for which `which` says false. They are parked, and the devices paused.

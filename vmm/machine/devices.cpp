@@ -57,6 +57,21 @@ Result<pci::Bdf> Devices::add(const virtio::vsock::Config& config, virtio::vsock
     return plug(config.id, std::move(device), restored);
 }
 
+Result<pci::Bdf> Devices::add(const virtio::fs::Config& config,
+                              std::unique_ptr<virtio::vhost_user::Frontend> daemon,
+                              const DeviceState<virtio::fs::State>* restored) {
+    if (services_.memory.fd() < 0)
+        return fail_input(
+            "the daemon at {} cannot share memory that is mapped from a file: restore with "
+            "memory_restore_mode Copy",
+            config.socket);
+    auto device =
+        HAKO_TRY(virtio::fs::FsDevice::create(config, std::move(daemon), engine_, own_state(restored)));
+    // A differential snapshot may be based on this moment.
+    if (logging_) HAKO_TRY(device->log_writes(true, services_.memory));
+    return plug(config.id, std::move(device), restored);
+}
+
 Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
     // What is left of its configuration is what the guest may still look at.
     virtio::blk::Config config;
@@ -89,7 +104,7 @@ Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> de
     return address;
 }
 
-void Devices::save(MachineState& state) const {
+Result<> Devices::save(MachineState& state) const {
     // By slot: the order in which they came is nobody's business.
     std::vector<const Slot*> in_order;
     in_order.reserve(slots_.size());
@@ -114,11 +129,67 @@ void Devices::save(MachineState& state) const {
             state.consoles.push_back(saved(**port));
         } else if (auto* const* const vsock = std::get_if<virtio::vsock::VsockDevice*>(&slot.device)) {
             state.vsocks.push_back(saved(**vsock));
+        } else if (auto* const* const fs = std::get_if<virtio::fs::FsDevice*>(&slot.device)) {
+            state.fs.push_back({.id = slot.id,
+                                .slot = slot.address.device,
+                                .transport = slot.transport->state(),
+                                .device = HAKO_TRY((*fs)->state())});
         } else if (const auto* const gone = std::get_if<Disowned>(&slot.device)) {
             state.gone_disks.push_back(saved(*gone->device));
             state.gone_disks.back().id = std::to_string(slot.address.device);
         }
     }
+    return {};
+}
+
+/// They may take long, and others want to look at the devices meanwhile; a vCPU may be in any of them.
+template <typename Visit>
+void Devices::for_each_fs(Visit visit) const {
+    std::vector<std::pair<virtio::PciTransport*, virtio::fs::FsDevice*>> all;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const Slot& slot : slots_)
+            if (auto* const* const fs = std::get_if<virtio::fs::FsDevice*>(&slot.device))
+                all.emplace_back(slot.transport.get(), *fs);
+    }
+    for (const auto& [transport, fs] : all)
+        transport->exclusively([&visit, device = fs] { visit(*device); });
+}
+
+Result<> Devices::check_can_move(virtio::Move move) const {
+    Result<> can;
+    for_each_fs([&](virtio::fs::FsDevice& fs) {
+        if (can) can = fs.check_can_move(move);
+    });
+    return can;
+}
+
+Result<> Devices::start_logging() {
+    Result<> started;
+    for_each_fs([&](virtio::fs::FsDevice& fs) {
+        if (!started) return;
+        if (Result<> one = fs.log_writes(true, services_.memory); !one)
+            started = std::unexpected(std::move(one).error().wrap(fmt::format("virtio-fs {}", fs.id())));
+    });
+    logging_ = true;
+    if (!started) stop_logging();
+    return started;
+}
+
+void Devices::stop_logging() {
+    logging_ = false;
+    for_each_fs([&](virtio::fs::FsDevice& fs) {
+        if (const auto stopped = fs.log_writes(false, services_.memory); !stopped)
+            log_warn("virtio-fs {}: {}", fs.id(), stopped.error().text());
+    });
+}
+
+void Devices::collect() {
+    for_each_fs([](virtio::fs::FsDevice& fs) { fs.collect_writes(); });
+}
+
+void Devices::memory_changed() {
+    for_each_fs([](virtio::fs::FsDevice& fs) { fs.memory_changed(); });
 }
 
 void Devices::unplug(Slot& slot) {
@@ -199,6 +270,8 @@ void Devices::take_apart(HostResources& resources, const std::vector<seed::Helpe
             resources.nets.push_back((*net)->take_host_end());
         } else if (auto* const* vsock = std::get_if<virtio::vsock::VsockDevice*>(&slot.device)) {
             resources.vsocks.push_back((*vsock)->take_host_end());
+        } else if (auto* const* fs = std::get_if<virtio::fs::FsDevice*>(&slot.device)) {
+            resources.fs.push_back((*fs)->take_daemon());
         }
     }
 }

@@ -1,6 +1,7 @@
 // The virtio devices of a machine, each in its PCI slot: added, found by id, taken out.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,27 +16,30 @@
 #include "devices/pci/host_bridge.h"
 #include "virtio/blk/device.h"
 #include "virtio/console/device.h"
+#include "virtio/fs/device.h"
 #include "virtio/net/device.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/device.h"
 #include "virtio/vsock/device.h"
 #include "vmm/base/result.h"
 #include "vmm/io/engine.h"
+#include "vmm/machine/dirty_tracker.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/machine/state.h"
 #include "vmm/seed/helper.h"
 
 namespace hako {
 
-/// Control thread, but for for_each(). Devices may be added while vCPUs run; to take one out they are parked.
-class Devices {
+/// Control thread, but for for_each() and ForeignWrites. Devices may be added while vCPUs run; to take one
+/// out they are parked.
+class Devices final : public ForeignWrites {
   public:
     /// All of it outlives the devices.
     Devices(const virtio::PciServices& services, pci::HostBridge& bridge, io::Engine& engine)
         : services_(services), bridge_(bridge), engine_(engine) {}
     Devices(const Devices&) = delete;
     Devices& operator=(const Devices&) = delete;
-    ~Devices();
+    ~Devices() override;
 
     /// Each id is used once. The device is there for the guest when these return. `restored`, if not null:
     /// the device goes on from there, in its slot, at the next resume().
@@ -52,10 +56,15 @@ class Devices {
                          const DeviceState<virtio::console::State>* restored = nullptr);
     Result<pci::Bdf> add(const virtio::vsock::Config& config, virtio::vsock::HostEnd end,
                          const DeviceState<virtio::vsock::State>* restored = nullptr);
+    Result<pci::Bdf> add(const virtio::fs::Config& config,
+                         std::unique_ptr<virtio::vhost_user::Frontend> daemon,
+                         const DeviceState<virtio::fs::State>* restored = nullptr);
     /// A disk that was disowned.
     Result<> restore_gone(const DeviceState<virtio::blk::State>& saved);
-    /// Puts all of them into `state`. They are paused, and no vCPU runs.
-    void save(MachineState& state) const;
+    /// Puts all of them into `state`. They are paused, and no vCPU runs. A daemon may not give its part.
+    [[nodiscard]] Result<> save(MachineState& state) const;
+    /// Refuses, before anything is paused, a device that cannot go along. Nothing comes or goes meanwhile.
+    [[nodiscard]] Result<> check_can_move(virtio::Move move) const;
 
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
     /// Where the device is, or a Fault::kMissing that names the id.
@@ -79,6 +88,13 @@ class Devices {
         }
     }
 
+    // ForeignWrites: what daemons write. Any thread, while nothing comes or goes.
+    Result<> start_logging() override;
+    void stop_logging() override;
+    void collect() override;
+    /// Guest memory has got, or lost, a region.
+    void memory_changed();
+
     void resume();
     /// Returns when no device has a request in flight.
     void pause();
@@ -99,7 +115,7 @@ class Devices {
     };
     using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
                              virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
-                             virtio::vsock::VsockDevice*>;
+                             virtio::vsock::VsockDevice*, virtio::fs::FsDevice*>;
     struct Slot {
         std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device
@@ -111,12 +127,15 @@ class Devices {
     template <typename Device, typename Own>
     Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device,
                           const DeviceState<Own>* restored, std::optional<std::uint8_t> slot = std::nullopt);
+    template <typename Visit>
+    void for_each_fs(Visit visit) const;
     void unplug(Slot& slot);
     static void give_back_image(const Any& device);
 
     const virtio::PciServices services_;
     pci::HostBridge& bridge_;
     io::Engine& engine_;
+    std::atomic<bool> logging_{false};  ///< devices that come tell what they write, too
     mutable std::mutex mutex_;  ///< held by who changes `slots_`, and by who reads it on another thread
     std::vector<Slot> slots_;   ///< in the order in which they were added
     bool paused_ = false;

@@ -55,6 +55,7 @@ Result<> DirtyTracker::start() {
     active_ = true;
     Result<> logging = set_logging(true);
     if (logging && mode_ == DirtyLogMode::kInitiallySet) logging = clear_all();
+    if (logging && foreign_ != nullptr) logging = foreign_->start_logging();
     if (!logging) stop();
     return logging;
 }
@@ -74,11 +75,13 @@ Result<> DirtyTracker::clear_all() {
 void DirtyTracker::stop() {
     if (!active_) return;
     active_ = false;
+    if (foreign_ != nullptr) foreign_->stop_logging();
     if (const auto logging = set_logging(false); !logging) log_error("{}", logging.error().text());
     memory_.stop_dirty_tracking();
 }
 
 Result<> DirtyTracker::collect(std::span<std::vector<std::uint64_t>> bits) {
+    if (foreign_ != nullptr) foreign_->collect();
     const auto regions = memory_.regions();
     for (std::uint32_t slot = 0; slot < regions.size(); ++slot) {
         DirtyBitmap& own = *memory_.dirty_bitmap(slot);

@@ -19,6 +19,17 @@ enum class DirtyLogMode {
                     ///< bit
 };
 
+/// Writers of guest memory that neither KVM nor hako's own bitmap sees: other processes.
+class ForeignWrites {
+  public:
+    virtual ~ForeignWrites() = default;
+    /// They tell what they write from now on. An error: none of them does.
+    virtual Result<> start_logging() = 0;
+    virtual void stop_logging() = 0;
+    /// Puts what they wrote since the last call into hako's own bitmap.
+    virtual void collect() = 0;
+};
+
 /// One user at a time.
 class DirtyTracker {
   public:
@@ -27,6 +38,9 @@ class DirtyTracker {
     DirtyTracker(const DirtyTracker&) = delete;
     DirtyTracker& operator=(const DirtyTracker&) = delete;
     ~DirtyTracker();
+
+    /// Theirs count, too, from the next start() on; null before they are gone.
+    void set_foreign(ForeignWrites* foreign) { foreign_ = foreign; }
 
     [[nodiscard]] DirtyLogMode mode() const { return mode_; }
     [[nodiscard]] bool active() const { return active_; }
@@ -52,6 +66,7 @@ class DirtyTracker {
     kvm::Vm& vm_;
     GuestMemory& memory_;
     DirtyLogMode mode_ = DirtyLogMode::kClassic;
+    ForeignWrites* foreign_ = nullptr;
     bool active_ = false;
     std::vector<std::uint64_t> log_;  ///< of one region, as KVM gives it
 };

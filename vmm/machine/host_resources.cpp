@@ -11,6 +11,9 @@ Result<HostResources> HostResources::open(const MachineConfig& config, virtio::b
             HAKO_TRY_WRAP(virtio::net::HostEnd::open(net), "network interface {}", net.id));
     for (const virtio::vsock::Config& vsock : config.vsocks)
         resources.vsocks.push_back(HAKO_TRY_WRAP(virtio::vsock::HostEnd::open(vsock), "vsock {}", vsock.id));
+    for (const virtio::fs::Config& fs : config.fs)
+        resources.fs.push_back(
+            HAKO_TRY_WRAP(virtio::vhost_user::Frontend::connect(fs.socket), "virtio-fs {}", fs.id));
     return resources;
 }
 

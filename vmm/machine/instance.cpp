@@ -122,6 +122,7 @@ void Instance::remove_from_next(std::string_view id) {
     std::erase_if(config_.nets, named);
     std::erase_if(config_.helpers, named);
     std::erase_if(config_.vsocks, named);
+    std::erase_if(config_.fs, named);
     if (std::erase_if(config_.consoles, named) > 0) consoles_->close(id);
 }
 
@@ -137,6 +138,20 @@ Result<> Instance::resume() {
     if (state_ != VmState::kPaused) return wrong_state(state_, "paused");
     log_moment("start");
     machine_->resume();
+    state_ = VmState::kRunning;
+    return {};
+}
+
+Result<> Instance::halt() {
+    if (state_ != VmState::kRunning) return wrong_state(state_, "running");
+    machine_->halt();
+    state_ = VmState::kPaused;
+    return {};
+}
+
+Result<> Instance::go_on() {
+    if (state_ != VmState::kPaused) return wrong_state(state_, "paused");
+    machine_->go_on();
     state_ = VmState::kRunning;
     return {};
 }

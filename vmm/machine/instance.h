@@ -68,6 +68,10 @@ class Instance final : private MachineListener {
     Result<> pause();
     /// From kPaused.
     Result<> resume();
+    /// From kRunning: as pause(), and waits for nobody. vCPUs leave the guest as soon as they can, devices
+    /// are not drained: no state may be read. Only go_on() ends it.
+    Result<> halt();
+    Result<> go_on();
     /// Ends the machine without asking the guest; images and taps are given back. From kRunning and kPaused.
     Result<> shut_down();
     /// The same configuration in a new machine. From kRunning and kPaused.

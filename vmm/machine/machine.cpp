@@ -118,6 +118,7 @@ class SavedDevices {
         HAKO_TRY(check_used(state_->rngs, "entropy device"));
         HAKO_TRY(check_used(state_->consoles, "console"));
         HAKO_TRY(check_used(state_->vsocks, "vsock"));
+        HAKO_TRY(check_used(state_->fs, "virtio-fs"));
         return {};
     }
 
@@ -249,6 +250,7 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
     devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
                                          *bridge_, host_.engine);
+    dirty_.set_foreign(devices_.get());
     SavedDevices saved(restored);
 
     for (std::size_t i = 0; i < config_.disks.size(); ++i) {
@@ -282,6 +284,11 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
         const auto* const state = HAKO_TRY(saved.find(&MachineState::vsocks, "vsock", vsock.id));
         HAKO_TRY_WRAP(devices_->add(vsock, std::move(resources.vsocks[i]), state), "vsock {}", vsock.id);
     }
+    for (std::size_t i = 0; i < config_.fs.size(); ++i) {
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::fs, "virtio-fs", config_.fs[i].id));
+        HAKO_TRY_WRAP(devices_->add(config_.fs[i], std::move(resources.fs[i]), state), "virtio-fs {}",
+                      config_.fs[i].id);
+    }
     HAKO_TRY(saved.finish());
     if (restored != nullptr) {
         for (const auto& gone : restored->gone_disks)
@@ -293,15 +300,15 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
 Result<MachineState> Machine::save() const {
     if (running_) return fail_state("the machine runs: pause it first");
     MachineState state;
+    state.clock = HAKO_TRY(kvm::read_clock(vm_));
+    state.platform = platform_->state();
+    state.bridge = bridge_->state();
+    HAKO_TRY(devices_->save(state));
     state.cpus = HAKO_TRY(save_parked_cpus());
     state.facts = {.hako = HAKO_VERSION,
                    .vcpus = static_cast<std::uint32_t>(state.cpus.size()),
                    .memory = memory_.size(),
                    .leaving = leaving_};
-    state.clock = HAKO_TRY(kvm::read_clock(vm_));
-    state.platform = platform_->state();
-    state.bridge = bridge_->state();
-    devices_->save(state);
     state.irqchip = HAKO_TRY(kvm::save_irqchip(vm_));
     return state;
 }
@@ -366,6 +373,7 @@ Machine::Legacy Machine::stop() {
     // vCPUs first: nobody but them calls the devices from the guest's side.
     cpus_.reset();
     running_ = false;
+    dirty_.set_foreign(nullptr);
     Legacy legacy{.config = std::move(config_), .resources = {}};
     if (devices_) devices_->take_apart(legacy.resources, legacy.config.helpers);
     const Coming coming = std::exchange(legacy.config.coming, {});
@@ -605,6 +613,17 @@ Result<pci::Bdf> Machine::add_vsock(const virtio::vsock::Config& config) {
     return address;
 }
 
+Result<pci::Bdf> Machine::add_fs(const virtio::fs::Config& config) {
+    if (devices_->has(config.id)) return fail_conflict("the id {} is taken: choose another", config.id);
+    auto daemon =
+        HAKO_TRY_WRAP(virtio::vhost_user::Frontend::connect(config.socket), "virtio-fs {}", config.id);
+    const pci::Bdf address =
+        HAKO_TRY_WRAP(devices_->add(config, std::move(daemon)), "virtio-fs {}", config.id);
+    config_.fs.push_back(config);
+    platform_->hotplug().inserted(address.device);
+    return address;
+}
+
 Result<pci::Bdf> Machine::plug(const seed::Helper& helper, const DeviceState<virtio::blk::State>* restored) {
     Fd image(::fcntl(helper.image->fd.get(), F_DUPFD_CLOEXEC, 0));
     if (!image.valid()) return fail_errno(errno, "helper disk {}", helper.id);
@@ -658,7 +677,8 @@ Result<pci::Bdf> Machine::removable(const std::string& id) const {
     const pci::Bdf address = HAKO_TRY(devices_->address(id));
     if (config_.rng && id == config_.rng->id)
         return fail_input(
-            "device {} stays for the life of the VM: only disks, nets, consoles and vsocks can be removed",
+            "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be "
+            "removed",
             id);
     return address;
 }
@@ -800,6 +820,7 @@ void Machine::forget(const std::string& id) {
     std::erase_if(config_.nets, [&](const auto& net) { return net.id == id; });
     std::erase_if(config_.helpers, [&](const auto& helper) { return helper.id == id; });
     std::erase_if(config_.vsocks, [&](const auto& vsock) { return vsock.id == id; });
+    std::erase_if(config_.fs, [&](const auto& fs) { return fs.id == id; });
     if (std::erase_if(config_.consoles, [&](const auto& console) { return console.id == id; }) > 0)
         host_.consoles.close(id);
     log_info("device {} is removed", id);

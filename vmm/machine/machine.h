@@ -100,6 +100,9 @@ class Machine final : private PlatformEvents {
     void resume();
     /// Parks the vCPUs, then drains the devices: nothing in the guest changes when it returns.
     void pause();
+    /// As pause(), at once and without the devices: see Cpus::halt(). go_on() ends it.
+    void halt() { cpus_->halt(); }
+    void go_on() { cpus_->resume(); }
     [[nodiscard]] bool running() const { return running_; }
     /// Everything but memory, which save() leaves as it is. Not while it runs.
     [[nodiscard]] Result<MachineState> save() const;
@@ -150,6 +153,7 @@ class Machine final : private PlatformEvents {
     Result<pci::Bdf> add_net(const virtio::net::Config& config);
     Result<pci::Bdf> add_console(const virtio::console::Config& config);
     Result<pci::Bdf> add_vsock(const virtio::vsock::Config& config);
+    Result<pci::Bdf> add_fs(const virtio::fs::Config& config);
     /// Puts a disk in the place of the helper disk that has its id: the guest is asked to let go of that one,
     /// and sees the new one once it has (finish_removal()), or at the next reboot. `force`: it sees it at
     /// once, and the old one goes as remove_now() does it.

@@ -31,6 +31,7 @@ constexpr std::string_view kNet = "net";
 constexpr std::string_view kRng = "rng";
 constexpr std::string_view kConsole = "console";
 constexpr std::string_view kVsock = "vsock";
+constexpr std::string_view kFs = "fs";
 constexpr std::string_view kGoneDisk = "gone-disk";
 
 /// Calls `visit(name, member)` for each section of which there are several.
@@ -41,6 +42,7 @@ void for_each_device(State& state, Visit visit) {
     visit(kRng, state.rngs);
     visit(kConsole, state.consoles);
     visit(kVsock, state.vsocks);
+    visit(kFs, state.fs);
     visit(kGoneDisk, state.gone_disks);
 }
 
@@ -95,6 +97,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kRng)) return describe_as<DeviceState<virtio::rng::State>>(section);
     if (named(kConsole)) return describe_as<DeviceState<virtio::console::State>>(section);
     if (named(kVsock)) return describe_as<DeviceState<virtio::vsock::State>>(section);
+    if (named(kFs)) return describe_as<DeviceState<virtio::fs::State>>(section);
     return std::nullopt;
 }
 

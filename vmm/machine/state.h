@@ -16,6 +16,7 @@
 #include "devices/vmgenid/state.h"
 #include "virtio/blk/state.h"
 #include "virtio/console/state.h"
+#include "virtio/fs/state.h"
 #include "virtio/net/state.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/state.h"
@@ -79,6 +80,7 @@ struct MachineState {
     std::vector<DeviceState<virtio::rng::State>> rngs;
     std::vector<DeviceState<virtio::console::State>> consoles;
     std::vector<DeviceState<virtio::vsock::State>> vsocks;
+    std::vector<DeviceState<virtio::fs::State>> fs;
     /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
     std::vector<DeviceState<virtio::blk::State>> gone_disks;
 };

@@ -39,6 +39,10 @@ constexpr std::string_view kName<CpusConfig> = "CpusConfig";
 template <>
 constexpr std::string_view kName<CpuTopology> = "CpuTopology";
 template <>
+constexpr std::string_view kName<FsConfig> = "FsConfig";
+template <>
+constexpr std::string_view kName<RestoredFsConfig> = "RestoredFsConfig";
+template <>
 constexpr std::string_view kName<DiskConfig> = "DiskConfig";
 template <>
 constexpr std::string_view kName<HelperDiskConfig> = "HelperDiskConfig";
@@ -70,6 +74,8 @@ template <>
 constexpr std::string_view kName<MemoryTransmission> = "MemoryTransmission";
 template <>
 constexpr std::string_view kName<MigrationBandwidth> = "MigrationBandwidth";
+template <>
+constexpr std::string_view kName<MigrationPostcopy> = "MigrationPostcopy";
 template <>
 constexpr std::string_view kName<MigrationStep> = "MigrationStep";
 template <>

@@ -244,6 +244,16 @@ TEST_CASE("a vsock has an address and a place") {
           std::vector{virtio::vsock::Config{.id = "agent", .cid = 0xffff'fffe, .socket = "v"}});
 }
 
+TEST_CASE("a shared directory has a tag and a daemon") {
+    const auto all = run_command({"--kernel", "k", "--fs", "tag=a,socket=/run/a", "--fs",
+                                  "tag=b,socket=/run/b,num_queues=2,queue_size=128,id=more"})
+                         .machine.fs;
+    CHECK(all ==
+          std::vector{virtio::fs::Config{.id = "_fs0", .tag = "a", .socket = "/run/a"},
+                      virtio::fs::Config{
+                          .id = "more", .tag = "b", .socket = "/run/b", .queues = 2, .queue_size = 128}});
+}
+
 TEST_CASE("the guest gets random bytes at the rate that was given") {
     const auto bytes = [](const char* text) {
         return run_command({"--kernel", "k", "--rng", text}).machine.rng.value().limits.bytes;
@@ -411,6 +421,12 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--vsock", "cid=3,socket=v,id=a/b"}, {"id must be"}},
         {{"--vsock", "cid=3,socket=v,port=1"}, {"no such key: port"}},
         {{"--vsock", "cid=3,socket=v", "--vsock", "cid=4,socket=w"}, {"--vsock is given 2 times"}},
+        {{"--fs", "tag=a"}, {"--fs tag=a", "give tag=NAME and socket=PATH"}},
+        {{"--fs", "tag=,socket=s"}, {"tag"}},
+        {{"--fs", "tag=a,socket=s,queue_size=100"}, {"queue_size must be a power of two"}},
+        {{"--fs", "tag=a,socket=s,num_queues=9"}, {"num_queues", "from 1 to 8"}},
+        {{"--fs", "tag=a,socket=s", "--fs", "tag=b,socket=s"}, {"the socket s is taken by a"}},
+        {{"--fs", "tag=a,socket=s", "--fs", "tag=a,socket=t"}, {"the tag a is given twice"}},
         {{"--rng", "on"}, {"--rng on", "KEY=VALUE"}},
         {{"--disk", "a,bandwidth=4M"}, {"bandwidth must be a size a second", "not 4M"}},
         {{"--disk", "a,bandwidth_burst=4M"}, {"bandwidth_burst= needs bandwidth="}},

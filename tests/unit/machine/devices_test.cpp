@@ -87,7 +87,7 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
         bring_up(bus, 4);
         bus.devices.disown("lost");
         bus.devices.pause();
-        bus.devices.save(saved);
+        REQUIRE(bus.devices.save(saved));
         saved.bridge = bus.bridge->state();
     }
     REQUIRE(saved.disks.size() == 1);
@@ -114,7 +114,7 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
     CHECK(bus.devices.id_at(4) == "kept");
     CHECK(bus.devices.id_at(1).empty());
     MachineState again;
-    bus.devices.save(again);
+    REQUIRE(bus.devices.save(again));
     CHECK(again.disks == saved.disks);
     CHECK(again.rngs == saved.rngs);
     CHECK(again.consoles == saved.consoles);
@@ -128,7 +128,7 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
     REQUIRE(driver.probe());
     bus.devices.pause();
     MachineState later;
-    bus.devices.save(later);
+    REQUIRE(bus.devices.save(later));
     CHECK(later.disks == saved.disks);
     CHECK(later.gone_disks == saved.gone_disks);
 }
@@ -143,7 +143,7 @@ TEST_CASE("a slot that is taken twice, or is none, is refused") {
         REQUIRE(bus.devices.add(config, open(config)));
         REQUIRE(bus.devices.add(rng));
         bus.devices.pause();
-        bus.devices.save(saved);
+        REQUIRE(bus.devices.save(saved));
     }
     for (const std::uint8_t slot : {std::uint8_t{0}, std::uint8_t{2}, std::uint8_t{32}, std::uint8_t{255}}) {
         Bus0 bus(host);
@@ -160,7 +160,7 @@ TEST_CASE("a state of another device is refused") {
     REQUIRE(bus.devices.add(config, open(config)));
     bus.devices.pause();
     MachineState saved;
-    bus.devices.save(saved);
+    REQUIRE(bus.devices.save(saved));
 
     Bus0 other(host);
     virtio::blk::Config queues = Host::disk("queues", host.second);

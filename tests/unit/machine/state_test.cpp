@@ -38,6 +38,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.rngs == b.rngs);
     CHECK(a.consoles == b.consoles);
     CHECK(a.vsocks == b.vsocks);
+    CHECK(a.fs == b.fs);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -61,6 +62,10 @@ TEST_CASE("a machine's state comes back from its bytes") {
     small.gone_disks.clear();
     small.vsocks.push_back(
         {.id = "vsock0", .slot = 9, .transport = state.rngs[0].transport, .device = {.features = 7}});
+    small.fs.push_back({.id = "fs0",
+                        .slot = 10,
+                        .transport = state.rngs[0].transport,
+                        .device = {.features = 3, .daemon = {1, 2, 0}}});
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);

@@ -46,6 +46,12 @@ TEST_CASE("migration convergence: pauses when it fits, but not while a round mor
     CHECK(Convergence({.downtime = 1ms}).decide(after(0)).verdict == Verdict::kPause);
 }
 
+TEST_CASE("migration convergence: postcopy at once, after a round that leaves too much") {
+    Convergence convergence({.downtime = 300ms, .postcopy = true});
+    CHECK(convergence.decide(after(GiB / 5)).verdict == Verdict::kPause);
+    CHECK(convergence.decide(after(GiB / 2)).verdict == Verdict::kPostcopy);
+}
+
 TEST_CASE("migration convergence: a round with next to nothing in it says nothing about the wire") {
     Convergence convergence({});
     CHECK(convergence.decide(after(GiB)).bandwidth == GiB);
@@ -61,6 +67,8 @@ TEST_CASE("migration convergence: at the timeout the strategy decides, unless it
     };
     CHECK(at_timeout(TimeoutStrategy::kCancel, GiB) == Verdict::kGiveUp);
     CHECK(at_timeout(TimeoutStrategy::kIgnore, GiB) == Verdict::kPause);
+    CHECK(at_timeout(TimeoutStrategy::kPostcopy, GiB) == Verdict::kPostcopy);
+    CHECK(at_timeout(TimeoutStrategy::kPostcopy, MiB) == Verdict::kPause);
     CHECK(at_timeout(TimeoutStrategy::kCancel, GiB / 5) == Verdict::kPause);
 }
 

@@ -17,6 +17,7 @@
 #include "migration/memory/chunks.h"
 #include "migration/progress.h"
 #include "migration/source_machine.h"
+#include "tests/unit/migration/fake_trap.h"
 
 namespace hako::migration::testing {
 
@@ -268,6 +269,8 @@ class FakeDestination final : public DestinationMachine {
     std::vector<ReceivedFd> received_fds;
     std::chrono::nanoseconds restore_cost{0};
     bool discarded = false;
+    std::shared_ptr<FakeTrap> trap;  ///< what catches the guest
+    std::atomic<int> halts{0};
 
     Result<Prepared> prepare(const Hello& hello, std::vector<ReceivedFd> fds) override {
         HAKO_TRY(hook("prepare"));
@@ -276,6 +279,19 @@ class FakeDestination final : public DestinationMachine {
         memory.emplace(hello.layout);
         received_fds = std::move(fds);
         return Prepared{.memory = memory->view(), .restore_cost = restore_cost};
+    }
+    Result<std::unique_ptr<PageTrap>> trap_pages() override {
+        HAKO_TRY(hook("trap_pages"));
+        trap = std::make_shared<FakeTrap>(memory->view());
+        return std::make_unique<LentTrap>(trap);
+    }
+    void halt() override {
+        const std::lock_guard lock(mutex_);
+        if (++halts == 1 && ran_) world_.pause(World::Who::kDestination);
+    }
+    void go_on() override {
+        const std::lock_guard lock(mutex_);
+        if (--halts == 0 && ran_) world_.run(World::Who::kDestination);
     }
     Result<> load_state(std::span<const std::byte> bytes) override {
         HAKO_TRY(hook("load_state"));
@@ -302,7 +318,9 @@ class FakeDestination final : public DestinationMachine {
     }
     Result<Stamp> run() override {
         HAKO_TRY(hook("run"));
-        world_.run(World::Who::kDestination);
+        const std::lock_guard lock(mutex_);
+        ran_ = true;
+        if (halts == 0) world_.run(World::Who::kDestination);
         return now_stamp();
     }
     void discard() override {
@@ -313,6 +331,8 @@ class FakeDestination final : public DestinationMachine {
 
   private:
     World& world_;
+    std::mutex mutex_;
+    bool ran_ = false;
 };
 
 }  // namespace hako::migration::testing

@@ -52,14 +52,6 @@ void check_one_runs(Rig& rig) {
     }
 }
 
-std::shared_ptr<Trouble> make_trouble(Type type, Harm harm, int after) {
-    auto trouble = std::make_shared<Trouble>();
-    trouble->type = type;
-    trouble->harm = harm;
-    trouble->after = after;
-    return trouble;
-}
-
 void try_trouble(bool at_source, Type type, Harm harm, int after, const Timeouts& timeouts) {
     CAPTURE(at_source);
     CAPTURE(type_name(type));

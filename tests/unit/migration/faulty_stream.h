@@ -39,6 +39,14 @@ struct Trouble {
     EventFd never = EventFd::create().value();
 };
 
+inline std::shared_ptr<Trouble> make_trouble(Type type, Harm harm, int after) {
+    auto trouble = std::make_shared<Trouble>();
+    trouble->type = type;
+    trouble->harm = harm;
+    trouble->after = after;
+    return trouble;
+}
+
 class FaultyStream final : public Stream {
   public:
     FaultyStream(std::unique_ptr<Stream> inner, std::shared_ptr<Trouble> trouble)

@@ -32,6 +32,7 @@ Hello some_hello() {
             .epoch = 1ULL << 40,
             .connections = 64,
             .fds = 2,
+            .postcopy = true,
             .layout = {.regions = {{.address = 0, .bytes = 3 * GiB}, {.address = 4 * GiB, .bytes = GiB}}},
             .config = Blob(77, std::byte{1}),
             .cpu = Blob(5, std::byte{2})};
@@ -56,6 +57,8 @@ TEST_CASE("migration frames: messages come back as they were") {
     check_round_trip(Running{.first_instruction = 4});
     check_round_trip(Abort{.causes = {"why"}});
     check_round_trip(PageRequest{.address = 4 * GiB, .pages = 16});
+    check_round_trip(Missing{.region = 1, .first = 1ULL << 30, .words = {0, ~0ULL, 5}});
+    check_round_trip(Recover{.uuid = {std::byte{9}}, .epoch = 7, .token = {std::byte{5}}, .connections = 64});
 }
 
 TEST_CASE("migration frames: PAGES is a table of runs") {

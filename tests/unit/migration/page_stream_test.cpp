@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <sys/socket.h>
 
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -152,10 +153,11 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     for (std::uint64_t page = 0; page < 2000; ++page)
         here.write(0, page, 7);
     const auto round = [&](std::uint32_t number) {
-        std::thread sends(
-            [&] { CHECK(sender.send_round(number, false, make_bits(small_layout(), true), kPatient)); });
+        PageBits sent = make_bits(small_layout(), true);
+        std::thread sends([&] { CHECK(sender.send_round(number, false, sent, kPatient)); });
         CHECK(receiver.receive_round(number, kPatient));
         sends.join();
+        CHECK(count_bits(sent) == 0);
     };
     round(0);
     CHECK(here == there);
@@ -165,6 +167,39 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     round(1);
     CHECK(here == there);
     CHECK(count_bits(received) == small_layout().pages());
+}
+
+TEST_CASE("migration pages: a round that is cut keeps the bits of what did not go") {
+    const FakeMemory here(small_layout());
+    MemoryCounters counters;
+    BandwidthLimit limit;
+    Pair pair;
+    const PageBits none;
+    std::atomic<bool> cut = false;
+    int chunks = 0;
+    struct Log final : DirtyLogClearer {
+        std::function<void()> cleared;
+        Result<> clear_dirty(std::size_t, std::uint64_t, std::uint64_t,
+                             std::span<const std::uint64_t>) override {
+            cleared();
+            return {};
+        }
+    } log;
+    log.cleared = [&] { cut = ++chunks == 2; };
+    PageSender sender({.memory = here.view(),
+                       .limit = limit,
+                       .counters = counters,
+                       .clearer = log,
+                       .touched = none,
+                       .cut = &cut},
+                      *pair.near, 0);
+    PageBits bits = make_bits(small_layout(), true);
+    const auto sent = sender.send_round(0, false, bits, kPatient);
+    REQUIRE(sent);
+    CHECK(sent->pages + sent->zero_pages == 2 * kChunkPages);
+    CHECK(count_bits(bits) == small_layout().pages() - 2 * kChunkPages);
+    CHECK(bits[0][2 * kChunkPages / 64 - 1] == 0);
+    CHECK(bits[0][2 * kChunkPages / 64] == ~std::uint64_t{0});
 }
 
 TEST_CASE("migration pages: nothing is written where it does not belong") {
@@ -230,7 +265,8 @@ TEST_CASE("migration pages: what is told as zeros without a look stays in the lo
         *pair.near, 0);
     // Written after it was looked up, and before its chunk's turn.
     here.write(0, 5, 77);
-    const auto sent = sender.send_round(0, false, make_bits(small_layout(), true), Wait{});
+    PageBits all = make_bits(small_layout(), true);
+    const auto sent = sender.send_round(0, false, all, Wait{});
     REQUIRE(sent);
     CHECK((log.bits[0][0] & 1) == 0);
     CHECK((log.bits[0][0] >> 5 & 1) == 1);

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 BUSYBOX = Path("/bin/busybox")
 MODULES = [
     "virtio_pci", "virtio_console", "9p", "9pnet_virtio", "virtio_blk", "virtio_rng",  # the lab's own devices
-    "kvm-amd", "tun", "vhost_net", "bridge", "veth", "loop", "ext4",  # what a VMM and its tests use
+    "kvm-amd", "tun", "vhost_net", "bridge", "veth", "loop", "ext4", "dm-snapshot",  # what a VMM and its tests use
 ]
 
 

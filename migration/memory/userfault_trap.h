@@ -1,0 +1,36 @@
+// A PageTrap by userfaultfd, over the memfd of a VM.
+#pragma once
+
+#include <memory>
+
+#include "migration/memory/memory_view.h"
+#include "migration/memory/page_trap.h"
+#include "vmm/memory/userfault.h"
+
+namespace hako::migration {
+
+class UserfaultTrap final : public PageTrap {
+  public:
+    /// Before anything is written into `memory`, which outlives it. `huge`: memory may have transparent huge
+    /// pages afterwards. An error says why this host cannot.
+    static Result<std::unique_ptr<PageTrap>> create(const MemoryView& memory, bool huge);
+
+    Result<> arm(const PageBits& missing) override;
+    Result<> disarm() override;
+    [[nodiscard]] int fd() const override { return faults_.fd(); }
+    Result<std::optional<PagePlace>> take() override;
+    Result<> put(const PagePlace& place, std::span<const std::byte> content) override;
+    Result<> put_zeros(const PagePlace& place, std::uint64_t pages) override;
+    void wake(const PagePlace& page) override;
+
+  private:
+    UserfaultTrap(const MemoryView& memory, bool huge, Userfault faults)
+        : memory_(memory), huge_(huge), faults_(std::move(faults)) {}
+    Result<> remove(std::size_t region, const PageRun& run) const;
+
+    const MemoryView memory_;
+    const bool huge_;
+    Userfault faults_;
+};
+
+}  // namespace hako::migration
