@@ -98,8 +98,8 @@ class Vmm {
     /// of the old disk, unless `force`, and then sees the new one.
     Result<> update_helper(const VmUpdateHelper& wanted);
 
-    /// More or fewer CPUs, more or less memory. A machine's guest is told or asked, and the number holds from now on, over
-    /// reboots too; without a machine it is for the next boot.
+    /// More or fewer CPUs, more or less memory. A machine's guest is told or asked, and the number holds from
+    /// now on, over reboots too; without a machine it is for the next boot.
     Result<> resize(const VmResize& wanted);
 
     /// How fast a device of the machine may go from now on.

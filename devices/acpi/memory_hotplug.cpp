@@ -1,5 +1,7 @@
 #include "devices/acpi/memory_hotplug.h"
 
+#include <algorithm>
+
 #include "vmm/memory/layout.h"
 
 namespace hako::acpi_pm {
@@ -35,13 +37,27 @@ void MemoryHotplug::read(std::uint64_t offset, std::span<std::byte> data) {
 void MemoryHotplug::write(std::uint64_t offset, std::span<const std::byte> data) {
     if (data.size() != kRegisterSize || offset % kMemoryStride != kMemoryStatus) return;
     const auto piece = static_cast<unsigned>(offset / kMemoryStride);
-    if (units_.write(piece, static_cast<std::uint32_t>(load_le(data)))) events_.memory_ejected(piece);
+    const auto value = static_cast<std::uint32_t>(load_le(data));
+    if ((value & kMemoryKept) != 0 && piece < kMaxUnits) units_.withdraw(piece);
+    if (units_.write(piece, value)) events_.memory_ejected(piece);
 }
 
 void MemoryHotplug::add(const MemoryPiece& piece) {
     const std::lock_guard lock(mutex_);
     pieces_.push_back(piece);
     units_.plug(static_cast<unsigned>(pieces_.size() - 1));
+}
+
+bool MemoryHotplug::plug_again(std::size_t count) {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t enabled = units_.state().enabled;
+    bool any = false;
+    for (unsigned piece = 0; piece < std::min(count, pieces_.size()); ++piece) {
+        if ((enabled >> piece & 1) != 0) continue;
+        units_.plug(piece);
+        any = true;
+    }
+    return any;
 }
 
 void MemoryHotplug::drop_last() {

@@ -14,10 +14,12 @@
 namespace hako::acpi_pm {
 
 // From layout::kPortMemoryHotplug: 32-bit registers of piece N at 16 * N. The DSDT tells the guest of them.
-inline constexpr std::uint64_t kMemoryStatus = 0;   ///< as hotplug_units.h has it
+inline constexpr std::uint64_t kMemoryStatus = 0;   ///< as hotplug_units.h has it, and kMemoryKept
 inline constexpr std::uint64_t kMemoryAddress = 4;  ///< in kMemoryUnit
 inline constexpr std::uint64_t kMemorySize = 8;     ///< in kMemoryUnit
 inline constexpr std::uint64_t kMemoryStride = 16;
+/// Written to the status: the guest cannot let go of the piece (_OST; ACPI 6.3, 6.3.5).
+inline constexpr std::uint32_t kMemoryKept = 1 << 4;
 inline constexpr std::uint64_t kMemoryHotplugPorts = kMemoryStride * kMaxUnits;
 
 /// Safe from any thread. Who owns the memory maps it; this only tells the guest, and hears from it:
@@ -35,6 +37,8 @@ class MemoryHotplug final : public BusDevice {
     void add(const MemoryPiece& piece);
     /// See HotplugUnits.
     void ask_to_eject(unsigned piece) { units_.ask_to_eject(piece); }
+    /// Of the first `count` pieces, those that the guest has ejected come again. True if there were any.
+    bool plug_again(std::size_t count);
     /// Forgets the last piece, which the guest has ejected.
     void drop_last();
     /// Tells the guest of all that there is to tell.

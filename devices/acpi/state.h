@@ -44,7 +44,8 @@ struct MemoryPiece {
 
 struct MemoryHotplugState {
     HotplugUnitsState units;
-    std::vector<MemoryPiece> pieces;  ///< by unit; one that the guest has ejected stays until those behind it go
+    std::vector<MemoryPiece>
+        pieces;  ///< by unit; one that the guest has ejected stays until those behind it go
 
     bool operator==(const MemoryHotplugState&) const = default;
 };

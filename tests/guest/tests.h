@@ -20,6 +20,8 @@ void test_deaf();
 void test_reboot_once();
 void test_restore();
 void test_dirty();
+void test_memory();
+void test_memory_kept();
 void test_generation();
 void test_touch();
 
@@ -39,6 +41,8 @@ inline constexpr Test kTests[] = {
     {"reboot-once", test_reboot_once},
     {"restore", test_restore},
     {"dirty", test_dirty},
+    {"memory", test_memory},
+    {"memory-kept", test_memory_kept},
     {"generation", test_generation},
     {"touch", test_touch},
 };

@@ -40,8 +40,9 @@ Result<> read_room(const KeyValues& values, MemoryConfig& memory) {
     if (text == nullptr) return {};
     const auto room = parse_size(*text);
     if (!room || *room > kMaxMemory - memory.size || !is_aligned(*room, layout::kMemoryUnit))
-        return values.refuse("hotplug", fmt::format("a multiple of {}, with size no more than {}",
-                                                    format_size(layout::kMemoryUnit), format_size(kMaxMemory)));
+        return values.refuse("hotplug",
+                             fmt::format("a multiple of {}, with size no more than {}",
+                                         format_size(layout::kMemoryUnit), format_size(kMaxMemory)));
     memory.room = *room;
     return {};
 }

@@ -39,8 +39,7 @@ std::uint64_t user_address(const std::byte* host) {
 
 std::vector<vhost_memory_region> vhost_regions(const GuestMemory& memory) {
     std::vector<vhost_memory_region> regions;
-    // Also what may be plugged later: the kernel is not told again.
-    for (const MemoryRegion& region : memory.widest_regions())
+    for (const MemoryRegion& region : memory.regions())
         regions.push_back({.guest_phys_addr = region.base.value,
                            .memory_size = region.size,
                            .userspace_addr = user_address(region.host),
@@ -65,6 +64,10 @@ Result<> Vhost::set_up(const GuestMemory& memory, std::uint64_t negotiated) {
     const std::uint64_t features = vhost_features(negotiated);
     if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
         return fail_errno(errno, "vhost-net: VHOST_SET_FEATURES {:#x}", features);
+    return set_memory(memory);
+}
+
+Result<> Vhost::set_memory(const GuestMemory& memory) {
     const auto regions = vhost_regions(memory);
     const vhost_memory head{.nregions = static_cast<std::uint32_t>(regions.size()), .padding = 0};
     const auto table = std::as_bytes(std::span(regions));

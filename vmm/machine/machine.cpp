@@ -20,8 +20,8 @@
 namespace hako {
 namespace {
 
-/// Bits of the CPUs from 0 on.
-std::uint64_t first_cpus(std::uint32_t count) {
+/// Bits of the units from 0 on, 64 at most.
+std::uint64_t first_units(std::size_t count) {
     return count == 0 ? 0 : ~std::uint64_t{0} >> (64 - count);
 }
 
@@ -31,7 +31,7 @@ Result<> check_cpu_set(const CpuConfig& config, const MachineState& state) {
     for (const kvm::VcpuState& cpu : state.cpus)
         if (cpu.id < config.most()) saved |= std::uint64_t{1} << cpu.id;
     const auto& hotplug = state.platform.cpu_hotplug;
-    const std::uint64_t wanted = first_cpus(config.count);
+    const std::uint64_t wanted = first_units(config.count);
     const std::uint64_t on_their_way = hotplug ? hotplug->asked & ~wanted : 0;
     if (static_cast<std::size_t>(std::popcount(saved)) != state.cpus.size() || (wanted & ~saved) != 0 ||
         (saved & ~wanted & ~on_their_way) != 0)
@@ -52,11 +52,27 @@ Result<> check_pieces(const MemoryConfig& config, const acpi_pm::MemoryHotplugSt
                               piece.address);
         end = piece.address;
     }
-    const std::uint64_t known =
-        hotplug.pieces.size() < acpi_pm::kMaxUnits ? (std::uint64_t{1} << hotplug.pieces.size()) - 1 : ~0ULL;
-    if ((hotplug.units.enabled & ~known) != 0)
+    if ((hotplug.units.enabled & ~first_units(hotplug.pieces.size())) != 0)
         return fail_input("more pieces of memory were saved as plugged than there are");
     return {};
+}
+
+/// What memory grows by, at least.
+std::uint64_t memory_step(const MemoryConfig& memory) {
+    return std::max(layout::kMemoryUnit, memory.hugepages ? memory.hugepage_size : 0);
+}
+
+/// How many of the pieces stay where `plugged` bytes are to be left. Those behind go, the last first.
+Result<std::size_t> staying_pieces(const MemoryConfig& memory, const acpi_pm::MemoryHotplugState& hotplug,
+                                   std::uint64_t plugged) {
+    std::uint64_t left = memory.plugged;
+    std::size_t staying = hotplug.pieces.size();
+    while (staying > 0 && left > plugged && left - plugged >= hotplug.pieces[staying - 1].size)
+        left -= hotplug.pieces[--staying].size;
+    if (left > plugged)
+        return fail_input("memory goes in the pieces that it came in: the guest can have {}, not {}",
+                          format_size(memory.size + left), format_size(memory.size + plugged));
+    return staying;
 }
 
 /// A state is for the machine that it was taken of.
@@ -244,7 +260,7 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     std::optional<pci::HostBridge::State> bridge;
     if (restored != nullptr) bridge = restored->bridge;
     const PlatformUnits units{.memory = config_.memory.room > 0,
-                              .cpus = config_.cpus.most() > 1 ? first_cpus(config_.cpus.count) : 0};
+                              .cpus = config_.cpus.most() > 1 ? first_units(config_.cpus.count) : 0};
     platform_ =
         HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), units, platform));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
@@ -465,10 +481,10 @@ Result<> Machine::resize_memory(std::uint64_t bytes) {
     const MemoryConfig& memory = config_.memory;
     const std::uint64_t least = memory.size;
     if (bytes < least || bytes - least > memory.room)
-        return fail_input("the VM has from {} to {} of memory (its hotplug_size beyond what it started with), "
-                          "not {}",
-                          format_size(least), format_size(least + memory.room), format_size(bytes));
-    const std::uint64_t step = std::max(layout::kMemoryUnit, memory.hugepages ? memory.hugepage_size : 0);
+        return fail_input(
+            "the VM has from {} to {} of memory (what it started with, and hotplug_size beyond that), not {}",
+            format_size(least), format_size(least + memory.room), format_size(bytes));
+    const std::uint64_t step = memory_step(memory);
     if (!is_aligned(bytes - least, step))
         return fail_input("memory grows and shrinks in steps of {} beyond {}, {} is between two",
                           format_size(step), format_size(least), format_size(bytes));
@@ -478,10 +494,18 @@ Result<> Machine::resize_memory(std::uint64_t bytes) {
         if (plugged == memory.plugged) return {};
         return fail_conflict("the guest knows of no memory that comes or goes: reboot it first");
     }
-    if (plugged < memory.plugged) return shrink_memory(plugged);
-    if (hotplug->state().units.asked != 0)
+    const acpi_pm::MemoryHotplugState state = hotplug->state();
+    const std::size_t staying = HAKO_TRY(staying_pieces(memory, state, plugged));
+    if ((state.units.asked & first_units(staying)) != 0)
         return fail_busy("some memory is still to go: try again once the guest let go of it");
-    if (plugged > memory.plugged) return grow_memory(plugged - memory.plugged);
+    if (plugged > memory.plugged) HAKO_TRY(grow_memory(plugged - memory.plugged));
+    // Pieces that the guest let go of while it kept those behind them.
+    bool news = hotplug->plug_again(staying) || plugged > memory.plugged;
+    for (std::size_t piece = staying; plugged < memory.plugged && piece < state.pieces.size(); ++piece) {
+        hotplug->ask_to_eject(static_cast<unsigned>(piece));
+        news = true;
+    }
+    if (news) hotplug->notify();
     return {};
 }
 
@@ -492,10 +516,9 @@ Result<> Machine::grow_memory(std::uint64_t bytes) {
     if (free == 0)
         return fail_conflict("memory has come in {} pieces, and there can be no more: shrink it, or reboot",
                              acpi_pm::kMaxUnits);
-    const std::uint64_t step = std::max(layout::kMemoryUnit, config_.memory.hugepages ? config_.memory.hugepage_size : 0);
     // Half of those that are left, so that it can grow again and again.
     const std::size_t pieces = (free + 1) / 2;
-    const std::uint64_t size = align_up((bytes + pieces - 1) / pieces, step);
+    const std::uint64_t size = align_up((bytes + pieces - 1) / pieces, memory_step(config_.memory));
     std::uint64_t at = layout::memory_room(config_.memory.size) + config_.memory.plugged;
     HAKO_TRY(set_plugged(config_.memory.plugged + bytes));
     for (std::uint64_t rest = bytes; rest > 0;) {
@@ -504,47 +527,36 @@ Result<> Machine::grow_memory(std::uint64_t bytes) {
         at += piece;
         rest -= piece;
     }
-    hotplug.notify();
+    log_info("the guest may have {} of memory", format_size(memory_.size()));
     return {};
 }
 
-/// Whole pieces only, from the end.
-Result<> Machine::shrink_memory(std::uint64_t plugged) {
-    acpi_pm::MemoryHotplug& hotplug = *platform_->memory_hotplug();
-    const std::vector<acpi_pm::MemoryPiece> pieces = hotplug.state().pieces;
-    std::uint64_t left = config_.memory.plugged;
-    std::size_t first = pieces.size();
-    while (first > 0 && left - pieces[first - 1].size >= plugged)
-        left -= pieces[--first].size;
-    if (left != plugged)
-        return fail_input("memory goes in the pieces that it came in: the guest can have {}, not {}",
-                          format_size(config_.memory.size + left), format_size(config_.memory.size + plugged));
-    for (std::size_t piece = first; piece < pieces.size(); ++piece)
-        hotplug.ask_to_eject(static_cast<unsigned>(piece));
-    hotplug.notify();
-    return {};
+/// The one slot that what is plugged has.
+Result<> Machine::set_plugged_slot(bool there) {
+    if (memory_.size() == config_.memory.size) return {};
+    const auto regions = memory_.regions();
+    return vm_.set_memory_slot(static_cast<std::uint32_t>(regions.size() - 1), regions.back().base.value,
+                               regions.back().host, there ? regions.back().size : 0, 0);
 }
 
-/// All that works on memory stands still meanwhile.
+/// All that works on memory stands still meanwhile. An error: it is as it was.
 Result<> Machine::set_plugged(std::uint64_t bytes) {
     const bool was_running = running_;
     if (was_running) pause();
     dirty_.stop();
-    const std::size_t before = memory_.regions().size();
-    Result<> done;
+    const std::uint64_t before = config_.memory.plugged;
     // A slot of KVM's does not change its size: it goes, and comes again.
-    if (config_.memory.plugged > 0)
-        done = vm_.set_memory_slot(static_cast<std::uint32_t>(before - 1), memory_.regions().back().base.value,
-                                   memory_.regions().back().host, 0, 0);
+    Result<> done = set_plugged_slot(false);
     if (done) done = memory_.set_plugged(bytes);
-    if (memory_.size() > config_.memory.size) {
-        const MemoryRegion& region = memory_.regions().back();
-        Result<> slot = vm_.set_memory_slot(static_cast<std::uint32_t>(memory_.regions().size() - 1),
-                                            region.base.value, region.host, region.size, 0);
-        if (done) done = std::move(slot);
+    if (done) done = set_plugged_slot(true);
+    if (!done) {
+        Result<> back = memory_.set_plugged(before);
+        if (back) back = set_plugged_slot(true);
+        if (!back) log_error("{}", back.error().text());
     }
     config_.memory.plugged = memory_.size() - config_.memory.size;
     memory_bytes_.store(memory_.size(), std::memory_order_relaxed);
+    devices_->memory_changed();
     if (was_running) resume();
     return done;
 }
@@ -554,19 +566,24 @@ bool Machine::finish_memory_removal(unsigned piece) {
     if (hotplug == nullptr) return false;
     acpi_pm::MemoryHotplugState state = hotplug->state();
     const auto gone = [&](std::size_t which) { return (state.units.enabled >> which & 1) == 0; };
-    // The news may have been on its way while the machine rebooted.
+    // The news may have been on its way while the machine rebooted, or the piece came again.
     if (piece >= state.pieces.size() || !gone(piece)) return false;
+    const std::uint64_t room = layout::memory_room(config_.memory.size);
     const acpi_pm::MemoryPiece& ejected = state.pieces[piece];
-    if (const auto given = memory_.discard(ejected.address - layout::memory_room(config_.memory.size), ejected.size);
-        !given)
+    if (const auto given = memory_.discard(ejected.address - room, ejected.size); !given)
         log_error("{}", given.error().text());
+    // It goes once those behind it have.
     std::uint64_t plugged = config_.memory.plugged;
-    for (; !state.pieces.empty() && gone(state.pieces.size() - 1); state.pieces.pop_back()) {
-        plugged -= state.pieces.back().size;
-        hotplug->drop_last();
-    }
+    std::size_t left = state.pieces.size();
+    for (; left > 0 && gone(left - 1); --left)
+        plugged -= state.pieces[left - 1].size;
     if (plugged == config_.memory.plugged) return false;
-    if (const auto done = set_plugged(plugged); !done) log_error("{}", done.error().text());
+    if (const auto done = set_plugged(plugged); !done) {
+        log_error("{}", done.error().text());
+        return false;
+    }
+    for (std::size_t each = left; each < state.pieces.size(); ++each)
+        hotplug->drop_last();
     log_info("the guest has {} of memory", format_size(memory_.size()));
     return true;
 }

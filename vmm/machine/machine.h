@@ -138,9 +138,9 @@ class Machine final : private PlatformEvents {
     void finish_cpu_removal(std::uint32_t cpu);
 
     /// How many bytes of memory the guest is to have. It grows at once, and the guest is told; to let go of
-    /// what is to go it is asked (also again), and each piece goes once it has (finish_memory_removal()),
-    /// those that came last first. A Fault::kBusy: more is wanted while some is still to go. The dirty
-    /// tracker stops.
+    /// what is to go it is asked (also again), and each piece goes once it has, and those behind it have
+    /// (finish_memory_removal()). What the guest keeps stays in config(). A Fault::kBusy: some is still to go
+    /// that is wanted now. The dirty tracker stops when memory comes or goes.
     Result<> resize_memory(std::uint64_t bytes);
     /// Takes away a piece that the guest has let go of. True if the guest has less memory now.
     bool finish_memory_removal(unsigned piece);
@@ -196,7 +196,7 @@ class Machine final : private PlatformEvents {
     [[nodiscard]] CpuPlace cpu_place();
     [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_parked_cpus() const;
     Result<> grow_memory(std::uint64_t bytes);
-    Result<> shrink_memory(std::uint64_t plugged);
+    Result<> set_plugged_slot(bool there);
     Result<> set_plugged(std::uint64_t bytes);
     Result<> plug_cpus(std::uint32_t from, std::uint32_t to);
     void show_generation();

@@ -86,6 +86,9 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
     memory.size_ = config.size;
     memory.fd_ = std::move(file);
     memory.private_ = is_private;
+    memory.thp_ = config.thp && !config.hugepages;
+    memory.prefault_ = config.prefault;
+    memory.tracking_ = std::make_unique<std::atomic<bool>>(false);
 
     const std::uint64_t low = std::min(config.size, layout::kRamHole);
     const auto add_region = [&](std::uint64_t base, std::uint64_t size, std::uint64_t offset) -> Result<> {
@@ -96,21 +99,17 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
             return fail_errno(errno, "cannot map {} of guest memory{}", format_size(size),
                               config.hugepages ? " (reserve huge pages: sysctl vm.nr_hugepages)" : "");
         memory.regions_.push_back({GuestAddress{base}, size, static_cast<std::byte*>(host), offset});
-        // A hint; hosts without THP for shared memory refuse it, and that is no loss of function.
-        if (config.thp && !config.hugepages) ::madvise(host, size, MADV_HUGEPAGE);
-        ::madvise(host, size, MADV_DONTDUMP);
+        ++memory.fixed_;
+        memory.advise(memory.regions_.back().host, size);
         if (config.prefault && ::madvise(host, size, MADV_POPULATE_WRITE) != 0)
             return fail_errno(errno, "cannot prefault {} of guest memory", format_size(size));
         return {};
     };
     HAKO_TRY(add_region(0, low, 0));
     if (config.size > low) HAKO_TRY(add_region(layout::kHighRam, config.size - low, low));
-    memory.fixed_ = memory.regions_.size();
-    memory.prefault_ = config.prefault;
     if (config.room > 0) HAKO_TRY(memory.map_room(config));
     memory.show_plugged();
     if (config.plugged > 0) HAKO_TRY(memory.set_plugged(config.plugged));
-    memory.tracking_ = std::make_unique<std::atomic<bool>>(false);
     return memory;
 }
 
@@ -124,24 +123,28 @@ GuestMemory::~GuestMemory() {
 /// All of it at once, so that what is plugged never moves. It takes no memory before it is touched.
 Result<> GuestMemory::map_room(const MemoryConfig& config) {
     const int flags = private_ ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-    void* const host =
-        ::mmap(nullptr, config.room, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE,
-               private_ ? -1 : fd_.get(), private_ ? 0 : static_cast<off_t>(config.size));
+    void* const host = ::mmap(nullptr, config.room, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE,
+                              private_ ? -1 : fd_.get(), private_ ? 0 : static_cast<off_t>(config.size));
     if (host == MAP_FAILED)
         return fail_errno(errno, "cannot map {} for guest memory to grow", format_size(config.room));
-    room_ = std::make_unique<MemoryRegion>(MemoryRegion{
-             .base = GuestAddress{layout::memory_room(config.size)},
-             .size = config.room,
-             .host = static_cast<std::byte*>(host),
-             .file_offset = config.size});
+    room_ =
+        std::make_unique<MemoryRegion>(MemoryRegion{.base = GuestAddress{layout::memory_room(config.size)},
+                                                    .size = config.room,
+                                                    .host = static_cast<std::byte*>(host),
+                                                    .file_offset = config.size});
     // What is plugged of private memory is in the file, and nothing else is.
     if (private_ && config.plugged > 0 &&
-        ::mmap(host, config.plugged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd_.get(),
-               static_cast<off_t>(config.size)) == MAP_FAILED)
+        ::mmap(host, config.plugged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+               fd_.get(), static_cast<off_t>(config.size)) == MAP_FAILED)
         return fail_errno(errno, "cannot map {} of plugged guest memory", format_size(config.plugged));
-    if (config.thp && !config.hugepages) ::madvise(host, config.room, MADV_HUGEPAGE);
-    ::madvise(host, config.room, MADV_DONTDUMP);
+    advise(room_->host, room_->size);
     return {};
+}
+
+/// Hints: hosts without THP for shared memory refuse it, and that is no loss of function.
+void GuestMemory::advise(std::byte* host, std::uint64_t size) const {
+    if (thp_) ::madvise(host, size, MADV_HUGEPAGE);
+    ::madvise(host, size, MADV_DONTDUMP);
 }
 
 void GuestMemory::show_plugged() {
@@ -157,12 +160,6 @@ void GuestMemory::show_plugged() {
 GuestAddress GuestMemory::end() const {
     const MemoryRegion& last = room_ ? *room_ : regions_.back();
     return last.base + last.size;
-}
-
-std::vector<MemoryRegion> GuestMemory::widest_regions() const {
-    std::vector<MemoryRegion> widest(regions_.begin(), regions_.begin() + static_cast<std::ptrdiff_t>(fixed_));
-    if (room_) widest.push_back(*room_);
-    return widest;
 }
 
 Result<> GuestMemory::set_plugged(std::uint64_t bytes) {
@@ -181,14 +178,19 @@ Result<> GuestMemory::set_plugged(std::uint64_t bytes) {
 Result<> GuestMemory::discard(std::uint64_t offset, std::uint64_t length) {
     if (!room_ || offset > room_->size || length > room_->size - offset || length == 0) return {};
     std::byte* const host = room_->host + offset;
-    // A private page that is dropped would be the file's again: one of zeros takes its place.
-    if (private_ && ::mmap(host, length, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+    if (private_) {
+        // A private page that is dropped would be the file's again: one of zeros takes its place.
+        if (::mmap(host, length, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+            return fail_errno(errno, "cannot give back {} of guest memory", format_size(length));
+        advise(host, length);
+    } else if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           static_cast<off_t>(room_->file_offset + offset),
+                           static_cast<off_t>(length)) != 0) {
         return fail_errno(errno, "cannot give back {} of guest memory", format_size(length));
-    if (!private_ && ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                 static_cast<off_t>(room_->file_offset + offset),
-                                 static_cast<off_t>(length)) != 0)
-        return fail_errno(errno, "cannot give back {} of guest memory", format_size(length));
+    }
+    // It is zeros now.
+    if (offset < plugged_) mark_dirty(room_->base + offset, std::min(length, plugged_ - offset));
     return {};
 }
 

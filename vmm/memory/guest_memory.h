@@ -65,13 +65,12 @@ class GuestMemory {
     [[nodiscard]] std::uint64_t size() const { return size_ + plugged_; }
     /// One past the highest guest-physical address that RAM ever has.
     [[nodiscard]] GuestAddress end() const;
-    /// The regions with all that there is room for.
-    [[nodiscard]] std::vector<MemoryRegion> widest_regions() const;
 
     /// From now on so many bytes of the room are plugged. What goes is given back to the host, and is zeros
     /// when it comes again. Dirty tracking is off, and nobody uses the memory meanwhile.
     Result<> set_plugged(std::uint64_t bytes);
-    /// Gives back the memory at an offset in the room, which the guest does not use any more.
+    /// Gives back the memory at an offset in the room, which the guest does not use any more; it stays
+    /// plugged, and is zeros.
     Result<> discard(std::uint64_t offset, std::uint64_t length);
     /// The memory file; -1 for memory that is private.
     [[nodiscard]] int fd() const { return private_ ? -1 : fd_.get(); }
@@ -130,14 +129,16 @@ class GuestMemory {
     [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }
 
     Result<> map_room(const MemoryConfig& config);
+    void advise(std::byte* host, std::uint64_t size) const;
     void show_plugged();
 
     Fd fd_;
     bool private_ = false;
-    std::uint64_t size_ = 0;     ///< without the room
-    std::uint64_t plugged_ = 0;  ///< of the room
+    std::uint64_t size_ = 0;              ///< without the room
+    std::uint64_t plugged_ = 0;           ///< of the room
     std::unique_ptr<MemoryRegion> room_;  ///< all of it, if there is any
-    std::size_t fixed_ = 0;      ///< regions that are not the room's
+    std::size_t fixed_ = 0;               ///< regions that are not the room's
+    bool thp_ = false;
     bool prefault_ = false;
     std::vector<MemoryRegion> regions_;
     std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed

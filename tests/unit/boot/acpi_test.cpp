@@ -121,7 +121,8 @@ TEST_CASE("iasl disassembles every table without a complaint and compiles the DS
         .vcpus = 3, .ram_end = GuestAddress{200 * GiB}, .rtc_interrupt = true, .i8042 = true};
     const AcpiConfig least{
         .vcpus = 1, .ram_end = GuestAddress{16 * MiB}, .serial = false, .rtc = false, .pvpanic = false};
-    const AcpiConfig growing{.vcpus = 1, .max_vcpus = 64, .memory_hotplug = true, .ram_end = GuestAddress{2 * GiB}};
+    const AcpiConfig growing{
+        .vcpus = 1, .max_vcpus = 64, .memory_hotplug = true, .ram_end = GuestAddress{2 * GiB}};
     for (const AcpiConfig& each : {config(1), config(2), config(64), everything, least, growing}) {
         const TempDir directory;
         const auto all = tables(each);
@@ -221,6 +222,8 @@ TEST_CASE("memory that may come is in the DSDT") {
              "Notify (M03F, 0x03)",
              "\\_SB.MEMN ()",
              "MSTA = 0x08",
+             "Method (_OST, 3, Serialized)",
+             "MSTA = 0x10",
          })
         CHECK_MESSAGE(dsdt.find(part) != std::string::npos, std::string(part), " is not in\n", dsdt);
 }

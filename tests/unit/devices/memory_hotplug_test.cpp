@@ -60,6 +60,24 @@ TEST_CASE("a piece of memory tells where it is, comes, and goes when the guest l
     CHECK(rig.memory.state().pieces.size() == 1);
 }
 
+TEST_CASE("a piece that the guest keeps is not asked for any more, and one that it gave up comes again") {
+    Rig rig;
+    rig.memory.add({.address = 4 * GiB, .size = 128 * MiB});
+    rig.memory.add({.address = 4 * GiB + 128 * MiB, .size = 128 * MiB});
+    CHECK_FALSE(rig.memory.plug_again(2));
+    rig.memory.ask_to_eject(0);
+    rig.memory.ask_to_eject(1);
+    rig.out(0, kUnitLeaving | kUnitEject);
+    rig.out(kMemoryStride, kMemoryKept);
+    CHECK(rig.memory.state().units.asked == 0);
+    CHECK(rig.in(kMemoryStride) == (kUnitEnabled | kUnitInserted));
+    rig.out(kMemoryStride, kUnitEject);
+    CHECK(rig.events.memory_pieces_ejected == std::vector<unsigned>{0});
+    CHECK_FALSE(rig.memory.plug_again(0));
+    CHECK(rig.memory.plug_again(2));
+    CHECK(rig.in(0) == (kUnitEnabled | kUnitInserted));
+}
+
 TEST_CASE("a guest may write what it likes to the registers of memory") {
     Rig rig;
     rig.memory.add({.address = 4 * GiB, .size = 256 * MiB});
