@@ -127,7 +127,7 @@ def resident(pid: int) -> int:
 
 
 def test_memory_grows_and_shrinks_under_load_and_the_host_gets_it_back(quick):
-    with quick(SCRIPT, "--memory", "512M,hotplug=2G", "--cpus", 2, "--api-socket", SOCKET, timeout=400) as machine:
+    with quick(SCRIPT, "--cpus", 2, "--api-socket", SOCKET, timeout=400, memory="512M,hotplug=2G") as machine:
         machine.wait_for("READY")
         with Api(SOCKET) as api:
             turns = itertools.count()

@@ -498,9 +498,12 @@ Result<> Machine::resize_memory(std::uint64_t bytes) {
     const std::size_t staying = HAKO_TRY(staying_pieces(memory, state, plugged));
     if ((state.units.asked & first_units(staying)) != 0)
         return fail_busy("some memory is still to go: try again once the guest let go of it");
-    if (plugged > memory.plugged) HAKO_TRY(grow_memory(plugged - memory.plugged));
     // Pieces that the guest let go of while it kept those behind them.
-    bool news = hotplug->plug_again(staying) || plugged > memory.plugged;
+    bool news = hotplug->plug_again(staying);
+    if (plugged > memory.plugged) {
+        HAKO_TRY(grow_memory(plugged - memory.plugged));
+        news = true;
+    }
     for (std::size_t piece = staying; plugged < memory.plugged && piece < state.pieces.size(); ++piece) {
         hotplug->ask_to_eject(static_cast<unsigned>(piece));
         news = true;
