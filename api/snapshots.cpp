@@ -19,11 +19,11 @@ namespace {
 Result<GuestMemory> memory_of(migration::Chain chain, const hako::MemoryConfig& config,
                               const RestoreConfig& wanted) {
     const std::uint64_t saved = chain.top().state.facts.memory;
-    if (saved != config.size)
+    if (saved != config.total())
         return fail_input("{} of memory were saved, the VM of config.json has {}", format_size(saved),
-                          format_size(config.size));
+                          format_size(config.total()));
     const bool on_demand = wanted.memory_restore_mode == MemoryRestoreMode::kOnDemand;
-    const std::uint64_t filled = config.prefault ? config.size : on_demand ? 0 : chain.data_bytes();
+    const std::uint64_t filled = config.prefault ? config.total() : on_demand ? 0 : chain.data_bytes();
     const HostMemory host = HAKO_TRY(HostMemory::read());
     HAKO_TRY(check_fits(config, filled, host));
     if (on_demand) {

@@ -127,6 +127,7 @@ Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
                                  tell("device-removed", {{"id", id}});
                              },
                          .device_replaced = [this](const std::string& id) { device_replaced(id); },
+                         .memory_removed = [this] { tell("resized"); },
                          .quit_typed = [this] { callbacks_.quit_typed(); }};
     instance_ = HAKO_TRY(Instance::create(io_, std::move(machine), options_, std::move(heard), window_));
     uuid_ = new_uuid();
@@ -342,7 +343,7 @@ void Vmm::publish() {
             info->config.console.file = instance_->console_path(kFirstConsole);
         // Cloud Hypervisor forgets, with the machine, that there was one.
         info->state = text(now.state == VmState::kShutdown ? VmState::kCreated : *now.state);
-        info->memory_actual_size = instance_->config().memory.size;
+        info->memory_actual_size = instance_->config().memory.total();
         for (const seed::Helper& helper : instance_->config().helpers) {
             if (!info->helper_disks) info->helper_disks.emplace();
             info->helper_disks->push_back(info_of(helper));
@@ -475,13 +476,27 @@ Result<> Vmm::update_helper(const VmUpdateHelper& wanted) {
 }
 
 Result<> Vmm::resize(const VmResize& wanted) {
-    const Instance* const instance = HAKO_TRY(this->instance());
-    const json::Place body;
-    if (wanted.desired_ram && *wanted.desired_ram != instance->config().memory.size)
-        return not_supported(body, "desired_ram");
+    HAKO_TRY(this->instance());
     if (wanted.desired_vcpus) HAKO_TRY_WRAP(resize_cpus(*wanted.desired_vcpus), "desired_vcpus");
+    if (wanted.desired_ram) HAKO_TRY_WRAP(resize_memory(*wanted.desired_ram), "desired_ram");
     if (wanted.desired_balloon) HAKO_TRY_WRAP(resize_balloon(*wanted.desired_balloon), "desired_balloon");
     tell("resized");
+    return {};
+}
+
+Result<> Vmm::resize_memory(std::uint64_t bytes) {
+    MachineConfig* const cold = instance_->next_config();
+    if (cold == nullptr) {
+        Machine* const machine = HAKO_TRY(instance_->machine());
+        return machine->resize_memory(bytes);
+    }
+    // As a client that creates the VM says it.
+    VmConfig next = from_machine(*cold, sent_);
+    next.memory.size = bytes;
+    next.memory.boot_size.reset();
+    const hako::MemoryConfig memory = HAKO_TRY(to_machine(next.memory));
+    if (cold->balloon) HAKO_TRY(virtio::balloon::check(*cold->balloon, memory));
+    cold->memory = memory;
     return {};
 }
 

@@ -98,8 +98,9 @@ class Vmm {
     /// of the old disk, unless `force`, and then sees the new one.
     Result<> update_helper(const VmUpdateHelper& wanted);
 
-    /// More or fewer CPUs, a larger or smaller balloon. A machine's guest is told or asked, and the number
-    /// holds from now on, over reboots too; without a machine it is for the next boot.
+    /// More or fewer CPUs, more or less memory, a larger or smaller balloon. A machine's guest is told or
+    /// asked, and the numbers hold from now on, over reboots too; without a machine they are for the next
+    /// boot.
     Result<> resize(const VmResize& wanted);
 
     /// How fast a device of the machine may go from now on.
@@ -175,6 +176,7 @@ class Vmm {
     void forget(std::string_view id);
     Result<> resize_cpus(std::uint32_t count);
     Result<> resize_balloon(std::uint64_t bytes);
+    Result<> resize_memory(std::uint64_t bytes);
     [[nodiscard]] Error no_machine() const;
 
     struct Published {

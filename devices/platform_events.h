@@ -18,6 +18,8 @@ class PlatformEvents {
     virtual void slot_ejected(std::uint8_t slot) = 0;
     /// ACPI: the guest has let go of a CPU (1 to 63) that it was asked to eject.
     virtual void cpu_ejected(std::uint32_t cpu) = 0;
+    /// ACPI: the guest has let go of a piece of memory (0 to 63) that it was asked to eject.
+    virtual void memory_ejected(unsigned piece) = 0;
 };
 
 }  // namespace hako

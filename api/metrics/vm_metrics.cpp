@@ -236,7 +236,7 @@ VsockConnections vsock_connections(const Machine& machine) {
 
 void write_machine(PrometheusText& text, const Machine& machine) {
     text.gauge("hako_guest_memory_bytes", "Memory that the guest has.");
-    text.sample({}, machine.config().memory.size);
+    text.sample({}, machine.memory_bytes());
     write_vcpus(text, machine);
     write_blocks(text, block_queues(machine));
     write_nets(text, net_queues(machine));

@@ -10,6 +10,7 @@
 #include "virtio/net/mac.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/memory/layout.h"
 
 namespace hako::api {
 namespace {
@@ -80,34 +81,6 @@ Result<CpuConfig> to_machine(const CpusConfig& config) {
         return refuse(place, "max_vcpus", fmt::format("at least boot_vcpus, {},", config.boot_vcpus),
                       std::to_string(config.max_vcpus));
     return CpuConfig{.count = config.boot_vcpus, .max = std::min(config.max_vcpus, kMaxVcpus)};
-}
-
-Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
-    const json::Place place = at("memory");
-    if (config.zones && !config.zones->empty()) return not_supported(place, "zones", "give a size");
-    if (config.mergeable) return not_supported(place, "mergeable");
-    if (config.hotplug_method != HotplugMethod::kAcpi) return not_supported(place, "hotplug_method");
-    if (config.size < kMinMemory || config.size > kMaxMemory || !is_aligned(config.size, MiB))
-        return refuse(place, "size",
-                      fmt::format("a multiple of 1 MiB from {} to {}", format_size(kMinMemory),
-                                  format_size(kMaxMemory)),
-                      std::to_string(config.size));
-    hako::MemoryConfig memory;
-    memory.size = config.size;
-    memory.hugepages = config.hugepages;
-    if (config.hugepage_size) {
-        const std::uint64_t page = *config.hugepage_size;
-        if (page != 2 * MiB && page != GiB)
-            return refuse(place, "hugepage_size", "2 MiB or 1 GiB, in bytes,", std::to_string(page));
-        if (config.hugepages && !is_aligned(config.size, page))
-            return refuse(place, "size", fmt::format("a multiple of hugepage_size, {},", page),
-                          std::to_string(config.size));
-        memory.hugepage_size = page;
-    }
-    // Clients send their default for both: huge pages of hugetlbfs have no transparent ones.
-    memory.thp = config.thp && !config.hugepages;
-    memory.prefault = config.prefault;
-    return memory;
 }
 
 /// What a client gets that says nothing (kTty) is no virtio console: the terminal is the serial port's.
@@ -199,6 +172,51 @@ Result<> check_addresses(const MachineConfig& machine) {
 }
 
 }  // namespace
+
+Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
+    const json::Place place = at("memory");
+    if (config.zones && !config.zones->empty()) return not_supported(place, "zones", "give a size");
+    if (config.mergeable) return not_supported(place, "mergeable");
+    if (config.hotplug_method != HotplugMethod::kAcpi) return not_supported(place, "hotplug_method");
+    if (config.size < kMinMemory || config.size > kMaxMemory || !is_aligned(config.size, MiB))
+        return refuse(place, "size",
+                      fmt::format("a multiple of 1 MiB from {} to {}", format_size(kMinMemory),
+                                  format_size(kMaxMemory)),
+                      std::to_string(config.size));
+    hako::MemoryConfig memory;
+    memory.size = config.boot_size.value_or(config.size);
+    if (memory.size < kMinMemory || memory.size > config.size || !is_aligned(memory.size, MiB))
+        return refuse(place, "boot_size",
+                      fmt::format("a multiple of 1 MiB, no more than size, {},", config.size),
+                      std::to_string(memory.size));
+    if (config.hotplug_size.value_or(0) > kMaxMemory - config.size)
+        return refuse(place, "hotplug_size",
+                      fmt::format("a size, with size no more than {},", format_size(kMaxMemory)),
+                      std::to_string(*config.hotplug_size));
+    // Clients give what the host has beside the guest, which is no round number.
+    memory.room = align_down(config.hotplug_size.value_or(0), layout::kMemoryUnit);
+    memory.plugged = config.size - memory.size;
+    if (memory.plugged > memory.room || !is_aligned(memory.plugged, layout::kMemoryUnit))
+        return refuse(place, "boot_size",
+                      fmt::format("size less a multiple of {} that is no more than hotplug_size",
+                                  format_size(layout::kMemoryUnit)),
+                      std::to_string(memory.size));
+    memory.hugepages = config.hugepages;
+    if (config.hugepage_size) {
+        const std::uint64_t page = *config.hugepage_size;
+        if (page != 2 * MiB && page != GiB)
+            return refuse(place, "hugepage_size", "2 MiB or 1 GiB, in bytes,", std::to_string(page));
+        if (config.hugepages && !is_aligned(config.size, page))
+            return refuse(place, "size", fmt::format("a multiple of hugepage_size, {},", page),
+                          std::to_string(config.size));
+        memory.hugepage_size = page;
+        if (config.hugepages) memory.room = align_down(memory.room, std::max(page, layout::kMemoryUnit));
+    }
+    // Clients send their default for both: huge pages of hugetlbfs have no transparent ones.
+    memory.thp = config.thp && !config.hugepages;
+    memory.prefault = config.prefault;
+    return memory;
+}
 
 void name_devices(VmConfig& config) {
     name(config.disks, "_disk");
@@ -293,7 +311,10 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     if (!config.payload.command_line.empty()) vm.payload.cmdline = config.payload.command_line;
     vm.cpus.boot_vcpus = config.cpus.count;
     vm.cpus.max_vcpus = std::max(vm.cpus.max_vcpus, config.cpus.most());
-    vm.memory.size = config.memory.size;
+    vm.memory.size = config.memory.total();
+    vm.memory.boot_size.reset();
+    if (config.memory.plugged > 0) vm.memory.boot_size = config.memory.size;
+    if (!vm.memory.hotplug_size && config.memory.room > 0) vm.memory.hotplug_size = config.memory.room;
     vm.memory.hugepages = config.memory.hugepages;
     if (config.memory.hugepage_size != 0) vm.memory.hugepage_size = config.memory.hugepage_size;
     vm.memory.thp = config.memory.thp;

@@ -73,6 +73,9 @@ void name_devices(VmConfig& config);
 /// Of a config whose devices have their ids; builds the helper disks. Refusals name the field.
 [[nodiscard]] Result<MachineConfig> to_machine(const VmConfig& config);
 
+/// Of its memory alone.
+[[nodiscard]] Result<hako::MemoryConfig> to_machine(const MemoryConfig& config);
+
 /// As many devices as there is room for; their ids, taps and sockets are there once. to_machine() has checked
 /// it; call it again when devices came. (Addresses may then repeat: Kata, when it adds an interface, adds
 /// those that are there once more.)

@@ -29,8 +29,9 @@ inline constexpr std::uint8_t kEventPciSlots = 1 << 1;    ///< PciHotplug's regi
 inline constexpr std::uint8_t kEventPciBus = 1 << 2;      ///< PCI functions are gone already
 inline constexpr std::uint8_t kEventGeneration = 1 << 3;  ///< the VM generation ID has changed
 inline constexpr std::uint8_t kEventCpus = 1 << 4;        ///< CpuHotplug's registers have news
+inline constexpr std::uint8_t kEventMemory = 1 << 5;      ///< MemoryHotplug's registers have news
 inline constexpr std::uint8_t kEventsAll =
-    kEventPowerButton | kEventPciSlots | kEventPciBus | kEventGeneration | kEventCpus;
+    kEventPowerButton | kEventPciSlots | kEventPciBus | kEventGeneration | kEventCpus | kEventMemory;
 
 /// Safe from any thread.
 class Device final : public BusDevice {

@@ -46,6 +46,12 @@ void HotplugUnits::take_back(unsigned unit) {
     state_.inserted &= ~bit(unit);
 }
 
+void HotplugUnits::withdraw(unsigned unit) {
+    const std::lock_guard lock(mutex_);
+    state_.leaving &= ~bit(unit);
+    state_.asked &= ~bit(unit);
+}
+
 void HotplugUnits::ask_to_eject(unsigned unit) {
     const std::lock_guard lock(mutex_);
     state_.leaving |= bit(unit) & state_.enabled;

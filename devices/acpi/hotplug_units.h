@@ -32,6 +32,8 @@ class HotplugUnits {
     void plug(unsigned unit);
     /// It is not there, and the guest was not told that it would be.
     void take_back(unsigned unit);
+    /// The guest keeps it: it is not asked any more.
+    void withdraw(unsigned unit);
     /// The guest is to let go of it; may be repeated. Nothing happens where there is none.
     void ask_to_eject(unsigned unit);
 

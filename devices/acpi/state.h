@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "vmm/state/fields.h"
 
@@ -33,6 +34,22 @@ struct HotplugUnitsState {
     bool operator==(const HotplugUnitsState&) const = default;
 };
 
+/// Bytes.
+struct MemoryPiece {
+    std::uint64_t address = 0;  ///< guest-physical
+    std::uint64_t size = 0;
+
+    bool operator==(const MemoryPiece&) const = default;
+};
+
+struct MemoryHotplugState {
+    HotplugUnitsState units;
+    std::vector<MemoryPiece>
+        pieces;  ///< by unit; one that the guest has ejected stays until those behind it go
+
+    bool operator==(const MemoryHotplugState&) const = default;
+};
+
 }  // namespace hako::acpi_pm
 
 namespace hako::state {
@@ -55,6 +72,18 @@ struct Fields<acpi_pm::HotplugUnitsState> {
     using T = acpi_pm::HotplugUnitsState;
     static constexpr auto list = std::tuple(hex("enabled", &T::enabled), hex("inserted", &T::inserted),
                                             hex("leaving", &T::leaving), hex("asked", &T::asked));
+};
+
+template <>
+struct Fields<acpi_pm::MemoryPiece> {
+    using T = acpi_pm::MemoryPiece;
+    static constexpr auto list = std::tuple(hex("address", &T::address), hex("size", &T::size));
+};
+
+template <>
+struct Fields<acpi_pm::MemoryHotplugState> {
+    using T = acpi_pm::MemoryHotplugState;
+    static constexpr auto list = std::tuple(field("units", &T::units), upto(64, "pieces", &T::pieces));
 };
 
 }  // namespace hako::state

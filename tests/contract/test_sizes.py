@@ -26,6 +26,10 @@ def test_the_number_of_cpus_of_the_next_boot_changes(api):
     ({"desired_vcpus": 1 << 32}, ["desired_vcpus"]),
     ({"desired_vcpus": "2"}, ["desired_vcpus"]),
     ({"desired_balloon": 1 << 20}, ["desired_balloon", "no balloon"]),
+    ({"desired_ram": 0}, ["desired_ram", "size"]),
+    ({"desired_ram": (64 << 20) + 1}, ["desired_ram", "size"]),
+    ({"desired_ram": 1 << 60}, ["desired_ram", "size"]),
+    ({"desired_ram": "1G"}, ["desired_ram"]),
 ])
 def test_a_size_that_cannot_be_is_400_and_changes_nothing(api, body, words):
     api.put("vm.create", vm_config(cpus={"boot_vcpus": 2, "max_vcpus": 4}))
@@ -34,6 +38,32 @@ def test_a_size_that_cannot_be_is_400_and_changes_nothing(api, body, words):
     assert error.status == 400
     assert all(word in str(error) for word in words), error
     assert api.get("vm.info") == before
+
+
+def test_memory_of_the_next_boot_changes(api):
+    api.put("vm.create", vm_config(memory={"size": 64 << 20, "hotplug_size": (1 << 30) + 12345}))
+    assert api.put("vm.resize", {"desired_ram": 256 << 20}) is None
+    info = api.get("vm.info")
+    assert info["config"]["memory"]["size"] == info["memory_actual_size"] == 256 << 20
+    assert info["config"]["memory"]["hotplug_size"] == (1 << 30) + 12345
+    assert "boot_size" not in info["config"]["memory"]
+
+
+@pytest.mark.parametrize("memory", [
+    {"boot_size": 65 << 20}, {"boot_size": 0}, {"boot_size": 32 << 20}, {"boot_size": 32 << 20, "hotplug_size": 1 << 30},
+    {"hotplug_size": 1 << 60},
+])
+def test_memory_that_cannot_be_is_400_and_names_the_field(api, memory):
+    error = refusal(api.put, "vm.create", vm_config(memory={"size": 64 << 20, **memory}))
+    assert error.status == 400 and "memory." in str(error) and list(memory)[0] in str(error)
+
+
+def test_memory_that_has_grown_is_created_again(api):
+    memory = {"size": 320 << 20, "boot_size": 64 << 20, "hotplug_size": 1 << 30}
+    api.put("vm.create", vm_config(memory=memory))
+    info = api.get("vm.info")
+    assert info["memory_actual_size"] == 320 << 20
+    assert memory.items() <= info["config"]["memory"].items()
 
 
 def test_there_are_no_memory_zones(api):
@@ -68,3 +98,11 @@ def test_a_balloon_has_the_size_of_the_last_request(api):
     api.put("vm.delete")
     api.put("vm.create", before["config"])
     assert api.get("vm.info") == before
+
+
+def test_memory_does_not_shrink_below_the_balloon(api):
+    api.put("vm.create", vm_config(memory={"size": 256 << 20, "hotplug_size": 1 << 30}, balloon={"size": 100 << 20}))
+    error = refusal(api.put, "vm.resize", {"desired_ram": 64 << 20})
+    assert error.status == 400 and "balloon" in str(error), error
+    assert api.get("vm.info")["memory_actual_size"] == 256 << 20
+    api.put("vm.resize", {"desired_ram": 128 << 20})

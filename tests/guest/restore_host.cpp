@@ -29,7 +29,8 @@ std::string guest_path;
 constexpr std::uint64_t kSectors = 64;
 constexpr auto kLimit = std::chrono::seconds(60);
 
-MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus, const std::string& test) {
+MachineConfig probe_config(const test::TempImage& image, std::uint32_t cpus,
+                           const std::string& test = "restore") {
     MachineConfig config;
     config.payload = {.kernel = guest_path, .initrd = {}, .command_line = "test=" + test};
     config.cpus.count = cpus;
@@ -361,6 +362,52 @@ TEST_CASE("what waits for the guest to let go of something waits in the next mac
     vm.wait_for_rounds(1);
     vm.stop_guest();
     CHECK(vm.wait_for_end().has_value());
+}
+
+TEST_CASE("memory that has grown goes along, and so does that some is to go") {
+    const test::TempImage image(kSectors * 512);
+    MachineConfig config = probe_config(image, 1);
+    config.payload.command_line = "test=dirty";  // it does not answer
+    config.memory.room = GiB;
+    test::Vm vm(std::move(config), kLimit);
+    vm.boot();
+    const std::uint64_t least = 64 * MiB;
+    const GuestAddress room{layout::memory_room(least)};
+    const std::uint64_t mark = 0x6d61726b;
+    CHECK_FALSE(vm.machine().resize_memory(least + 64 * MiB));
+    CHECK_FALSE(vm.machine().resize_memory(least + 2 * GiB));
+    REQUIRE(vm.machine().resize_memory(least + 256 * MiB));
+    CHECK(vm.machine().memory_bytes() == least + 256 * MiB);
+    REQUIRE(vm.machine().memory().store(room + (256 * MiB - 8), mark));
+
+    const MachineState saved = vm.next();
+    CHECK(saved.platform.memory_hotplug->pieces.size() == 2);
+    check_same(saved, value_of(vm.machine().save()));
+    CHECK(vm.machine().memory().load<std::uint64_t>(room + (256 * MiB - 8)) == mark);
+    vm.machine().resume();
+
+    REQUIRE(vm.machine().resize_memory(least + 128 * MiB));
+    const MachineState asked = vm.next();
+    CHECK(asked.platform.memory_hotplug->units.asked == 2);
+    check_same(asked, value_of(vm.machine().save()));
+    CHECK(vm.machine().config().memory.plugged == 256 * MiB);
+    vm.machine().resume();
+    const auto more = vm.machine().resize_memory(least + 256 * MiB);
+    REQUIRE_FALSE(more);
+    CHECK(more.error().fault() == Fault::kBusy);
+    CHECK(vm.machine().resize_memory(least + 128 * MiB));
+    // Nobody asked for it, or it is still there.
+    CHECK_FALSE(vm.machine().finish_memory_removal(1));
+    CHECK_FALSE(vm.machine().finish_memory_removal(70));
+
+    MachineState bad = asked;
+    bad.platform.memory_hotplug->pieces[1].size = 256 * MiB;
+    const MachineConfig grown = vm.machine().config();
+    vm.end();
+    CHECK(contains(refusal(vm, grown, bad), "a piece of memory was saved at"));
+    bad = asked;
+    bad.platform.memory_hotplug->units.enabled |= 4;
+    CHECK(contains(refusal(vm, grown, bad), "more pieces of memory"));
 }
 
 TEST_CASE("a state for another machine, or another CPU, is refused with the reason") {

@@ -28,6 +28,7 @@ class Listener final : public MachineListener {
     }
     void slot_ejected(std::uint8_t slot) override { ejected_ |= std::uint32_t{1} << slot; }
     void cpu_ejected(std::uint32_t /*cpu*/) override {}
+    void memory_ejected(unsigned /*piece*/) override {}
     [[nodiscard]] std::uint32_t ejected() const { return ejected_; }
     [[nodiscard]] bool ended() const { return ended_; }
 
@@ -50,11 +51,14 @@ T value_of(Result<T> result) {
     return *std::move(result);
 }
 
-inline GuestMemory copy_of(const GuestMemory& memory) {
-    GuestMemory copy = value_of(GuestMemory::create({.size = memory.size()}));
+inline GuestMemory copy_of(const GuestMemory& memory, const MemoryConfig& config) {
+    GuestMemory copy = value_of(GuestMemory::create(config));
     for (std::size_t i = 0; i < memory.regions().size(); ++i)
         std::memcpy(copy.regions()[i].host, memory.regions()[i].host, memory.regions()[i].size);
     return copy;
+}
+inline GuestMemory copy_of(const GuestMemory& memory) {
+    return copy_of(memory, {.size = memory.size()});
 }
 
 /// Through the bytes that a file or a peer would get.
@@ -93,7 +97,7 @@ class Vm {
         machine_->pause();
         MachineState saved = recoded(value_of(machine_->save()));
         change(saved);
-        GuestMemory memory = copy_of(machine_->memory());
+        GuestMemory memory = copy_of(machine_->memory(), machine_->config().memory);
         restore(saved, std::move(memory), end());
         return saved;
     }

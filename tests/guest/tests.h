@@ -24,6 +24,8 @@ void test_restore();
 void test_restore_pae();
 void test_dirty();
 void test_disk_dirty();
+void test_memory();
+void test_memory_kept();
 void test_generation();
 void test_touch();
 void test_echo();
@@ -48,6 +50,8 @@ inline constexpr Test kTests[] = {
     {"restore-pae", test_restore_pae},
     {"dirty", test_dirty},
     {"disk-dirty", test_disk_dirty},
+    {"memory", test_memory},
+    {"memory-kept", test_memory_kept},
     {"generation", test_generation},
     {"touch", test_touch},
     {"echo", test_echo},

@@ -54,7 +54,8 @@ def quick(request, tmp_path, root_disk):
     started = itertools.count()
 
     def start(script: str, *arguments: object, kernel: str = "kernel", root: bool = True, timeout: float = 300,
-              cmdline: str = "", shared: bool = False, serial: str = "tty") -> Machine:
+              cmdline: str = "", shared: bool = False, serial: str = "tty",
+              memory: str = "1G") -> Machine:
         number = next(started)  # of the machines of one test, each reads files of its own
         file = tmp_path / f"script{number}"
         file.write_text(script)
@@ -63,7 +64,7 @@ def quick(request, tmp_path, root_disk):
                         initrd], check=True)
         disks = ["--disk", f"path={root_disk},serial=root" + (",readonly" if shared else "")] if root else []
         line = "console=ttyS0 panic=-1 " + ("hako.root=/dev/vda " if root else "") + cmdline
-        return Machine("--kernel", artifact(kernel), "--initrd", initrd, "--cmdline", line.strip(), "--memory", "1G",
+        return Machine("--kernel", artifact(kernel), "--initrd", initrd, "--cmdline", line.strip(), "--memory", memory,
                        *disks, *arguments, name=request.node.name + (f"-{number}" if number else ""),
                        timeout=timeout, serial=serial)
 

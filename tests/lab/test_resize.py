@@ -1,4 +1,4 @@
-"""CPUs that come and go while a stock Debian guest works."""
+"""CPUs and memory that come and go while a stock Debian guest works."""
 
 import itertools
 import os
@@ -27,6 +27,20 @@ cpus() {
     read -r online </sys/devices/system/cpu/online
     echo "CPUS $online at $turn."
 }
+# memory N: waits until there are N blocks of 128 MiB, online: those that come may go again.
+echo online_movable >/sys/devices/system/memory/auto_online_blocks
+memory() {
+    until set -- $1 /sys/devices/system/memory/memory[0-9]* && [ $# = $(($1 + 1)) ]; do sleep 0.02; done
+    for block in /sys/devices/system/memory/memory[0-9]*; do
+        until read -r online <$block/online && [ $online = 1 ]; do sleep 0.02; done
+    done
+    read -r _ total _ </proc/meminfo
+    echo "MEMORY $total at $turn."
+}
+# use N: N MiB that the new memory is needed for.
+pattern() { head -c $1M /dev/zero | tr '\0' x; }
+use() { mkdir -p /run/big && mount -t tmpfs -o size=2G big /run/big && pattern $1 >/run/big/file && echo "USED at $turn."; }
+check() { pattern $1 | cmp - /run/big/file && umount /run/big && echo "GOOD at $turn."; }
 echo READY
 while read -r what number turn; do
     [ $what = end ] && break
@@ -94,6 +108,65 @@ def test_cpus_come_and_go_under_load_50_times_and_leave_nothing(quick):
                 cpus(4)
             assert resources(machine.pid) == before
             cpus(2)
+            machine.type("end\n")
+        outcome = machine.wait()
+    assert_passed(outcome)
+    assert "LOAD FAILED" not in outcome.console
+
+
+def resident(pid: int) -> int:
+    """Bytes of guest memory that the host has given."""
+    total = 0
+    guest = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if line.split(" ", 1)[0].count("-") == 1:
+            guest = "hako-ram" in line
+        elif line.startswith("Rss:") and guest:
+            total += int(line.split()[1]) << 10
+    return total
+
+
+def test_memory_grows_and_shrinks_under_load_and_the_host_gets_it_back(quick):
+    with quick(SCRIPT, "--cpus", 2, "--api-socket", SOCKET, timeout=400, memory="512M,hotplug=2G") as machine:
+        machine.wait_for("READY")
+        with Api(SOCKET) as api:
+            turns = itertools.count()
+
+            def ask(what: str, number: int, answer: str) -> str:
+                turn = next(turns)
+                machine.type(f"{what} {number} {turn}\n")
+                return machine.wait_for(f" at {turn}.").rsplit(answer, 1)[1]
+
+            def told(wanted: int) -> None:
+                for _ in range(6):
+                    deadline = time.monotonic() + 10
+                    while (info := api.get("vm.info"))["memory_actual_size"] != wanted and time.monotonic() < deadline:
+                        select.select([], [], [], 0.05)
+                    if info["memory_actual_size"] == wanted:
+                        break
+                    # What the guest could not let go of at once.
+                    resize(api, desired_ram=wanted)
+                assert info["memory_actual_size"] == info["config"]["memory"]["size"] == wanted
+
+            def memory(wanted: int) -> None:
+                resize(api, desired_ram=wanted)
+                told(wanted)
+                total = int(ask("memory", wanted >> 27, "MEMORY ")) << 10
+                assert wanted - (160 << 20) < total <= wanted, (wanted, total)
+
+            before = resources(machine.pid)
+            memory(2 << 30)
+            ask("use", 400, "USED")
+            assert resident(machine.pid) > 400 << 20
+            memory(1 << 30)  # what is in use moves out of what goes
+            ask("check", 400, "GOOD")
+            assert resident(machine.pid) < 1 << 30
+            for _ in range(10):
+                memory(2 << 30)
+                memory(1 << 30)
+            memory(512 << 20)
+            assert resident(machine.pid) < 512 << 20
+            assert resources(machine.pid) == before
             machine.type("end\n")
         outcome = machine.wait()
     assert_passed(outcome)

@@ -70,11 +70,12 @@ class Machine:
             self._log.flush()
         return bool(data)
 
-    def wait_for(self, text: str) -> None:
-        """Returns once the guest has written `text`."""
+    def wait_for(self, text: str) -> str:
+        """All that the guest has written before `text`, once it has written that."""
         while text.encode() not in self._console:
             if not self._read():
                 raise AssertionError(f"the guest ended before it wrote {text!r}\n{self._outcome()}")
+        return self._console.partition(text.encode())[0].decode(errors="replace")
 
     def type(self, text: str) -> None:
         """Types into the guest's serial port."""

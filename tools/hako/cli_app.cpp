@@ -65,7 +65,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     value(*run, "--cpus", cpus, "N[,max=M]", kHardware,
           "number of CPUs, 1 to 64 (default 1), and how many `hako ctl resize` may make of them");
     value(*run, "--memory", memory, "SIZE[,KEY=VALUE...]", kHardware,
-          "memory such as 512M or 2G (default 512M); keys: size= hugepages=on|off|2M|1G thp=on|off "
+          "memory such as 512M or 2G (default 512M); keys: size= hotplug=SIZE (may grow by) "
+          "hugepages=on|off|2M|1G thp=on|off "
           "prefault=on|off");
     value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
           "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "

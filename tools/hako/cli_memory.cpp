@@ -8,13 +8,14 @@
 
 #include "tools/hako/cli_key_values.h"
 #include "vmm/base/units.h"
+#include "vmm/memory/layout.h"
 
 namespace hako::cli {
 namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr std::array kKeys = {"size"sv, "hugepages"sv, "thp"sv, "prefault"sv};
+constexpr std::array kKeys = {"size"sv, "hotplug"sv, "hugepages"sv, "thp"sv, "prefault"sv};
 constexpr std::array kFlags = {"hugepages"sv, "prefault"sv};
 constexpr std::array kBare = {"size"sv};
 constexpr KeyValueSyntax kSyntax = {.option = "--memory", .keys = kKeys, .flags = kFlags, .bare = kBare};
@@ -31,6 +32,18 @@ Result<> read_size(const KeyValues& values, MemoryConfig& memory) {
         return values.refuse("size", fmt::format("a multiple of 1 MiB from {} to {}", format_size(kMinMemory),
                                                  format_size(kMaxMemory)));
     memory.size = *size;
+    return {};
+}
+
+Result<> read_room(const KeyValues& values, MemoryConfig& memory) {
+    const std::string* text = values.find("hotplug");
+    if (text == nullptr) return {};
+    const auto room = parse_size(*text);
+    if (!room || *room > kMaxMemory - memory.size || !is_aligned(*room, layout::kMemoryUnit))
+        return values.refuse("hotplug",
+                             fmt::format("a multiple of {}, with size no more than {}",
+                                         format_size(layout::kMemoryUnit), format_size(kMaxMemory)));
+    memory.room = *room;
     return {};
 }
 
@@ -55,6 +68,7 @@ Result<MemoryConfig> parse_memory(std::string_view text) {
     const KeyValues values = HAKO_TRY(KeyValues::parse(kSyntax, text));
     MemoryConfig memory;
     HAKO_TRY(read_size(values, memory));
+    HAKO_TRY(read_room(values, memory));
     HAKO_TRY(read_hugepages(values, memory));
     HAKO_TRY(values.read_switch("thp", memory.thp));
     HAKO_TRY(values.read_switch("prefault", memory.prefault));

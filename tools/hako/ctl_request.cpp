@@ -110,7 +110,9 @@ Result<> add_word(const CtlVerb& verb, const std::string& word, std::size_t& use
             request.fds.push_back(static_cast<int>(*fd));
             return {};
         }
-        return put(fields, key, to_json(value));
+        // The one number that people give as a size.
+        const auto size = key == "desired_ram" ? parse_size(value) : std::nullopt;
+        return put(fields, key, size ? js::value(*size) : to_json(value));
     }
     if (used >= verb.positionals.size() || verb.positionals[used].kind == Kind::kNone)
         return fail_input("{}: hako ctl {} takes no such argument: {}", word, verb.name, ctl_usage(verb));

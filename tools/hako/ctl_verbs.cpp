@@ -150,7 +150,8 @@ constexpr std::array kVerbs = {
             "/api/v1/vm.resize",
             Body::kObject,
             {},
-            "more or fewer CPUs, another balloon: desired_vcpus=N desired_balloon=BYTES"},
+            "more or fewer CPUs, more or less memory, another balloon: desired_vcpus=N desired_ram=SIZE "
+            "desired_balloon=SIZE"},
     CtlVerb{"resize-zone",
             kPut,
             "/api/v1/vm.resize-zone",

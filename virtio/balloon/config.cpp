@@ -5,9 +5,9 @@ namespace hako::virtio::balloon {
 Result<> check(const Config& config, const MemoryConfig& memory) {
     if (memory.hugepages)
         return fail_input("a balloon does not go with huge pages: they cannot be given back page by page");
-    if (config.size >= memory.size)
+    if (config.size >= memory.total())
         return fail_input("a balloon of {} leaves nothing of {} of memory: make it smaller",
-                          format_size(config.size), format_size(memory.size));
+                          format_size(config.size), format_size(memory.total()));
     return {};
 }
 

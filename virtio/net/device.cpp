@@ -313,6 +313,12 @@ void NetDevice::resume() {
     });
 }
 
+void NetDevice::memory_changed() {
+    engine_.run_sync([&] {
+        if (vhost_) vhost_->memory_changed();
+    });
+}
+
 void NetDevice::queue_interrupt_changed(std::uint16_t index) {
     if (!vhost_) return;
     engine_.run_sync([&] { vhost_->queue_interrupt_changed(index); });

@@ -47,6 +47,8 @@ class NetDevice final : public Device, private ControlActions {
     void write_config(std::uint32_t offset, std::span<const std::byte> data) override;
 
     void queue_interrupt_changed(std::uint16_t index) override;
+    /// Tells the kernel, where it carries the packets, of regions that came or went.
+    void memory_changed();
     Result<> activate(const Activation& activation) override;
     void reset() override;
     void pause() override;

@@ -64,6 +64,10 @@ Result<> Vhost::set_up(const GuestMemory& memory, std::uint64_t negotiated) {
     const std::uint64_t features = vhost_features(negotiated);
     if (::ioctl(fd_.get(), VHOST_SET_FEATURES, &features) != 0)
         return fail_errno(errno, "vhost-net: VHOST_SET_FEATURES {:#x}", features);
+    return set_memory(memory);
+}
+
+Result<> Vhost::set_memory(const GuestMemory& memory) {
     const auto regions = vhost_regions(memory);
     const vhost_memory head{.nregions = static_cast<std::uint32_t>(regions.size()), .padding = 0};
     const auto table = std::as_bytes(std::span(regions));

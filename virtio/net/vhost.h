@@ -39,6 +39,8 @@ class Vhost {
 
     /// For a driver that starts, before its queues.
     Result<> set_up(const GuestMemory& memory, std::uint64_t negotiated);
+    /// When memory has come or gone.
+    Result<> set_memory(const GuestMemory& memory);
     /// `ring`: 0 or 1. `kick` starts the kernel's work, `error` is signalled when the ring breaks the rules.
     Result<> set_up_queue(unsigned ring, GuestMemory& memory, const QueueConfig& config,
                           std::uint16_t next_avail, int kick, int error);

@@ -87,6 +87,13 @@ void VhostPairs::serve(std::size_t index, bool on) {
         ::eventfd_write(kick, 1);
 }
 
+void VhostPairs::memory_changed() {
+    for (std::size_t i = 0; i < pairs_.size(); ++i) {
+        if (!pairs_[i].set_up) continue;
+        if (const auto set = vhosts_[i].set_memory(memory_); !set) complain(set.error());
+    }
+}
+
 void VhostPairs::queue_interrupt_changed(std::uint16_t index) {
     const std::size_t pair = index / 2;
     if (pair >= pairs_.size() || !pairs_[pair].set_up) return;

@@ -36,6 +36,8 @@ class VhostPairs final : public io::BatchWork {
     void resume();
     /// Has exactly those pairs served that are active and should be: after each change of Backend.
     void update();
+    /// Tells the kernel of regions that came or went.
+    void memory_changed();
     /// Tells the kernel of a changed TransportHooks::queue_interrupt().
     void queue_interrupt_changed(std::uint16_t index);
     /// Of queue `index`; paused.

@@ -197,6 +197,7 @@ void Devices::collect() {
 }
 
 void Devices::memory_changed() {
+    for_each<virtio::net::NetDevice>([](virtio::net::NetDevice& net) { net.memory_changed(); });
     for_each_fs([](virtio::fs::FsDevice& fs) { fs.memory_changed(); });
 }
 

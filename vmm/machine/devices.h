@@ -95,7 +95,7 @@ class Devices final : public ForeignWrites {
     Result<> start_logging() override;
     void stop_logging() override;
     void collect() override;
-    /// Guest memory has got, or lost, a region.
+    /// Guest memory has other regions than before: tells those that have a table of them. Paused.
     void memory_changed();
 
     void resume();

@@ -224,6 +224,12 @@ void Instance::cpu_ejected(std::uint32_t cpu) {
     post([this, cpu] { machine_->finish_cpu_removal(cpu); });
 }
 
+void Instance::memory_ejected(unsigned piece) {
+    post([this, piece] {
+        if (machine_->finish_memory_removal(piece)) events_.memory_removed();
+    });
+}
+
 void Instance::handle_end(const MachineEnd& end) {
     if (end.kind != MachineEnd::Kind::kReset || !options_.reboot) return events_.ended(end);
     if (auto started = reboot(); !started)

@@ -40,6 +40,8 @@ struct InstanceEvents {
     /// The guest has let go of a device, and sees the one that was to come in its place: a helper disk with
     /// new content (Machine::replace_helper()), an interface with another address (Machine::replace_net()).
     std::function<void(const std::string& id)> device_replaced;
+    /// The guest has let go of memory, which is gone now.
+    std::function<void()> memory_removed;
     /// The user typed Ctrl-A x on the terminal.
     std::function<void()> quit_typed;
 };
@@ -114,6 +116,7 @@ class Instance final : private MachineListener {
     void crash_kernel_loaded() override;
     void slot_ejected(std::uint8_t slot) override;
     void cpu_ejected(std::uint32_t cpu) override;
+    void memory_ejected(unsigned piece) override;
 
     template <typename Action>
     void post(Action action);

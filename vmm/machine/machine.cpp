@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <ranges>
 #include <span>
 #include <utility>
 
@@ -19,8 +20,8 @@
 namespace hako {
 namespace {
 
-/// Bits of the CPUs from 0 on.
-std::uint64_t first_cpus(std::uint32_t count) {
+/// Bits of the units from 0 on, 64 at most.
+std::uint64_t first_units(std::size_t count) {
     return count == 0 ? 0 : ~std::uint64_t{0} >> (64 - count);
 }
 
@@ -30,7 +31,7 @@ Result<> check_cpu_set(const CpuConfig& config, const MachineState& state) {
     for (const kvm::VcpuState& cpu : state.cpus)
         if (cpu.id < config.most()) saved |= std::uint64_t{1} << cpu.id;
     const auto& hotplug = state.platform.cpu_hotplug;
-    const std::uint64_t wanted = first_cpus(config.count);
+    const std::uint64_t wanted = first_units(config.count);
     const std::uint64_t on_their_way = hotplug ? hotplug->asked & ~wanted : 0;
     if (static_cast<std::size_t>(std::popcount(saved)) != state.cpus.size() || (wanted & ~saved) != 0 ||
         (saved & ~wanted & ~on_their_way) != 0)
@@ -40,12 +41,47 @@ Result<> check_cpu_set(const CpuConfig& config, const MachineState& state) {
     return {};
 }
 
+/// The pieces lie one behind the other, and the last ends where what is plugged ends.
+Result<> check_pieces(const MemoryConfig& config, const acpi_pm::MemoryHotplugState& hotplug) {
+    const std::uint64_t room = layout::memory_room(config.size);
+    std::uint64_t end = room + config.plugged;
+    for (const acpi_pm::MemoryPiece& piece : std::views::reverse(hotplug.pieces)) {
+        if (piece.size == 0 || !is_aligned(piece.size, layout::kMemoryUnit) || piece.size > end - room ||
+            piece.address != end - piece.size)
+            return fail_input("a piece of memory was saved at {:#x} that the machine does not have there",
+                              piece.address);
+        end = piece.address;
+    }
+    if ((hotplug.units.enabled & ~first_units(hotplug.pieces.size())) != 0)
+        return fail_input("more pieces of memory were saved as plugged than there are");
+    return {};
+}
+
+/// What memory grows by, at least.
+std::uint64_t memory_step(const MemoryConfig& memory) {
+    return std::max(layout::kMemoryUnit, memory.hugepages ? memory.hugepage_size : 0);
+}
+
+/// How many of the pieces stay where `plugged` bytes are to be left. Those behind go, the last first.
+Result<std::size_t> staying_pieces(const MemoryConfig& memory, const acpi_pm::MemoryHotplugState& hotplug,
+                                   std::uint64_t plugged) {
+    std::uint64_t left = memory.plugged;
+    std::size_t staying = hotplug.pieces.size();
+    while (staying > 0 && left > plugged && left - plugged >= hotplug.pieces[staying - 1].size)
+        left -= hotplug.pieces[--staying].size;
+    if (left > plugged)
+        return fail_input("memory goes in the pieces that it came in: the guest can have {}, not {}",
+                          format_size(memory.size + left), format_size(memory.size + plugged));
+    return staying;
+}
+
 /// A state is for the machine that it was taken of.
 Result<> check_shape(const MachineConfig& config, const MachineState& state, const GuestMemory& memory) {
     HAKO_TRY(check_cpu_set(config.cpus, state));
-    if (state.facts.memory != config.memory.size || memory.size() != config.memory.size)
+    if (state.platform.memory_hotplug) HAKO_TRY(check_pieces(config.memory, *state.platform.memory_hotplug));
+    if (state.facts.memory != config.memory.total() || memory.size() != config.memory.total())
         return fail_input("{} of memory were saved, the machine has {}", format_size(state.facts.memory),
-                          format_size(config.memory.size));
+                          format_size(config.memory.total()));
     const auto is_there = [](const auto& devices, const std::string& id) {
         return std::ranges::any_of(devices, [&](const auto& device) { return device.id == id; });
     };
@@ -161,6 +197,7 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const Mac
     : config_(std::move(config)),
       vm_(std::move(vm)),
       memory_(std::move(memory)),
+      memory_bytes_(memory_.size()),
       interrupts_(vm_),
       kicks_(vm_),
       pci_space_(mmio_, pci::windows_above(memory_.end())),
@@ -180,6 +217,7 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     HAKO_TRY(build_devices(std::move(chassis.resources), nullptr));
     const acpi::AcpiConfig acpi{.vcpus = config_.cpus.count,
                                 .max_vcpus = config_.cpus.most(),
+                                .memory_hotplug = config_.memory.room > 0,
                                 .ram_end = memory_.end(),
                                 .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
@@ -223,7 +261,8 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     const PlatformState* const platform = restored == nullptr ? nullptr : &restored->platform;
     std::optional<pci::HostBridge::State> bridge;
     if (restored != nullptr) bridge = restored->bridge;
-    const PlatformUnits units{.cpus = config_.cpus.most() > 1 ? first_cpus(config_.cpus.count) : 0};
+    const PlatformUnits units{.memory = config_.memory.room > 0,
+                              .cpus = config_.cpus.most() > 1 ? first_units(config_.cpus.count) : 0};
     platform_ =
         HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), units, platform));
     bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
@@ -335,6 +374,11 @@ void Machine::resume() {
         const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;
         for (std::uint8_t slot = 0; slot < pci::kSlots; ++slot)
             if ((ejected >> slot & 1) != 0) listener_.slot_ejected(slot);
+        if (auto* const hotplug = platform_->memory_hotplug()) {
+            const acpi_pm::MemoryHotplugState state = hotplug->state();
+            for (unsigned piece = 0; piece < state.pieces.size(); ++piece)
+                if ((state.units.enabled >> piece & 1) == 0) listener_.memory_ejected(piece);
+        }
     }
     if (std::exchange(was_paused_, false)) cpus_->note_stopped();
     cpus_->resume();
@@ -449,6 +493,125 @@ void Machine::finish_cpu_removal(std::uint32_t cpu) {
     if (hotplug == nullptr || (hotplug->state().enabled >> cpu & 1) != 0) return;
     cpus_->unplug(cpu);
     log_info("CPU {} is removed", cpu);
+}
+
+Result<> Machine::resize_memory(std::uint64_t bytes) {
+    const MemoryConfig& memory = config_.memory;
+    const std::uint64_t least = memory.size;
+    if (bytes < least || bytes - least > memory.room)
+        return fail_input(
+            "the VM has from {} to {} of memory (what it started with, and hotplug_size beyond that), not {}",
+            format_size(least), format_size(least + memory.room), format_size(bytes));
+    const std::uint64_t step = memory_step(memory);
+    if (!is_aligned(bytes - least, step))
+        return fail_input("memory grows and shrinks in steps of {} beyond {}, {} is between two",
+                          format_size(step), format_size(least), format_size(bytes));
+    const std::uint64_t plugged = bytes - least;
+    if (config_.balloon) {
+        MemoryConfig next = memory;
+        next.plugged = plugged;
+        HAKO_TRY(virtio::balloon::check(*config_.balloon, next));
+    }
+    acpi_pm::MemoryHotplug* const hotplug = platform_->memory_hotplug();
+    if (hotplug == nullptr) {
+        if (plugged == memory.plugged) return {};
+        return fail_conflict("the guest knows of no memory that comes or goes: reboot it first");
+    }
+    const acpi_pm::MemoryHotplugState state = hotplug->state();
+    const std::size_t staying = HAKO_TRY(staying_pieces(memory, state, plugged));
+    if ((state.units.asked & first_units(staying)) != 0)
+        return fail_busy("some memory is still to go: try again once the guest let go of it");
+    // Pieces that the guest let go of while it kept those behind them.
+    bool news = hotplug->plug_again(staying);
+    if (plugged > memory.plugged) {
+        HAKO_TRY(grow_memory(plugged - memory.plugged));
+        news = true;
+    }
+    for (std::size_t piece = staying; plugged < memory.plugged && piece < state.pieces.size(); ++piece) {
+        hotplug->ask_to_eject(static_cast<unsigned>(piece));
+        news = true;
+    }
+    if (news) hotplug->notify();
+    return {};
+}
+
+/// In several pieces, so that a part of it may go again.
+Result<> Machine::grow_memory(std::uint64_t bytes) {
+    acpi_pm::MemoryHotplug& hotplug = *platform_->memory_hotplug();
+    const std::size_t free = acpi_pm::kMaxUnits - hotplug.state().pieces.size();
+    if (free == 0)
+        return fail_conflict("memory has come in {} pieces, and there can be no more: shrink it, or reboot",
+                             acpi_pm::kMaxUnits);
+    // Half of those that are left, so that it can grow again and again.
+    const std::size_t pieces = (free + 1) / 2;
+    const std::uint64_t size = align_up((bytes + pieces - 1) / pieces, memory_step(config_.memory));
+    std::uint64_t at = layout::memory_room(config_.memory.size) + config_.memory.plugged;
+    HAKO_TRY(set_plugged(config_.memory.plugged + bytes));
+    for (std::uint64_t rest = bytes; rest > 0;) {
+        const std::uint64_t piece = std::min(rest, size);
+        hotplug.add({.address = at, .size = piece});
+        at += piece;
+        rest -= piece;
+    }
+    log_info("the guest may have {} of memory", format_size(memory_.size()));
+    return {};
+}
+
+/// The one slot that what is plugged has.
+Result<> Machine::set_plugged_slot(bool there) {
+    if (memory_.size() == config_.memory.size) return {};
+    const auto regions = memory_.regions();
+    return vm_.set_memory_slot(static_cast<std::uint32_t>(regions.size() - 1), regions.back().base.value,
+                               regions.back().host, there ? regions.back().size : 0, 0);
+}
+
+/// All that works on memory stands still meanwhile. An error: it is as it was.
+Result<> Machine::set_plugged(std::uint64_t bytes) {
+    const bool was_running = running_;
+    if (was_running) pause();
+    dirty_.stop();
+    const std::uint64_t before = config_.memory.plugged;
+    // A slot of KVM's does not change its size: it goes, and comes again.
+    Result<> done = set_plugged_slot(false);
+    if (done) done = memory_.set_plugged(bytes);
+    if (done) done = set_plugged_slot(true);
+    if (!done) {
+        Result<> back = memory_.set_plugged(before);
+        if (back) back = set_plugged_slot(true);
+        if (!back) log_error("{}", back.error().text());
+    }
+    config_.memory.plugged = memory_.size() - config_.memory.size;
+    memory_bytes_.store(memory_.size(), std::memory_order_relaxed);
+    devices_->memory_changed();
+    if (was_running) resume();
+    return done;
+}
+
+bool Machine::finish_memory_removal(unsigned piece) {
+    acpi_pm::MemoryHotplug* const hotplug = platform_->memory_hotplug();
+    if (hotplug == nullptr) return false;
+    acpi_pm::MemoryHotplugState state = hotplug->state();
+    const auto gone = [&](std::size_t which) { return (state.units.enabled >> which & 1) == 0; };
+    // The news may have been on its way while the machine rebooted, or the piece came again.
+    if (piece >= state.pieces.size() || !gone(piece)) return false;
+    const std::uint64_t room = layout::memory_room(config_.memory.size);
+    const acpi_pm::MemoryPiece& ejected = state.pieces[piece];
+    if (const auto given = memory_.discard_room(ejected.address - room, ejected.size); !given)
+        log_error("{}", given.error().text());
+    // It goes once those behind it have.
+    std::uint64_t plugged = config_.memory.plugged;
+    std::size_t left = state.pieces.size();
+    for (; left > 0 && gone(left - 1); --left)
+        plugged -= state.pieces[left - 1].size;
+    if (plugged == config_.memory.plugged) return false;
+    if (const auto done = set_plugged(plugged); !done) {
+        log_error("{}", done.error().text());
+        return false;
+    }
+    for (std::size_t each = left; each < state.pieces.size(); ++each)
+        hotplug->drop_last();
+    log_info("the guest has {} of memory", format_size(memory_.size()));
+    return true;
 }
 
 Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {

@@ -57,6 +57,8 @@ class MachineListener {
     virtual void slot_ejected(std::uint8_t slot) = 0;
     /// The same for a CPU: Machine::finish_cpu_removal() should follow.
     virtual void cpu_ejected(std::uint32_t cpu) = 0;
+    /// The same for a piece of memory: Machine::finish_memory_removal() should follow.
+    virtual void memory_ejected(unsigned piece) = 0;
 };
 
 /// What a machine works with and does not own: it outlives the machine.
@@ -140,6 +142,16 @@ class Machine final : private PlatformEvents {
     /// Ends a CPU that the guest has let go of.
     void finish_cpu_removal(std::uint32_t cpu);
 
+    /// How many bytes of memory the guest is to have. It grows at once, and the guest is told; to let go of
+    /// what is to go it is asked (also again), and each piece goes once it has, and those behind it have
+    /// (finish_memory_removal()). What the guest keeps stays in config(). A Fault::kBusy: some is still to go
+    /// that is wanted now. The dirty tracker stops when memory comes or goes.
+    Result<> resize_memory(std::uint64_t bytes);
+    /// Takes away a piece that the guest has let go of. True if the guest has less memory now.
+    bool finish_memory_removal(unsigned piece);
+    /// What the guest has now. Any thread.
+    [[nodiscard]] std::uint64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
+
     /// Adds a device and tells the guest. The image, tap or socket is opened first: an error leaves all as it
     /// was.
     Result<pci::Bdf> add_disk(const virtio::blk::Config& config);
@@ -188,6 +200,9 @@ class Machine final : private PlatformEvents {
     Result<> build_devices(HostResources resources, const MachineState* restored);
     [[nodiscard]] CpuPlace cpu_place();
     [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_parked_cpus() const;
+    Result<> grow_memory(std::uint64_t bytes);
+    Result<> set_plugged_slot(bool there);
+    Result<> set_plugged(std::uint64_t bytes);
     Result<> plug_cpus(std::uint32_t from, std::uint32_t to);
     void show_generation();
     void cpu_stopped(const VcpuStop& stop);
@@ -212,11 +227,13 @@ class Machine final : private PlatformEvents {
     }
     void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
     void cpu_ejected(std::uint32_t cpu) override { listener_.cpu_ejected(cpu); }
+    void memory_ejected(unsigned piece) override { listener_.memory_ejected(piece); }
 
     // In the order of construction; each part may use those above it.
     MachineConfig config_;
     kvm::Vm vm_;
     GuestMemory memory_;
+    std::atomic<std::uint64_t> memory_bytes_;
     DirtyTracker dirty_{vm_, memory_};
     Bus pio_;
     Bus mmio_;

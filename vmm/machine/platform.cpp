@@ -41,6 +41,14 @@ Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController
         HAKO_TRY(pio.insert(layout::kPortCpuHotplug, acpi_pm::kCpuHotplugPorts, *platform->cpu_hotplug_,
                             "CPU hotplug"));
     }
+    auto memory = restored != nullptr ? restored->memory_hotplug
+                  : units.memory      ? std::optional(acpi_pm::MemoryHotplugState{})
+                                      : std::nullopt;
+    if (memory) {
+        platform->memory_hotplug_.emplace(platform->power_, events, *std::move(memory));
+        HAKO_TRY(pio.insert(layout::kPortMemoryHotplug, acpi_pm::kMemoryHotplugPorts,
+                            *platform->memory_hotplug_, "memory hotplug"));
+    }
     HAKO_TRY(pio.insert(layout::kPortI8042, i8042::kPorts, platform->i8042_, "i8042"));
     HAKO_TRY(pio.insert(layout::kPortPvpanic, pvpanic::kPorts, platform->pvpanic_, "pvpanic"));
     HAKO_TRY(pio.insert(layout::kPortRtc, rtc::kPorts, platform->rtc_, "RTC"));
@@ -62,11 +70,13 @@ PlatformState Platform::state() const {
     PlatformState state{.power = power_.state(),
                         .hotplug = hotplug_.state(),
                         .cpu_hotplug = std::nullopt,
+                        .memory_hotplug = std::nullopt,
                         .i8042 = i8042_.state(),
                         .rtc = rtc_.state(),
                         .serial = std::nullopt,
                         .generation = generation_};
     if (cpu_hotplug_) state.cpu_hotplug = cpu_hotplug_->state();
+    if (memory_hotplug_) state.memory_hotplug = memory_hotplug_->state();
     if (serial_) state.serial = serial_->state();
     return state;
 }

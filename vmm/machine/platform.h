@@ -6,6 +6,7 @@
 
 #include "devices/acpi/cpu_hotplug.h"
 #include "devices/acpi/device.h"
+#include "devices/acpi/memory_hotplug.h"
 #include "devices/acpi/pci_hotplug.h"
 #include "devices/i8042/device.h"
 #include "devices/platform_events.h"
@@ -22,6 +23,7 @@ struct PlatformState;
 
 /// What may come and go beside PCI functions. Bit N is number N.
 struct PlatformUnits {
+    bool memory = false;     ///< pieces of memory come and go
     std::uint64_t cpus = 0;  ///< those that are there; 0: CPUs do not come and go
 };
 
@@ -42,6 +44,10 @@ class Platform {
     [[nodiscard]] const acpi_pm::CpuHotplug* cpu_hotplug() const {
         return cpu_hotplug_ ? &*cpu_hotplug_ : nullptr;
     }
+    /// The same for memory.
+    [[nodiscard]] acpi_pm::MemoryHotplug* memory_hotplug() {
+        return memory_hotplug_ ? &*memory_hotplug_ : nullptr;
+    }
     /// Null when there is no serial port.
     [[nodiscard]] console::Port* serial() { return serial_ ? &*serial_ : nullptr; }
 
@@ -58,6 +64,7 @@ class Platform {
     acpi_pm::Device power_;
     acpi_pm::PciHotplug hotplug_;
     std::optional<acpi_pm::CpuHotplug> cpu_hotplug_;
+    std::optional<acpi_pm::MemoryHotplug> memory_hotplug_;
     i8042::Device i8042_;
     pvpanic::Device pvpanic_;
     rtc::Device rtc_;

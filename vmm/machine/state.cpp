@@ -20,6 +20,7 @@ constexpr std::string_view kCpu = "cpu";  // instance: its number
 constexpr std::string_view kPower = "acpi";
 constexpr std::string_view kHotplug = "pci-hotplug";
 constexpr std::string_view kCpuHotplug = "cpu-hotplug";
+constexpr std::string_view kMemoryHotplug = "memory-hotplug";
 constexpr std::string_view kI8042 = "i8042";
 constexpr std::string_view kRtc = "rtc";
 constexpr std::string_view kSerial = "serial";
@@ -87,6 +88,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kPower)) return describe_as<acpi_pm::State>(section);
     if (named(kHotplug)) return describe_as<acpi_pm::PciHotplugState>(section);
     if (named(kCpuHotplug)) return describe_as<acpi_pm::HotplugUnitsState>(section);
+    if (named(kMemoryHotplug)) return describe_as<acpi_pm::MemoryHotplugState>(section);
     if (named(kI8042)) return describe_as<i8042::State>(section);
     if (named(kRtc)) return describe_as<rtc::State>(section);
     if (named(kSerial)) return describe_as<serial::State>(section);
@@ -114,6 +116,7 @@ Result<std::vector<std::byte>> encode(const MachineState& state) {
     writer.add(kPower, {}, state.platform.power);
     writer.add(kHotplug, {}, state.platform.hotplug);
     if (state.platform.cpu_hotplug) writer.add(kCpuHotplug, {}, *state.platform.cpu_hotplug);
+    if (state.platform.memory_hotplug) writer.add(kMemoryHotplug, {}, *state.platform.memory_hotplug);
     writer.add(kI8042, {}, state.platform.i8042);
     writer.add(kRtc, {}, state.platform.rtc);
     if (state.platform.serial) writer.add(kSerial, {}, *state.platform.serial);
@@ -139,6 +142,7 @@ Result<MachineState> decode(std::span<const std::byte> bytes) {
     state.platform.power = HAKO_TRY(reader.take<acpi_pm::State>(kPower));
     state.platform.hotplug = HAKO_TRY(reader.take<acpi_pm::PciHotplugState>(kHotplug));
     state.platform.cpu_hotplug = HAKO_TRY(reader.find<acpi_pm::HotplugUnitsState>(kCpuHotplug));
+    state.platform.memory_hotplug = HAKO_TRY(reader.find<acpi_pm::MemoryHotplugState>(kMemoryHotplug));
     state.platform.i8042 = HAKO_TRY(reader.take<i8042::State>(kI8042));
     state.platform.rtc = HAKO_TRY(reader.take<rtc::State>(kRtc));
     state.platform.serial = HAKO_TRY(reader.find<serial::State>(kSerial));

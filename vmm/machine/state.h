@@ -46,8 +46,9 @@ struct MachineFacts {
 struct PlatformState {
     acpi_pm::State power;
     acpi_pm::PciHotplugState hotplug;
-    /// Nothing where the guest's ACPI tables know of no CPUs that come and go.
+    /// Nothing where the guest's ACPI tables know of no CPUs, or no memory, that come and go.
     std::optional<acpi_pm::HotplugUnitsState> cpu_hotplug;
+    std::optional<acpi_pm::MemoryHotplugState> memory_hotplug;
     i8042::State i8042;
     rtc::State rtc;
     std::optional<serial::State> serial;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "vmm/memory/layout.h"
 #include "vmm/memory/pagemap.h"
@@ -29,7 +30,7 @@ Result<Fd> make_memfd(const MemoryConfig& config) {
     if (!fd.valid())
         return fail_errno(errno, "cannot create guest memory{}",
                           config.hugepages ? " of this huge page size" : "");
-    if (::ftruncate(fd.get(), static_cast<off_t>(config.size)) != 0)
+    if (::ftruncate(fd.get(), static_cast<off_t>(config.size + config.room)) != 0)
         return fail_errno(errno, "cannot size guest memory to {}", format_size(config.size));
     // The size is fixed from here on: a shrunk file would turn guest accesses into SIGBUS.
     if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
@@ -43,6 +44,13 @@ Result<> check_size(const MemoryConfig& config) {
                           format_size(kMinMemory), format_size(kMaxMemory));
     if (!is_aligned(config.size, MiB))
         return fail_input("memory size {}: give a multiple of 1 MiB", format_size(config.size));
+    if (config.room > kMaxMemory - config.size || config.plugged > config.room)
+        return fail_input("memory that may grow by {}, {} of it plugged: give less", format_size(config.room),
+                          format_size(config.plugged));
+    for (const std::uint64_t size : {config.room, config.plugged})
+        if (!is_aligned(size, layout::kMemoryUnit))
+            return fail_input("memory grows in steps of {}, not {}", format_size(layout::kMemoryUnit),
+                              format_size(size));
     return {};
 }
 
@@ -66,9 +74,10 @@ Result<GuestMemory> GuestMemory::adopt(const MemoryConfig& config, Fd memfd) {
         return fail_input("the guest memory that was handed over is no memory file that keeps its size");
     struct stat status{};
     if (::fstat(memfd.get(), &status) != 0) return fail_errno(errno, "guest memory");
-    if (static_cast<std::uint64_t>(status.st_size) != config.size)
+    if (static_cast<std::uint64_t>(status.st_size) != config.size + config.room)
         return fail_input("{} of guest memory were handed over, the VM has {}",
-                          format_size(static_cast<std::uint64_t>(status.st_size)), format_size(config.size));
+                          format_size(static_cast<std::uint64_t>(status.st_size)),
+                          format_size(config.size + config.room));
     return create(config, std::move(memfd), false);
 }
 
@@ -77,6 +86,9 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
     memory.size_ = config.size;
     memory.fd_ = std::move(file);
     memory.private_ = is_private;
+    memory.thp_ = config.thp && !config.hugepages;
+    memory.prefault_ = config.prefault;
+    memory.tracking_ = std::make_unique<std::atomic<bool>>(false);
 
     const std::uint64_t low = std::min(config.size, layout::kRamHole);
     const auto add_region = [&](std::uint64_t base, std::uint64_t size, std::uint64_t offset) -> Result<> {
@@ -87,24 +99,101 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
             return fail_errno(errno, "cannot map {} of guest memory{}", format_size(size),
                               config.hugepages ? " (reserve huge pages: sysctl vm.nr_hugepages)" : "");
         memory.regions_.push_back({GuestAddress{base}, size, static_cast<std::byte*>(host), offset});
-        // A hint; hosts without THP for shared memory refuse it, and that is no loss of function.
-        if (config.thp && !config.hugepages) ::madvise(host, size, MADV_HUGEPAGE);
-        ::madvise(host, size, MADV_DONTDUMP);
+        ++memory.fixed_;
+        memory.advise(memory.regions_.back().host, size);
         if (config.prefault && ::madvise(host, size, MADV_POPULATE_WRITE) != 0)
             return fail_errno(errno, "cannot prefault {} of guest memory", format_size(size));
         return {};
     };
     HAKO_TRY(add_region(0, low, 0));
     if (config.size > low) HAKO_TRY(add_region(layout::kHighRam, config.size - low, low));
-    memory.dirty_.resize(memory.regions_.size());
-    memory.tracking_ = std::make_unique<std::atomic<bool>>(false);
+    if (config.room > 0) HAKO_TRY(memory.map_room(config));
+    memory.show_plugged();
+    if (config.plugged > 0) HAKO_TRY(memory.set_plugged(config.plugged));
     return memory;
 }
 
 GuestMemory::~GuestMemory() {
     attendant_.reset();
-    for (const MemoryRegion& region : regions_)
+    for (const MemoryRegion& region : std::span(regions_).first(std::min(fixed_, regions_.size())))
         ::munmap(region.host, region.size);
+    if (room_) ::munmap(room_->host, room_->size);
+}
+
+/// All of it at once, so that what is plugged never moves. It takes no memory before it is touched.
+Result<> GuestMemory::map_room(const MemoryConfig& config) {
+    const int flags = private_ ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    void* const host = ::mmap(nullptr, config.room, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE,
+                              private_ ? -1 : fd_.get(), private_ ? 0 : static_cast<off_t>(config.size));
+    if (host == MAP_FAILED)
+        return fail_errno(errno, "cannot map {} for guest memory to grow", format_size(config.room));
+    room_ =
+        std::make_unique<MemoryRegion>(MemoryRegion{.base = GuestAddress{layout::memory_room(config.size)},
+                                                    .size = config.room,
+                                                    .host = static_cast<std::byte*>(host),
+                                                    .file_offset = config.size});
+    // What is plugged of private memory is in the file, and nothing else is.
+    if (private_ && config.plugged > 0 &&
+        ::mmap(host, config.plugged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+               fd_.get(), static_cast<off_t>(config.size)) == MAP_FAILED)
+        return fail_errno(errno, "cannot map {} of plugged guest memory", format_size(config.plugged));
+    advise(room_->host, room_->size);
+    return {};
+}
+
+/// Hints: hosts without THP for shared memory refuse it, and that is no loss of function.
+void GuestMemory::advise(std::byte* host, std::uint64_t size) const {
+    if (thp_) ::madvise(host, size, MADV_HUGEPAGE);
+    ::madvise(host, size, MADV_DONTDUMP);
+}
+
+void GuestMemory::show_plugged() {
+    regions_.resize(fixed_);
+    if (plugged_ > 0) {
+        regions_.push_back(*room_);
+        regions_.back().size = plugged_;
+    }
+    dirty_.clear();
+    dirty_.resize(regions_.size());
+    // It knew the pages of a region of another size; a page that it no longer knows is only mapped once more.
+    if (anonymous_.size() > fixed_) anonymous_.resize(fixed_);
+}
+
+GuestAddress GuestMemory::end() const {
+    const MemoryRegion& last = room_ ? *room_ : regions_.back();
+    return last.base + last.size;
+}
+
+Result<> GuestMemory::set_plugged(std::uint64_t bytes) {
+    const std::uint64_t room = room_ ? room_->size : 0;
+    if (bytes > room)
+        return fail_input("guest memory can grow by {}, not by {}", format_size(room), format_size(bytes));
+    if (prefault_ && bytes > plugged_ &&
+        ::madvise(room_->host + plugged_, bytes - plugged_, MADV_POPULATE_WRITE) != 0)
+        return fail_errno(errno, "cannot prefault {} of guest memory", format_size(bytes - plugged_));
+    const std::uint64_t before = std::exchange(plugged_, bytes);
+    show_plugged();
+    if (bytes < before) return discard_room(bytes, before - bytes);
+    return {};
+}
+
+Result<> GuestMemory::discard_room(std::uint64_t offset, std::uint64_t length) {
+    if (!room_ || offset > room_->size || length > room_->size - offset || length == 0) return {};
+    std::byte* const host = room_->host + offset;
+    if (private_) {
+        // A private page that is dropped would be the file's again: one of zeros takes its place.
+        if (::mmap(host, length, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+            return fail_errno(errno, "cannot give back {} of guest memory", format_size(length));
+        advise(host, length);
+    } else if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           static_cast<off_t>(room_->file_offset + offset),
+                           static_cast<off_t>(length)) != 0) {
+        return fail_errno(errno, "cannot give back {} of guest memory", format_size(length));
+    }
+    // It is zeros now.
+    if (offset < plugged_) mark_dirty(room_->base + offset, std::min(length, plugged_ - offset));
+    return {};
 }
 
 std::byte* GuestMemory::find(GuestAddress address, std::uint64_t length) const {

@@ -22,10 +22,14 @@ namespace hako {
 
 struct MemoryConfig {
     std::uint64_t size = 512 * MiB;   ///< bytes, a multiple of 1 MiB
+    std::uint64_t room = 0;           ///< bytes that it may grow by, a multiple of layout::kMemoryUnit
+    std::uint64_t plugged = 0;        ///< bytes of the room that are taken, from its start; likewise
     bool hugepages = false;           ///< hugetlbfs pages (memfd MFD_HUGETLB)
     std::uint64_t hugepage_size = 0;  ///< bytes, 0: the host's default size
     bool thp = true;                  ///< ask for transparent huge pages (MADV_HUGEPAGE)
     bool prefault = false;            ///< populate all pages before the guest runs
+
+    [[nodiscard]] std::uint64_t total() const { return size + plugged; }
 };
 
 /// Smallest and largest RAM that hako gives a guest, bytes.
@@ -40,7 +44,8 @@ struct MemoryRegion {
     std::uint64_t file_offset = 0;  ///< where it starts in the memfd
 };
 
-/// Guest RAM in one file. Regions: [0, 3 GiB) and from 4 GiB up (vmm/memory/layout.h).
+/// Guest RAM in one file. Regions: [0, 3 GiB), from 4 GiB up, and what is plugged of the room to grow
+/// (vmm/memory/layout.h), if there is any of each.
 ///
 /// The guest changes this memory at any time: copy a value out once, then check the copy.
 /// Addresses come from the guest: each accessor checks that the range lies inside one region and gives
@@ -48,20 +53,27 @@ struct MemoryRegion {
 class GuestMemory {
   public:
     static Result<GuestMemory> create(const MemoryConfig& config);
-    /// Private memory that begins as the content of `file`, a regular file of config.size bytes: a page is
+    /// Private memory that begins as the content of `file`, a regular file of config.total() bytes: a page is
     /// read when it is first touched, and many VMs share those that they only read. Nobody may change or cut
     /// the file meanwhile: who touches a page that is gone gets SIGBUS. Has no memfd; no huge pages.
     static Result<GuestMemory> map(const MemoryConfig& config, Fd file);
-    /// The memory of another process: a memfd of config.size bytes that nobody can shrink.
+    /// The memory of another process: a memfd as create() makes it, that nobody can shrink.
     static Result<GuestMemory> adopt(const MemoryConfig& config, Fd memfd);
     GuestMemory(GuestMemory&&) noexcept = default;
     GuestMemory& operator=(GuestMemory&&) = delete;
     ~GuestMemory();
 
     [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
-    [[nodiscard]] std::uint64_t size() const { return size_; }
-    /// One past the highest guest-physical RAM address.
-    [[nodiscard]] GuestAddress end() const { return regions_.back().base + regions_.back().size; }
+    [[nodiscard]] std::uint64_t size() const { return size_ + plugged_; }
+    /// One past the highest guest-physical address that RAM ever has.
+    [[nodiscard]] GuestAddress end() const;
+
+    /// From now on so many bytes of the room are plugged. What goes is given back to the host, and is zeros
+    /// when it comes again. Dirty tracking is off, and nobody uses the memory meanwhile.
+    Result<> set_plugged(std::uint64_t bytes);
+    /// Gives back the memory at an offset in the room, which the guest does not use any more; it stays
+    /// plugged, and is zeros.
+    Result<> discard_room(std::uint64_t offset, std::uint64_t length);
     /// The memory file; -1 for memory that is private.
     [[nodiscard]] int fd() const { return private_ ? -1 : fd_.get(); }
 
@@ -126,9 +138,18 @@ class GuestMemory {
     [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
     [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }
 
+    Result<> map_room(const MemoryConfig& config);
+    void advise(std::byte* host, std::uint64_t size) const;
+    void show_plugged();
+
     Fd fd_;
     bool private_ = false;
-    std::uint64_t size_ = 0;
+    std::uint64_t size_ = 0;              ///< without the room
+    std::uint64_t plugged_ = 0;           ///< of the room
+    std::unique_ptr<MemoryRegion> room_;  ///< all of it, if there is any
+    std::size_t fixed_ = 0;               ///< regions that are not the room's
+    bool thp_ = false;
+    bool prefault_ = false;
     std::vector<MemoryRegion> regions_;
     std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed
     std::unique_ptr<std::atomic<bool>> tracking_;

@@ -44,8 +44,8 @@ Result<HostMemory> HostMemory::read() {
 }
 
 Result<> check_fits(const MemoryConfig& config, std::uint64_t filled, const HostMemory& host) {
-    if (config.size > host.total)
-        return fail_input("the VM has {} of memory, this host {}, swap included", format_size(config.size),
+    if (config.total() > host.total)
+        return fail_input("the VM has {} of memory, this host {}, swap included", format_size(config.total()),
                           format_size(align_down(host.total, MiB)));
     // Huge pages were set aside, and are counted when they are mapped.
     if (!config.hugepages && filled > host.available)

@@ -40,6 +40,12 @@ inline constexpr std::uint64_t kLocalApic = 0xfee00000;
 inline constexpr std::uint64_t kIdentityMap = 0xfeffc000;  ///< KVM_SET_IDENTITY_MAP_ADDR, 1 page
 inline constexpr std::uint64_t kTss = 0xfeffd000;          ///< KVM_SET_TSS_ADDR, 3 pages
 inline constexpr std::uint64_t kHighRam = 4 * GiB;
+/// What memory grows and shrinks by, at least: Linux's memory blocks.
+inline constexpr std::uint64_t kMemoryUnit = 128 * MiB;
+/// Where memory grows, for a guest that starts with `size` bytes.
+constexpr std::uint64_t memory_room(std::uint64_t size) {
+    return size <= kRamHole ? kHighRam : align_up(kHighRam + (size - kRamHole), GiB);
+}
 /// 64-bit PCI BARs lie above RAM, from here or from the end of RAM rounded up to 1 GiB, whichever is higher.
 inline constexpr std::uint64_t kMmio64Min = 64 * GiB;
 inline constexpr std::uint64_t kMmio64Size = 64 * GiB;
@@ -57,7 +63,8 @@ inline constexpr std::uint16_t kPortPvpanic = 0x505;
 inline constexpr std::uint16_t kPortPm = 0x600;  ///< ACPI sleep control and status, reset, GED event register
 inline constexpr std::uint16_t kPortReset = kPortPm + 2;
 inline constexpr std::uint16_t kPortPciHotplug = 0x610;
-inline constexpr std::uint16_t kPortCpuHotplug = 0x700;  ///< devices/acpi/cpu_hotplug.h
+inline constexpr std::uint16_t kPortCpuHotplug = 0x700;     ///< devices/acpi/cpu_hotplug.h
+inline constexpr std::uint16_t kPortMemoryHotplug = 0x800;  ///< devices/acpi/memory_hotplug.h
 inline constexpr std::uint16_t kPortPciAddress = 0xcf8;
 inline constexpr std::uint16_t kPortPciData = 0xcfc;
 inline constexpr std::uint16_t kPortPciBar = 0x1000;  ///< PCI I/O BARs would start here; hako gives out none

@@ -198,3 +198,68 @@ TEST_CASE("edges between kinds of pages are counted exactly") {
         pages.add(first, count);
     }
 }
+
+TEST_CASE("memory grows in its room, shrinks, and comes again as zeros") {
+    for (const std::uint64_t size : {512 * MiB, 5 * GiB}) {
+        auto memory = GuestMemory::create({.size = size, .room = 512 * MiB});
+        REQUIRE(memory);
+        const std::uint64_t room = layout::memory_room(size);
+        const std::size_t fixed = memory->regions().size();
+        CHECK(memory->end() == GuestAddress{room + 512 * MiB});
+        CHECK_FALSE(memory->store(GuestAddress{room}, std::uint64_t{7}));
+        REQUIRE(memory->set_plugged(256 * MiB));
+        REQUIRE(memory->regions().size() == fixed + 1);
+        CHECK(memory->size() == size + 256 * MiB);
+        CHECK(memory->store(GuestAddress{room + 128 * MiB}, std::uint64_t{7}));
+        CHECK_FALSE(memory->store(GuestAddress{room + 256 * MiB}, std::uint64_t{7}));
+        memory->start_dirty_tracking();
+        REQUIRE(memory->dirty_bitmap(fixed) != nullptr);
+        CHECK(memory->store(GuestAddress{room}, std::uint64_t{7}));
+        CHECK(memory->dirty_bitmap(fixed)->take(0) == 1);
+        memory->stop_dirty_tracking();
+        REQUIRE(memory->set_plugged(128 * MiB));
+        CHECK_FALSE(memory->load<std::uint64_t>(GuestAddress{room + 128 * MiB}));
+        REQUIRE(memory->set_plugged(512 * MiB));
+        CHECK(memory->load<std::uint64_t>(GuestAddress{room + 128 * MiB}) == 0);
+        CHECK(memory->load<std::uint64_t>(GuestAddress{room}) == 7);
+        CHECK_FALSE(memory->set_plugged(640 * MiB));
+        CHECK(memory->size() == size + 512 * MiB);
+        memory->start_dirty_tracking();
+        REQUIRE(memory->discard_room(128 * MiB, 128 * MiB));
+        CHECK(memory->dirty_bitmap(fixed)->take(0) == 0);
+        CHECK(memory->dirty_bitmap(fixed)->take(128 * MiB / kPageSize / 64) == ~std::uint64_t{0});
+        memory->stop_dirty_tracking();
+        REQUIRE(memory->set_plugged(0));
+        CHECK(memory->regions().size() == fixed);
+    }
+}
+
+TEST_CASE("memory that is mapped from a file grows beyond it, and what goes does not come back as the file") {
+    std::FILE* const file = std::tmpfile();
+    REQUIRE(file != nullptr);
+    REQUIRE(::ftruncate(::fileno(file), 256 * MiB) == 0);
+    const std::uint64_t mark = 42;
+    REQUIRE(::pwrite(::fileno(file), &mark, sizeof mark, 128 * MiB) == sizeof mark);
+    auto memory = GuestMemory::map({.size = 128 * MiB, .room = 256 * MiB, .plugged = 128 * MiB},
+                                   Fd(::dup(::fileno(file))));
+    std::fclose(file);
+    REQUIRE(memory);
+    const GuestAddress room{layout::memory_room(128 * MiB)};
+    CHECK(memory->load<std::uint64_t>(room) == mark);
+    REQUIRE(memory->set_plugged(256 * MiB));
+    CHECK(memory->load<std::uint64_t>(room) == mark);
+    CHECK(memory->store(room + 128 * MiB, mark));
+    CHECK((memory->touched()[1][128 * MiB / kPageSize / 64] & 1) == 1);
+    REQUIRE(memory->set_plugged(0));
+    REQUIRE(memory->set_plugged(256 * MiB));
+    CHECK(memory->load<std::uint64_t>(room) == 0);
+    CHECK(memory->load<std::uint64_t>(room + 128 * MiB) == 0);
+}
+
+TEST_CASE("room to grow has whole steps, and what is plugged fits into it") {
+    for (const MemoryConfig& config :
+         {MemoryConfig{.size = GiB, .room = 64 * MiB}, MemoryConfig{.size = GiB, .room = GiB, .plugged = MiB},
+          MemoryConfig{.size = GiB, .room = GiB, .plugged = 2 * GiB},
+          MemoryConfig{.size = GiB, .room = kMaxMemory}})
+        CHECK_FALSE(GuestMemory::create(config));
+}

@@ -121,7 +121,8 @@ TEST_CASE("iasl disassembles every table without a complaint and compiles the DS
         .vcpus = 3, .ram_end = GuestAddress{200 * GiB}, .rtc_interrupt = true, .i8042 = true};
     const AcpiConfig least{
         .vcpus = 1, .ram_end = GuestAddress{16 * MiB}, .serial = false, .rtc = false, .pvpanic = false};
-    const AcpiConfig growing{.vcpus = 1, .max_vcpus = 64, .ram_end = GuestAddress{2 * GiB}};
+    const AcpiConfig growing{
+        .vcpus = 1, .max_vcpus = 64, .memory_hotplug = true, .ram_end = GuestAddress{2 * GiB}};
     for (const AcpiConfig& each : {config(1), config(2), config(64), everything, least, growing}) {
         const TempDir directory;
         const auto all = tables(each);
@@ -207,6 +208,24 @@ TEST_CASE("CPUs that may come are in the DSDT and, not yet there, in the MADT") 
     REQUIRE(cpus.size() == 4);
     for (std::size_t i = 0; i < cpus.size(); ++i)
         CHECK(get<std::uint32_t>(cpus[i], 4) == (i < 2 ? 1 : 2));
+}
+
+TEST_CASE("memory that may come is in the DSDT") {
+    const TempDir directory;
+    const std::string dsdt = disassemble(
+        directory, tables({.vcpus = 1, .memory_hotplug = true, .ram_end = GuestAddress{2 * GiB}}))["DSDT"];
+    for (const char* part : {
+             "PNP0C80",
+             "Device (M03F)",
+             "OperationRegion (MREG, SystemIO, 0x0BF0, 0x10)",
+             "Notify (M03F, One)",
+             "Notify (M03F, 0x03)",
+             "\\_SB.MEMN ()",
+             "MSTA = 0x08",
+             "Method (_OST, 3, Serialized)",
+             "MSTA = 0x10",
+         })
+        CHECK_MESSAGE(dsdt.find(part) != std::string::npos, std::string(part), " is not in\n", dsdt);
 }
 
 TEST_CASE("the 64-bit PCI window starts above RAM, however much that is") {

@@ -14,6 +14,7 @@ struct RecordedEvents final : PlatformEvents {
     void crash_loaded() override { ++crashes; }
     void slot_ejected(std::uint8_t slot) override { ejected.push_back(slot); }
     void cpu_ejected(std::uint32_t cpu) override { cpus_ejected.push_back(cpu); }
+    void memory_ejected(unsigned piece) override { memory_pieces_ejected.push_back(piece); }
 
     int power_offs = 0;
     int resets = 0;
@@ -21,6 +22,7 @@ struct RecordedEvents final : PlatformEvents {
     int crashes = 0;
     std::vector<std::uint8_t> ejected;
     std::vector<std::uint32_t> cpus_ejected;
+    std::vector<unsigned> memory_pieces_ejected;
 };
 
 }  // namespace hako::test

@@ -44,10 +44,14 @@ enum Opcode : std::uint16_t {
     kLocal0 = 0x60,
     kArg0 = 0x68,
     kStore = 0x70,
+    kAdd = 0x72,
+    kSubtract = 0x74,
+    kShiftLeft = 0x79,
     kAnd = 0x7b,
     kOr = 0x7d,
     kNotify = 0x86,
     kCreateDwordField = 0x8a,
+    kCreateQwordField = 0x8f,
     kNot = 0x92,
     kEqual = 0x93,
     kIf = 0xa0,
@@ -244,6 +248,15 @@ Bytes bit_and(const Bytes& a, const Bytes& b, const Bytes& target) {
 Bytes bit_or(const Bytes& a, const Bytes& b, const Bytes& target) {
     return join({op(kOr), a, b, target_or_none(target)});
 }
+Bytes add(const Bytes& a, const Bytes& b, const Bytes& target) {
+    return join({op(kAdd), a, b, target_or_none(target)});
+}
+Bytes subtract(const Bytes& a, const Bytes& b, const Bytes& target) {
+    return join({op(kSubtract), a, b, target_or_none(target)});
+}
+Bytes shift_left(const Bytes& value, const Bytes& bits, const Bytes& target) {
+    return join({op(kShiftLeft), value, bits, target_or_none(target)});
+}
 Bytes equal(const Bytes& a, const Bytes& b) {
     return join({op(kEqual), a, b});
 }
@@ -264,6 +277,9 @@ Bytes give_back(const Bytes& value) {
 }
 Bytes dword_field(const Bytes& buffer, std::uint64_t offset, std::string_view name) {
     return join({op(kCreateDwordField), buffer, integer(offset), path(name)});
+}
+Bytes qword_field(const Bytes& buffer, std::uint64_t offset, std::string_view name) {
+    return join({op(kCreateQwordField), buffer, integer(offset), path(name)});
 }
 
 }  // namespace aml

@@ -51,6 +51,9 @@ Bytes arg(unsigned number);    ///< Arg0 to Arg6
 Bytes store(const Bytes& value, const Bytes& target);
 Bytes bit_and(const Bytes& a, const Bytes& b, const Bytes& target = {});
 Bytes bit_or(const Bytes& a, const Bytes& b, const Bytes& target = {});
+Bytes add(const Bytes& a, const Bytes& b, const Bytes& target = {});
+Bytes subtract(const Bytes& a, const Bytes& b, const Bytes& target = {});
+Bytes shift_left(const Bytes& value, const Bytes& bits, const Bytes& target = {});
 Bytes equal(const Bytes& a, const Bytes& b);
 Bytes logical_not(const Bytes& value);
 Bytes if_then(const Bytes& condition, const Bytes& body);
@@ -58,6 +61,8 @@ Bytes otherwise(const Bytes& body);  ///< Else, right behind if_then()
 Bytes notify(std::string_view object, std::uint8_t value);
 Bytes give_back(const Bytes& value);                                                  ///< Return
 Bytes dword_field(const Bytes& buffer, std::uint64_t offset, std::string_view name);  ///< CreateDWordField
+
+Bytes qword_field(const Bytes& buffer, std::uint64_t offset, std::string_view name);  ///< CreateQWordField
 
 }  // namespace aml
 }  // namespace hako::acpi

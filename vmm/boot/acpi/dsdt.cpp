@@ -30,6 +30,7 @@ constexpr std::uint32_t kUnitEnabled = 1 << 0;
 constexpr std::uint32_t kUnitInserted = 1 << 1;
 constexpr std::uint32_t kUnitLeaving = 1 << 2;
 constexpr std::uint32_t kUnitEject = 1 << 3;
+constexpr std::uint32_t kMemoryKept = 1 << 4;
 constexpr std::uint8_t kPresentAndWorking = 0x0f;
 
 /// What the guest may take over of PCI Express (PCI Firmware 3.2, 4.5.1, control field): the capability
@@ -154,6 +155,7 @@ Bytes event_device(const AcpiConfig& config) {
          on(kEventPciSlots, path("\\_SB.PCI0.PCNT")), on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck)),
          on(kEventGeneration, notify("\\_SB.VGEN", kNotifyGeneration))});
     if (config.max_vcpus > 1) append(actions, on(kEventCpus, path("\\_SB.CPUN")));
+    if (config.memory_hotplug) append(actions, on(kEventMemory, path("\\_SB.MEMN")));
     return device("GED0", join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
                                 crs({edge_interrupt(layout::kIrqGed)}), io_region("EREG", kEventPort, 1),
                                 byte_field("EREG", "EVTS"), method("_EVT", 1, true, actions)}));
@@ -216,10 +218,63 @@ Bytes processors(const AcpiConfig& config) {
     return result;
 }
 
+/// A guest that cannot let go of a piece says so (_OST), any answer to an eject request but success and "in
+/// progress".
+Bytes memory_kept() {
+    constexpr std::uint64_t kPending = 0x84;  // to 0x87
+    return method(
+        "_OST", 3, true,
+        if_then(equal(arg(0), integer(kNotifyEjectRequest)),
+                if_then(arg(1), if_then(logical_not(equal(bit_and(arg(1), integer(0xfc)), integer(kPending))),
+                                        store(integer(kMemoryKept), path("MSTA"))))));
+}
+
+constexpr unsigned kMemoryPieces = 64;
+constexpr std::uint16_t kMemoryStride = 16;
+
+std::string memory_name(unsigned index) {
+    return fmt::format("M{:03X}", index);
+}
+
+/// A piece of memory that may come and go; where and how large its registers say.
+Bytes memory_device(unsigned index) {
+    constexpr unsigned kUnitBits = 27;
+    static_assert(std::uint64_t{1} << kUnitBits == layout::kMemoryUnit);
+    const auto port = static_cast<std::uint16_t>(layout::kPortMemoryHotplug + index * kMemoryStride);
+    const Bytes crs_method =
+        method("_CRS", 0, true,
+               join({qword_field(path("MRES"), kMemory64First, "MMIN"),
+                     qword_field(path("MRES"), kMemory64Last, "MMAX"),
+                     qword_field(path("MRES"), kMemory64Length, "MLEN"),
+                     shift_left(path("MADR"), integer(kUnitBits), path("MMIN")),
+                     shift_left(path("MSIZ"), integer(kUnitBits), path("MLEN")),
+                     add(path("MMIN"), path("MLEN"), local(0)), subtract(local(0), integer(1), path("MMAX")),
+                     give_back(path("MRES"))}));
+    return device(memory_name(index),
+                  join({name("_HID", eisa_id("PNP0C80")), name("_UID", integer(index)),
+                        io_region("MREG", port, kMemoryStride),
+                        dword_fields("MREG", std::array<std::string, 3>{"MSTA", "MADR", "MSIZ"}),
+                        name("MRES", resource_template({memory64(0, layout::kMemoryUnit)})), crs_method,
+                        unit_methods("MSTA"), memory_kept()}));
+}
+
+/// MEMN tells the guest which pieces came and which should go. The registers are
+/// devices/acpi/memory_hotplug.h's.
+Bytes memory_devices() {
+    Bytes result;
+    Bytes events;
+    for (unsigned i = 0; i < kMemoryPieces; ++i) {
+        append(result, memory_device(i));
+        append(events, unit_events(fmt::format("\\_SB.{}.MSTA", memory_name(i)), memory_name(i)));
+    }
+    return join({result, method("MEMN", 0, true, events)});
+}
+
 }  // namespace
 
 Bytes dsdt_body(const AcpiConfig& config) {
     Bytes devices = join({processors(config), pci_host_bridge(config), motherboard()});
+    if (config.memory_hotplug) append(devices, memory_devices());
     if (config.serial) append(devices, serial_port());
     if (config.rtc) append(devices, clock(config.rtc_interrupt));
     if (config.i8042) append(devices, keyboard_controller());

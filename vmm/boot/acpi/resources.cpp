@@ -21,6 +21,7 @@ constexpr std::uint8_t kMemoryRange = 0;
 constexpr std::uint8_t kBusRange = 2;
 constexpr std::uint8_t kMinAndMaxFixed = 1 << 2 | 1 << 3;
 constexpr std::uint8_t kUncachedReadWrite = 1;
+constexpr std::uint8_t kCachedReadWrite = 1 << 1 | 1;
 
 Bytes large(std::uint8_t tag, const Bytes& content) {
     Bytes result;
@@ -85,6 +86,10 @@ Bytes bus_numbers(std::uint16_t first, std::uint16_t last) {
 Bytes memory_window32(std::uint32_t start, std::uint32_t size) {
     return address_space(kDwordTag, 4, kMemoryRange, kUncachedReadWrite, start,
                          std::uint64_t{start} + size - 1);
+}
+
+Bytes memory64(std::uint64_t start, std::uint64_t size) {
+    return address_space(kQwordTag, 8, kMemoryRange, kCachedReadWrite, start, start + size - 1);
 }
 
 Bytes memory_window64(std::uint64_t start, std::uint64_t size) {

@@ -20,6 +20,13 @@ Bytes edge_interrupt(std::uint32_t gsi);
 /// Windows a bridge passes on: buses [first, last], and uncached memory [start, start + size).
 Bytes bus_numbers(std::uint16_t first, std::uint16_t last);
 Bytes memory_window32(std::uint32_t start, std::uint32_t size);
+/// Memory proper, of one device: cacheable.
+Bytes memory64(std::uint64_t start, std::uint64_t size);
 Bytes memory_window64(std::uint64_t start, std::uint64_t size);
+
+// Where in memory64() its first and last address and its length stand.
+inline constexpr std::uint64_t kMemory64First = 14;
+inline constexpr std::uint64_t kMemory64Last = 22;
+inline constexpr std::uint64_t kMemory64Length = 38;
 
 }  // namespace hako::acpi::resources

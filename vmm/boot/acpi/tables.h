@@ -16,6 +16,7 @@ struct AcpiConfig {
     std::uint32_t vcpus = 1;      ///< there from the start, 1 to kMaxVcpus; APIC id == ACPI processor UID ==
                                   ///< vCPU index
     std::uint32_t max_vcpus = 0;  ///< with those that may come; CPUs come and go if it is 2 or more
+    bool memory_hotplug = false;  ///< memory comes and goes
     GuestAddress ram_end;         ///< GuestMemory::end()
     bool serial = true;           ///< COM1
     bool rtc = true;              ///< CMOS RTC at ports 0x70 and 0x71
@@ -37,6 +38,7 @@ inline constexpr std::uint8_t kEventPowerButton = 1 << 0;
 inline constexpr std::uint8_t kEventPciSlots = 1 << 1;    ///< then the registers at layout::kPortPciHotplug
 inline constexpr std::uint8_t kEventPciBus = 1 << 2;      ///< functions have vanished
 inline constexpr std::uint8_t kEventGeneration = 1 << 3;  ///< the VM generation ID has changed
+inline constexpr std::uint8_t kEventMemory = 1 << 5;      ///< then those at layout::kPortMemoryHotplug
 inline constexpr std::uint8_t kEventCpus = 1 << 4;        ///< then the registers at layout::kPortCpuHotplug
 
 struct AcpiTable {
