@@ -6,6 +6,7 @@
 
 #include "tests/unit/cli/command_line.h"
 #include "tools/hako/ctl_output.h"
+#include "tools/hako/ctl_progress.h"
 #include "tools/hako/ctl_request.h"
 
 using namespace hako;
@@ -117,4 +118,23 @@ TEST_CASE("answers for people") {
               R"({"sequence":3,"timestamp":{"secs":1,"nanos":20000000},"source":"vm","event":"booted",)"
               R"("properties":{"id":"d"}})") == "     3       1.020  vm booted  id=d\n");
     CHECK(ctl_event_text("x") == "");
+}
+
+TEST_CASE("a migration under way is a line") {
+    const auto bar = [](const char* step, const char* more) {
+        return migration_bar(fmt::format(
+            R"({{"status":"ongoing","step":"{}","downtime_estimated_ms":12,"error":["the wire","it broke"],
+                "memory_transmission_info":{{"memory_bytes_total":1048576,"memory_bytes_remaining_iteration":262144,
+                "memory_iteration":2,"memory_transmission_bps":104857600,"memory_dirty_rate_pps":256}}{}}})",
+            step, more));
+    };
+    CHECK(bar("rounds", "") ==
+          "[######################--------]  75 %  round 2  100 MiB/s  dirty 1 MiB/s  downtime 12 ms "
+          "(predicted)");
+    CHECK(bar("rounds", R"(,"disk_transmission_info":{"disk_bytes_total":1048576})").find("88 %") !=
+          std::string::npos);
+    CHECK(bar("serving", "") ==
+          "[######################--------]  75 %  100 MiB/s  the guest runs there, the rest of its memory "
+          "follows");
+    CHECK(bar("paused-recoverable", "") == "the guest stands still, trying again: the wire: it broke");
 }
