@@ -393,6 +393,8 @@ TEST_CASE("postcopy faults: somebody else comes in the source's place") {
     PostcopyRig rig;
     rig.pairs.source_trouble = make_trouble(Type::kPages, Harm::kCutBefore, 2);
     std::atomic<bool> refused = false;
+    std::promise<void> answered;
+    std::future<void> strangers_turn = answered.get_future();
     std::vector<std::thread> strangers;
     rig.destination_observer = [&](const Progress& progress) {
         if (progress.step != "paused-recoverable" || !strangers.empty()) return;
@@ -401,7 +403,12 @@ TEST_CASE("postcopy faults: somebody else comes in the source's place") {
             const auto stream = rig.pairs.connect(Wait{}).value();
             REQUIRE(send_message(*stream, Recover{.uuid = kUuid, .epoch = kEpoch}, Wait{}));
             refused = !receive_message<Accept>(*stream, Wait{});
+            answered.set_value();
         });
+    };
+    // Not before: once the source is there nobody is listened to.
+    rig.source_observer = [&](const Progress& progress) {
+        if (progress.step == "paused-recoverable" && strangers_turn.valid()) strangers_turn.get();
     };
     rig.move();
     for (std::thread& stranger : strangers)
