@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -75,3 +76,10 @@ def assert_passed(outcome) -> None:
     """The guest's script ended well and the guest powered off."""
     assert "HAKO-TEST-EXIT=0" in outcome.console, outcome
     assert outcome.code == 0, outcome
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(tmp_path) -> Iterator[None]:
+    """What a test leaves would fill the lab host's memory, which the next ones need."""
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
