@@ -519,10 +519,7 @@ Result<> Vmm::resize_balloon(std::uint64_t bytes) {
         return machine->resize_balloon(bytes);
     }
     if (!cold->balloon) return fail_input("the VM has no balloon");
-    virtio::balloon::Config next = *cold->balloon;
-    next.size = bytes / virtio::balloon::kBalloonPage * virtio::balloon::kBalloonPage;
-    HAKO_TRY(virtio::balloon::check(next, cold->memory));
-    cold->balloon = next;
+    cold->balloon = HAKO_TRY(virtio::balloon::resized(*cold->balloon, bytes, cold->memory));
     return {};
 }
 

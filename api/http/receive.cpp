@@ -8,6 +8,7 @@
 #include "vmm/base/ancillary_fds.h"
 
 namespace hako::api::http {
+
 Received receive(int socket, std::span<std::byte> into) {
     FdControl<kMaxFdsOfMessage> control;
     iovec buffer{.iov_base = into.data(), .iov_len = into.size()};

@@ -9,12 +9,13 @@
 #include <optional>
 #include <vector>
 
-#include "tests/fuzz/transport.h"
-#include "tests/unit/virtio/driver_queue.h"
+#include "tests/fuzz/drivers.h"
+#include "tests/fuzz/input.h"
 #include "virtio/balloon/device.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::Input;
 using hako::fuzz::require;
 namespace bl = hako::virtio::balloon;
 
@@ -41,23 +42,6 @@ struct World {
     GuestMemory memory = GuestMemory::create({.size = kMemory, .thp = false}).value();
     fuzz::Hooks hooks{4};
     std::vector<EventFd> kicks;
-};
-
-class Input {
-  public:
-    Input(const std::uint8_t* data, std::size_t size) : left_(data, size) {}
-    [[nodiscard]] bool empty() const { return left_.empty(); }
-    std::uint8_t byte() {
-        if (left_.empty()) return 0;
-        const std::uint8_t taken = left_[0];
-        left_ = left_.subspan(1);
-        return taken;
-    }
-    std::uint16_t word() { return static_cast<std::uint16_t>(byte() | byte() << 8); }
-    std::uint32_t long_word() { return word() | std::uint32_t{word()} << 16; }
-
-  private:
-    std::span<const std::uint8_t> left_;
 };
 
 class Run {
@@ -93,32 +77,14 @@ class Run {
 
     void begin(std::span<const virtio::QueuePosition> positions) {
         if (positions.empty()) {
-            features_ = device_->features();
+            std::uint64_t features = device_->features();
             const std::uint8_t refused = input_.byte();
-            if ((refused & 1) != 0) features_ &= ~virtio::feature::kEventIdx;
-            if ((refused & 2) != 0) features_ &= ~bl::feature::kStatistics;
-            drivers_.clear();
-            for (const std::uint16_t size : device_->queue_max_sizes())
-                drivers_.emplace_back(world_.memory,
-                                      drivers_.empty() ? GuestAddress{0} : drivers_.back().end(), size,
-                                      (features_ & virtio::feature::kEventIdx) != 0);
+            if ((refused & 1) != 0) features &= ~virtio::feature::kEventIdx;
+            if ((refused & 2) != 0) features &= ~bl::feature::kStatistics;
+            drivers_.start(*device_, features);
             world_.memory.store(kKept, kMark);
         }
-        std::vector<virtio::QueueConfig> queues;
-        for (const test::DriverQueue& driver : drivers_)
-            queues.push_back(driver.config());
-        const auto active = device_->activate({.features = features_,
-                                               .memory = world_.memory,
-                                               .hooks = world_.hooks,
-                                               .queues = queues,
-                                               .kicks = world_.kicks,
-                                               .positions = positions});
-        require(active.has_value(), "good rings are refused");
-    }
-
-    void kick(std::size_t queue) {
-        drivers_[queue].publish();
-        world_.kicks[queue].signal();
+        drivers_.activate(*device_, positions);
     }
 
     void one() {
@@ -134,7 +100,7 @@ class Run {
                                         input_.word(), static_cast<std::uint16_t>(input_.byte() % 8),
                                         input_.byte());
                 driver.offer(input_.byte());
-                return kick(index);
+                return drivers_.kick(index);
             }
             case 3: {
                 std::array<std::byte, 8> bytes{};
@@ -197,15 +163,14 @@ class Run {
                 buffer = {at, 1U + input_.word() % 4096U, (input_.byte() & 7) == 1};
             }
         }
-        if (drivers_[index].add(std::span(buffers).first(count))) kick(index);
+        if (drivers_[index].add(std::span(buffers).first(count))) drivers_.kick(index);
     }
 
     World& world_;
     Input input_;
     bl::Config config_;
     std::unique_ptr<bl::BalloonDevice> device_;
-    std::vector<test::DriverQueue> drivers_;
-    std::uint64_t features_ = 0;
+    fuzz::Drivers drivers_{world_.memory, world_.hooks, world_.kicks};
     bool odd_ = false;  ///< page numbers may have been put together of anything
 };
 

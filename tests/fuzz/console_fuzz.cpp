@@ -16,13 +16,14 @@
 #include <vector>
 
 #include "devices/console/backend.h"
-#include "tests/fuzz/transport.h"
-#include "tests/unit/virtio/driver_queue.h"
+#include "tests/fuzz/drivers.h"
+#include "tests/fuzz/input.h"
 #include "virtio/console/device.h"
 #include "virtio/console/protocol.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::Input;
 using hako::fuzz::require;
 namespace vcon = hako::virtio::console;
 
@@ -72,22 +73,6 @@ struct World {
     std::vector<std::unique_ptr<console::Backend>> backends;
 };
 
-class Input {
-  public:
-    Input(const std::uint8_t* data, std::size_t size) : left_(data, size) {}
-    [[nodiscard]] bool empty() const { return left_.empty(); }
-    std::uint8_t byte() { return left_.empty() ? std::uint8_t{0} : take(1)[0]; }
-    std::uint16_t word() { return static_cast<std::uint16_t>(byte() | byte() << 8); }
-    std::span<const std::uint8_t> take(std::size_t size) {
-        const auto taken = left_.first(std::min(size, left_.size()));
-        left_ = left_.subspan(taken.size());
-        return taken;
-    }
-
-  private:
-    std::span<const std::uint8_t> left_;
-};
-
 class Run {
   public:
     Run(World& world, Input input) : world_(world), input_(input), device_(world.make()) { begin({}); }
@@ -103,31 +88,14 @@ class Run {
     /// A driver that starts anew, or the one that was, behind a device restored at `positions`.
     void begin(std::span<const virtio::QueuePosition> positions) {
         if (positions.empty()) {
-            features_ = device_->features();
-            if ((input_.byte() & 1) != 0) features_ &= ~vcon::feature::kMultiport;
-            if ((input_.byte() & 1) != 0) features_ &= ~virtio::feature::kEventIdx;
-            drivers_.clear();
-            for (const std::uint16_t size : device_->queue_max_sizes())
-                drivers_.emplace_back(world_.memory,
-                                      drivers_.empty() ? GuestAddress{0} : drivers_.back().end(), size,
-                                      (features_ & virtio::feature::kEventIdx) != 0);
+            std::uint64_t features = device_->features();
+            if ((input_.byte() & 1) != 0) features &= ~vcon::feature::kMultiport;
+            if ((input_.byte() & 1) != 0) features &= ~virtio::feature::kEventIdx;
+            drivers_.start(*device_, features);
         }
-        std::vector<virtio::QueueConfig> queues;
-        for (const test::DriverQueue& driver : drivers_)
-            queues.push_back(driver.config());
-        const auto active = device_->activate({.features = features_,
-                                               .memory = world_.memory,
-                                               .hooks = world_.hooks,
-                                               .queues = queues,
-                                               .kicks = world_.kicks,
-                                               .positions = positions});
-        require(active.has_value(), "good rings are refused");
+        drivers_.activate(*device_, positions);
     }
 
-    void kick(std::size_t queue) {
-        drivers_[queue].publish();
-        world_.kicks[queue].signal();
-    }
     [[nodiscard]] std::size_t queue() { return input_.byte() % drivers_.size(); }
 
     void one() {
@@ -147,7 +115,7 @@ class Run {
                 driver.write_descriptor(input_.byte() % driver.size(), GuestAddress{input_.word() * 64U},
                                         input_.word(), input_.byte() % 8, input_.byte());
                 driver.offer(input_.byte());
-                kick(index);
+                drivers_.kick(index);
                 break;
             }
             case 3: {  // somebody types
@@ -187,14 +155,13 @@ class Run {
 
     void offer(std::size_t queue, bool writable, std::uint32_t length) {
         const std::array buffers = {test::Buffer{kData, length, writable}};
-        if (drivers_[queue].add(buffers)) kick(queue);
+        if (drivers_[queue].add(buffers)) drivers_.kick(queue);
     }
 
     World& world_;
     Input input_;
     std::unique_ptr<vcon::ConsoleDevice> device_;
-    std::vector<test::DriverQueue> drivers_;
-    std::uint64_t features_ = 0;
+    fuzz::Drivers drivers_{world_.memory, world_.hooks, world_.kicks};
 };
 
 void check_messages(std::span<const std::byte> bytes) {

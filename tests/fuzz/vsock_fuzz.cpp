@@ -20,13 +20,14 @@
 #include <string>
 #include <vector>
 
-#include "tests/fuzz/transport.h"
-#include "tests/unit/virtio/driver_queue.h"
+#include "tests/fuzz/drivers.h"
+#include "tests/fuzz/input.h"
 #include "virtio/vsock/device.h"
 #include "virtio/vsock/protocol.h"
 #include "vmm/base/log.h"
 
 using namespace hako;
+using hako::fuzz::Input;
 using hako::fuzz::require;
 namespace vs = hako::virtio::vsock;
 
@@ -84,22 +85,6 @@ struct World {
     std::vector<EventFd> kicks;
 };
 
-class Input {
-  public:
-    Input(const std::uint8_t* data, std::size_t size) : left_(data, size) {}
-    [[nodiscard]] bool empty() const { return left_.empty(); }
-    std::uint8_t byte() { return left_.empty() ? std::uint8_t{0} : take(1)[0]; }
-    std::uint16_t word() { return static_cast<std::uint16_t>(byte() | byte() << 8); }
-    std::span<const std::uint8_t> take(std::size_t size) {
-        const auto taken = left_.first(std::min(size, left_.size()));
-        left_ = left_.subspan(taken.size());
-        return taken;
-    }
-
-  private:
-    std::span<const std::uint8_t> left_;
-};
-
 class Run {
   public:
     Run(World& world, Input input) : world_(world), input_(input), device_(world.make()) { begin({}); }
@@ -121,30 +106,13 @@ class Run {
     /// A driver that starts anew, or the one that was, behind a device restored at `positions`.
     void begin(std::span<const virtio::QueuePosition> positions) {
         if (positions.empty()) {
-            features_ = device_->features();
-            if ((input_.byte() & 1) != 0) features_ &= ~virtio::feature::kEventIdx;
-            drivers_.clear();
-            for (const std::uint16_t size : device_->queue_max_sizes())
-                drivers_.emplace_back(world_.memory,
-                                      drivers_.empty() ? GuestAddress{0} : drivers_.back().end(), size,
-                                      (features_ & virtio::feature::kEventIdx) != 0);
+            std::uint64_t features = device_->features();
+            if ((input_.byte() & 1) != 0) features &= ~virtio::feature::kEventIdx;
+            drivers_.start(*device_, features);
         }
-        std::vector<virtio::QueueConfig> queues;
-        for (const test::DriverQueue& driver : drivers_)
-            queues.push_back(driver.config());
-        const auto active = device_->activate({.features = features_,
-                                               .memory = world_.memory,
-                                               .hooks = world_.hooks,
-                                               .queues = queues,
-                                               .kicks = world_.kicks,
-                                               .positions = positions});
-        require(active.has_value(), "good rings are refused");
+        drivers_.activate(*device_, positions);
     }
 
-    void kick(std::size_t queue) {
-        drivers_[queue].publish();
-        world_.kicks[queue].signal();
-    }
     [[nodiscard]] std::size_t queue() { return input_.byte() % drivers_.size(); }
 
     void one() {
@@ -159,7 +127,7 @@ class Run {
                 driver.write_descriptor(input_.byte() % driver.size(), GuestAddress{input_.word() * 64U},
                                         input_.word(), input_.byte() % 8, input_.byte());
                 driver.offer(input_.byte());
-                return kick(index);
+                return drivers_.kick(index);
             }
             case 3:  // buffers for packets
                 for (std::uint64_t i = input_.byte() % 16; i > 0; --i)
@@ -260,15 +228,14 @@ class Run {
         const auto head = drivers_[queue].add(buffers);
         if (!head) return;
         if (queue == vs::kReceive) places_[*head] = at;
-        kick(queue);
+        drivers_.kick(queue);
     }
 
     World& world_;
     Input input_;
     std::unique_ptr<vs::VsockDevice> device_;
-    std::vector<test::DriverQueue> drivers_;
+    fuzz::Drivers drivers_{world_.memory, world_.hooks, world_.kicks};
     std::vector<Fd> programs_;
-    std::uint64_t features_ = 0;
     std::array<GuestAddress, vs::VsockDevice::kQueueSize>
         places_{};                          ///< of buffers for packets, by their head
     std::array<std::uint32_t, 4> asked_{};  ///< the host's ports of the last that it asked for

@@ -5,30 +5,12 @@
 namespace guest {
 namespace {
 
-constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
 constexpr std::uint64_t kFlushFeature = std::uint64_t{1} << 9;
-constexpr std::uint8_t kQueueVector = 0x41;
-constexpr std::uint8_t kConfigVector = 0x62;
 constexpr std::uint32_t kSector = 512;
 
 alignas(4096) Rings rings;
 alignas(4096) std::uint8_t buffer[32][4096];
 constinit BlockQueue queue(rings);
-
-VirtioPci find_disk() {
-    const int slot = pci_find(0x1af4, 0x1042);
-    CHECK(slot > 0);
-    return VirtioPci(static_cast<std::uint8_t>(slot));
-}
-
-VirtioPci start_disk() {
-    enable_apic();
-    VirtioPci disk = find_disk();
-    disk.negotiate(kVersion1 | kFlushFeature);
-    disk.set_up(rings, kQueueVector, kConfigVector);
-    disk.driver_ok();
-    return disk;
-}
 
 std::uint8_t pattern(std::uint64_t sector, std::uint32_t offset) {
     return static_cast<std::uint8_t>(sector * 31 + offset * 7 + 1);
@@ -47,7 +29,7 @@ void test_pci() {
         CHECK(pci_read32(slot, 0) == pci_port_read32(slot, 0));
     CHECK(pci_read32(31, 0) == 0xffffffff);
 
-    VirtioPci disk = find_disk();
+    VirtioPci disk = find_device(kBlockDevice);
     const auto slot = static_cast<std::uint8_t>(pci_find(0x1af4, 0x1042));
     // BAR sizing gives a power of two.
     const std::uint32_t old = pci_read32(slot, 0x10);
@@ -64,7 +46,7 @@ void test_pci() {
 }
 
 void test_block() {
-    VirtioPci disk = start_disk();
+    VirtioPci disk = start_disk(rings, kFlushFeature);
     const std::uint64_t sectors = mmio_read<std::uint32_t>(disk.device_config());
     CHECK(sectors >= 64);
 
@@ -74,7 +56,7 @@ void test_block() {
     disk.notify();
     queue.wait(1);
     CHECK(queue.status_of(0) == 0);
-    wait_for(kQueueVector);
+    wait_for(kQueueInterrupt);
 
     queue.submit(0, BlockQueue::kFlush, 0, nullptr, 0);
     queue.submit(1, BlockQueue::kIn, 3, buffer[1], kSector);
@@ -97,7 +79,7 @@ void test_block() {
 }
 
 void test_block_depth() {
-    VirtioPci disk = start_disk();
+    VirtioPci disk = start_disk(rings, kFlushFeature);
     // 32 requests at once, several times over: slots are reused, rings wrap.
     for (std::uint32_t round = 0; round < 16; ++round) {
         for (std::uint32_t slot = 0; slot < 32; ++slot) {
@@ -113,7 +95,7 @@ void test_block_depth() {
 
 void test_reboot_once() {
     // The disk remembers what memory does not: the first life marks it and resets, the second finds the mark.
-    VirtioPci disk = start_disk();
+    VirtioPci disk = start_disk(rings, kFlushFeature);
     constexpr std::uint8_t kMark = 0xa5;
     queue.submit(0, BlockQueue::kIn, 0, buffer[0], kSector);
     disk.notify();
@@ -130,16 +112,16 @@ void test_reboot_once() {
 }
 
 void test_hostile_queue() {
-    VirtioPci disk = start_disk();
+    VirtioPci disk = start_disk(rings, kFlushFeature);
     queue.submit(0, BlockQueue::kIn, 0, buffer[0], kSector);
     rings.descriptors[1].next = 0;  // a loop
     disk.notify();
-    wait_for(kConfigVector);
+    wait_for(kConfigInterrupt);
     CHECK((disk.status() & 64) != 0);  // DEVICE_NEEDS_RESET
 
     // After a reset the device works again.
     disk.negotiate(kVersion1);
-    disk.set_up(rings, kQueueVector, kConfigVector);
+    disk.set_up(rings, kQueueInterrupt, kConfigInterrupt);
     disk.driver_ok();
     static constinit BlockQueue fresh(rings);
     fresh.submit(0, BlockQueue::kIn, 0, buffer[0], kSector);
@@ -149,7 +131,7 @@ void test_hostile_queue() {
 
     // A queue outside memory is refused at DRIVER_OK.
     disk.negotiate(kVersion1);
-    disk.set_up(*reinterpret_cast<Rings*>(buffer), kQueueVector, kConfigVector);
+    disk.set_up(*reinterpret_cast<Rings*>(buffer), kQueueInterrupt, kConfigInterrupt);
     CHECK((disk.status() & 64) == 0);
     mmio_write<std::uint16_t>(disk.common() + 0x16, 0);
     mmio_write<std::uint32_t>(disk.common() + 0x20, 0x1000);  // a live queue is not to be moved
@@ -169,7 +151,7 @@ void test_balloon() {
     enable_apic();
     VirtioPci balloon(static_cast<std::uint8_t>(slot));
     balloon.negotiate(kVersion1);
-    balloon.set_up(rings, kQueueVector, kConfigVector);
+    balloon.set_up(rings, kQueueInterrupt, kConfigInterrupt);
     balloon.driver_ok();
     print("ready\n");
     const auto page = [](std::uint32_t number) {

@@ -5,9 +5,6 @@
 namespace guest {
 namespace {
 
-constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
-constexpr std::uint8_t kQueueVector = 0x41;
-constexpr std::uint8_t kConfigVector = 0x62;
 constexpr std::uint32_t kBytes = 4096;
 constexpr std::uint32_t kDepth = 32;
 constexpr std::uint32_t kPlaces = 256;
@@ -31,13 +28,7 @@ void transfer(VirtioPci& disk, std::uint32_t type, std::uint32_t first) {
 
 /// Counts in one place after the other, and checks what it counted a round ago. Says each round.
 void test_disk_dirty() {
-    enable_apic();
-    const int pci = pci_find(0x1af4, 0x1042);
-    CHECK(pci > 0);
-    VirtioPci disk(static_cast<std::uint8_t>(pci));
-    disk.negotiate(kVersion1);
-    disk.set_up(rings, kQueueVector, kConfigVector);
-    disk.driver_ok();
+    VirtioPci disk = start_disk(rings);
     for (std::uint64_t round = 1;; ++round) {
         for (std::uint32_t first = 0; first < kPlaces; first += kDepth) {
             transfer(disk, BlockQueue::kIn, first);

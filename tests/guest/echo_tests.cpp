@@ -5,9 +5,6 @@
 namespace guest {
 namespace {
 
-constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
-constexpr std::uint8_t kQueueVector = 0x41;
-constexpr std::uint8_t kConfigVector = 0x62;
 constexpr std::uint16_t kNoInterrupt = 1;
 constexpr std::uint32_t kNetHeader = 12;  // struct virtio_net_hdr with num_buffers
 constexpr std::uint32_t kBufferSize = 2048;
@@ -45,11 +42,9 @@ bool used(const Rings& rings, std::uint16_t seen) {
 }  // namespace
 
 void test_echo() {
-    const int slot = pci_find(0x1af4, 0x1041);
-    CHECK(slot > 0);
-    VirtioPci net(static_cast<std::uint8_t>(slot));
+    VirtioPci net = find_device(kNetDevice);
     net.negotiate(kVersion1);
-    net.set_up(received, kQueueVector, kConfigVector);
+    net.set_up(received, kQueueInterrupt, kConfigInterrupt);
     net.set_up_second(sent);
     received.available.flags = sent.available.flags = kNoInterrupt;
     for (std::uint16_t id = 0; id < kQueueSize; ++id) {

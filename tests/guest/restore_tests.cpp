@@ -10,9 +10,6 @@ extern "C" std::uint32_t pae_rounds();
 namespace guest {
 namespace {
 
-constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
-constexpr std::uint8_t kQueueVector = 0x41;
-constexpr std::uint8_t kConfigVector = 0x62;
 constexpr std::uint8_t kFirstTimer = 0x70;  // one vector for each time: interrupts stay pending for ever
 constexpr std::uint8_t kLastTimer = 0xef;
 constexpr std::uint32_t kReads = 4;
@@ -163,16 +160,10 @@ void start_other_cpu() {
 }  // namespace
 
 void test_restore() {
-    enable_apic();
     set_sse();
     set_debug_registers();
     set_pcid();
-    const int slot = pci_find(0x1af4, 0x1042);
-    CHECK(slot > 0);
-    VirtioPci disk(static_cast<std::uint8_t>(slot));
-    disk.negotiate(kVersion1);
-    disk.set_up(rings, kQueueVector, kConfigVector);
-    disk.driver_ok();
+    VirtioPci disk = start_disk(rings);
 
     Timers timers;
     timers.arm();

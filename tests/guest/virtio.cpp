@@ -152,6 +152,21 @@ void VirtioPci::driver_ok() {
     mmio_write<std::uint8_t>(common_ + kStatus, 15);
 }
 
+VirtioPci find_device(std::uint16_t type) {
+    const int slot = pci_find(0x1af4, static_cast<std::uint16_t>(0x1040 + type));
+    CHECK(slot > 0);
+    return VirtioPci(static_cast<std::uint8_t>(slot));
+}
+
+VirtioPci start_disk(Rings& rings, std::uint64_t features) {
+    enable_apic();
+    VirtioPci disk = find_device(kBlockDevice);
+    disk.negotiate(kVersion1 | features);
+    disk.set_up(rings, kQueueInterrupt, kConfigInterrupt);
+    disk.driver_ok();
+    return disk;
+}
+
 void BlockQueue::submit(std::uint32_t slot, std::uint32_t type, std::uint64_t sector, void* data,
                         std::uint32_t length) {
     headers_[slot] = {type, 0, sector};

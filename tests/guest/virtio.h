@@ -20,6 +20,11 @@ struct UsedElement {
 };
 
 constexpr std::uint16_t kQueueSize = 128;
+constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
+
+// The vectors of a device under test.
+constexpr std::uint8_t kQueueInterrupt = 0x41;
+constexpr std::uint8_t kConfigInterrupt = 0x62;
 
 /// The three rings of one queue.
 struct alignas(4096) Rings {
@@ -75,6 +80,15 @@ class VirtioPci {
     std::uint64_t msix_table_ = 0;
     std::uint16_t msix_capability_ = 0;
 };
+
+// Device types (virtio 1.3, 5).
+constexpr std::uint16_t kNetDevice = 1;
+constexpr std::uint16_t kBlockDevice = 2;
+
+/// The first device of a type; there is one.
+VirtioPci find_device(std::uint16_t type);
+/// The disk, with these features beside VERSION_1, and its queue on `rings`.
+VirtioPci start_disk(Rings& rings, std::uint64_t features = 0);
 
 /// Queue 0 of a virtio-blk device.
 class BlockQueue {

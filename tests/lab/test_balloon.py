@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.lab.conftest import assert_passed
 from tests.lab.test_moves import config, move  # noqa: F401 (a fixture)
 from tests.support.api import Api
+from tests.support.resident import resident
 from tests.support.serve import Server
 
 SOCKET = Path("/run/hako-api.sock")
@@ -51,15 +52,7 @@ exit 0
 
 def memory(pid: int) -> int:
     """Bytes of the guest's memory that the host has in use: the pages of its file, whoever maps them."""
-    total = 0
-    name = re.compile(r"^[0-9a-f]+-[0-9a-f]+ .*hako-ram")
-    inside = False
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if re.match(r"^[0-9a-f]+-[0-9a-f]+ ", line):
-            inside = bool(name.match(line))
-        elif inside and line.startswith("Rss:"):
-            total += int(line.split()[1]) * 1024
-    return total
+    return resident(pid).guest
 
 
 def blocks(pid: int) -> int:

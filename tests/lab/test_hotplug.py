@@ -12,6 +12,7 @@ from tests.lab.conftest import assert_passed
 from tests.lab.test_debian import image
 from tests.lab.test_net import HOST, SET_UP, ip, iperf_server, tap  # noqa: F401 (a fixture)
 from tests.support.api import Api, ApiError
+from tests.support.resident import resident
 
 SOCKET = Path("/run/hako-api.sock")
 
@@ -45,17 +46,10 @@ done) & fio=$!
 
 def resources(pid: int) -> dict[str, int]:
     """What hako has open and mapped, beside guest memory."""
-    resident = 0
-    guest = False
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if line.split(" ", 1)[0].count("-") == 1:
-            guest = "hako-ram" in line
-        elif line.startswith("Rss:") and not guest:
-            resident += int(line.split()[1])
     names = [comm.read_text() for comm in Path(f"/proc/{pid}/task").glob("*/comm")]
     # The kernel's io-wq workers come and go as it sees fit.
     threads = [name for name in names if not name.startswith("iou-wrk")]
-    return {"fds": len(os.listdir(f"/proc/{pid}/fd")), "threads": len(threads), "kib": resident}
+    return {"fds": len(os.listdir(f"/proc/{pid}/fd")), "threads": len(threads), "kib": resident(pid).other >> 10}
 
 
 def settled(pid: int, fds: int) -> dict[str, int]:

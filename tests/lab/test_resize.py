@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.lab.conftest import assert_passed
 from tests.support.api import Api, ApiError
+from tests.support.resident import resident
 
 SOCKET = Path("/run/hako-api.sock")
 
@@ -114,18 +115,6 @@ def test_cpus_come_and_go_under_load_50_times_and_leave_nothing(quick):
     assert "LOAD FAILED" not in outcome.console
 
 
-def resident(pid: int) -> int:
-    """Bytes of guest memory that the host has given."""
-    total = 0
-    guest = False
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if line.split(" ", 1)[0].count("-") == 1:
-            guest = "hako-ram" in line
-        elif line.startswith("Rss:") and guest:
-            total += int(line.split()[1]) << 10
-    return total
-
-
 def test_memory_grows_and_shrinks_under_load_and_the_host_gets_it_back(quick):
     with quick(SCRIPT, "--cpus", 2, "--api-socket", SOCKET, timeout=400, memory="512M,hotplug=2G") as machine:
         machine.wait_for("READY")
@@ -157,15 +146,15 @@ def test_memory_grows_and_shrinks_under_load_and_the_host_gets_it_back(quick):
             before = resources(machine.pid)
             memory(2 << 30)
             ask("use", 400, "USED")
-            assert resident(machine.pid) > 400 << 20
+            assert resident(machine.pid).guest > 400 << 20
             memory(1 << 30)  # what is in use moves out of what goes
             ask("check", 400, "GOOD")
-            assert resident(machine.pid) < 1 << 30
+            assert resident(machine.pid).guest < 1 << 30
             for _ in range(10):
                 memory(2 << 30)
                 memory(1 << 30)
             memory(512 << 20)
-            assert resident(machine.pid) < 512 << 20
+            assert resident(machine.pid).guest < 512 << 20
             assert resources(machine.pid) == before
             machine.type("end\n")
         outcome = machine.wait()

@@ -11,4 +11,11 @@ Result<> check(const Config& config, const MemoryConfig& memory) {
     return {};
 }
 
+Result<Config> resized(const Config& config, std::uint64_t bytes, const MemoryConfig& memory) {
+    Config next = config;
+    next.size = align_down(bytes, kBalloonPage);
+    HAKO_TRY(check(next, memory));
+    return next;
+}
+
 }  // namespace hako::virtio::balloon

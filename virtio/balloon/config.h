@@ -24,4 +24,7 @@ struct Config {
 /// Refuses a balloon that does not fit such memory.
 [[nodiscard]] Result<> check(const Config& config, const MemoryConfig& memory);
 
+/// The same balloon, of so many whole pages.
+[[nodiscard]] Result<Config> resized(const Config& config, std::uint64_t bytes, const MemoryConfig& memory);
+
 }  // namespace hako::virtio::balloon

@@ -478,12 +478,9 @@ Result<> Machine::plug_cpus(std::uint32_t from, std::uint32_t to) {
 
 Result<> Machine::resize_balloon(std::uint64_t bytes) {
     if (!config_.balloon) return fail_input("the VM has no balloon");
-    virtio::balloon::Config next = *config_.balloon;
-    next.size = bytes / virtio::balloon::kBalloonPage * virtio::balloon::kBalloonPage;
-    HAKO_TRY(virtio::balloon::check(next, config_.memory));
-    config_.balloon = next;
-    if (auto* const balloon = devices_->find<virtio::balloon::BalloonDevice>(next.id))
-        balloon->resize(next.size);
+    config_.balloon = HAKO_TRY(virtio::balloon::resized(*config_.balloon, bytes, config_.memory));
+    if (auto* const balloon = devices_->find<virtio::balloon::BalloonDevice>(config_.balloon->id))
+        balloon->resize(config_.balloon->size);
     return {};
 }
 

@@ -31,8 +31,14 @@ bool GuestMemory::discard(GuestAddress address, std::uint64_t length) {
     return gone;
 }
 
-/// Without its own copy a page would be the file's again, so it is mapped from nothing instead. No large
-/// pages there: they would fill up what was just given back.
+/// A private page that is dropped would be the file's again: one of zeros takes its place, and takes no
+/// memory before it is touched. errno says why it could not.
+bool GuestMemory::map_zeros(std::byte* host, std::uint64_t length) {
+    return ::mmap(host, length, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+/// No large pages there: they would fill up what was just given back.
 bool GuestMemory::discard_private(std::size_t index, std::uint64_t offset, std::uint64_t length) {
     if (anonymous_.size() < regions_.size()) anonymous_.resize(regions_.size());
     const MemoryRegion& region = regions_[index];
@@ -42,10 +48,8 @@ bool GuestMemory::discard_private(std::size_t index, std::uint64_t offset, std::
     const std::uint64_t count = length / kPageSize;
     if (anonymous->cover(first, count)) return ::madvise(region.host + offset, length, MADV_DONTNEED) == 0;
     if (anonymous->edges_with(first, count) > kMaxEdges) return false;
-    void* const mapped = ::mmap(region.host + offset, length, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    if (mapped == MAP_FAILED) return false;
-    ::madvise(mapped, length, MADV_DONTDUMP);
+    if (!map_zeros(region.host + offset, length)) return false;
+    ::madvise(region.host + offset, length, MADV_DONTDUMP);
     anonymous->add(first, count);
     return true;
 }

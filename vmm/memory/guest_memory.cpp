@@ -181,9 +181,7 @@ Result<> GuestMemory::discard_room(std::uint64_t offset, std::uint64_t length) {
     if (!room_ || offset > room_->size || length > room_->size - offset || length == 0) return {};
     std::byte* const host = room_->host + offset;
     if (private_) {
-        // A private page that is dropped would be the file's again: one of zeros takes its place.
-        if (::mmap(host, length, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+        if (!map_zeros(host, length))
             return fail_errno(errno, "cannot give back {} of guest memory", format_size(length));
         advise(host, length);
     } else if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

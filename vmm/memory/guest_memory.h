@@ -134,6 +134,7 @@ class GuestMemory {
     GuestMemory() = default;
     static Result<GuestMemory> create(const MemoryConfig& config, Fd file, bool is_private);
     static void add_written(const MemoryRegion& region, std::vector<std::uint64_t>& bits);
+    static bool map_zeros(std::byte* host, std::uint64_t length);
     bool discard_private(std::size_t index, std::uint64_t offset, std::uint64_t length);
     [[nodiscard]] std::byte* find(GuestAddress address, std::uint64_t length) const;
     [[nodiscard]] bool tracking() const { return tracking_->load(std::memory_order_acquire); }

@@ -1,7 +1,6 @@
 // Disks that move along: what is read, what is sent, what is taken, and what is left after a failure.
 #include <doctest/doctest.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <csignal>
@@ -13,6 +12,7 @@
 #include "migration/disk/new_images.h"
 #include "migration/transport/channel.h"
 #include "tests/unit/migration/rig.h"
+#include "tests/unit/migration/stream_pair.h"
 
 using namespace hako;
 using namespace hako::migration;
@@ -23,17 +23,6 @@ namespace {
 constexpr Wait kPatient{.silence = milliseconds(60'000)};
 /// More than two chunks; the last block is a part of one.
 constexpr std::uint64_t kBytes = 150 * kBlockBytes + 1536;
-
-struct Pair {
-    Pair() {
-        std::array<int, 2> ends{};
-        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
-        near = std::make_unique<SocketStream>(Fd(ends[0]));
-        far = std::make_unique<SocketStream>(Fd(ends[1]));
-    }
-    std::unique_ptr<SocketStream> near;
-    std::unique_ptr<SocketStream> far;
-};
 
 std::vector<DiskShape> shapes(std::uint64_t bytes) {
     return {{.id = "disk", .bytes = bytes}};
@@ -53,7 +42,7 @@ struct Receiver {
     FakeDisk disk;
     BlockBits bits;
     MemoryCounters counters;
-    Pair pair;
+    StreamPair pair;
     std::vector<std::unique_ptr<ImageWriter>> writers;
     std::optional<BlockReceiver> receiver;
 };

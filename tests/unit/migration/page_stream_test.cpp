@@ -1,6 +1,5 @@
 // Finding, sending and receiving pages.
 #include <doctest/doctest.h>
-#include <sys/socket.h>
 
 #include <functional>
 #include <random>
@@ -11,8 +10,8 @@
 #include "migration/memory/page_sender.h"
 #include "migration/memory/zero_page.h"
 #include "migration/transport/channel.h"
-#include "migration/transport/socket_stream.h"
 #include "tests/unit/migration/fake_machines.h"
+#include "tests/unit/migration/stream_pair.h"
 
 using namespace hako;
 using namespace hako::migration;
@@ -31,24 +30,13 @@ class NoLog final : public DirtyLogClearer {
     }
 };
 
-struct Pair {
-    Pair() {
-        std::array<int, 2> ends{};
-        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
-        near = std::make_unique<SocketStream>(Fd(ends[0]));
-        far = std::make_unique<SocketStream>(Fd(ends[1]));
-    }
-    std::unique_ptr<SocketStream> near;
-    std::unique_ptr<SocketStream> far;
-};
-
 /// What a receiver of `layout` says to one PAGES and its content.
 Outcome<Round> receive(const Pages& pages, std::size_t content, unsigned connections = 1,
                        unsigned index = 0) {
     const FakeMemory memory(small_layout());
     PageBits received = make_bits(small_layout(), false);
     MemoryCounters counters;
-    Pair pair;
+    StreamPair pair;
     std::thread sends([&] {
         (void)send_message(*pair.near, pages, kPatient);
         (void)pair.near->send(Blob(content), kPatient);
@@ -146,7 +134,7 @@ TEST_CASE("migration pages: zero again after a first version is zero there too")
     MemoryCounters counters;
     BandwidthLimit limit;
     NoLog log;
-    Pair pair;
+    StreamPair pair;
     const PageBits all;
     PageSender sender(
         {.memory = here.view(), .limit = limit, .counters = counters, .clearer = log, .touched = all},
@@ -175,7 +163,7 @@ TEST_CASE("migration pages: a round that is cut keeps the bits of what did not g
     const FakeMemory here(small_layout());
     MemoryCounters counters;
     BandwidthLimit limit;
-    Pair pair;
+    StreamPair pair;
     const PageBits none;
     std::atomic<bool> cut = false;
     int chunks = 0;
@@ -259,7 +247,7 @@ TEST_CASE("migration pages: what is told as zeros without a look stays in the lo
     MemoryCounters counters;
     BandwidthLimit limit;
     Log log;
-    Pair pair;
+    StreamPair pair;
     PageBits touched = make_bits(small_layout(), false);
     touched[0][0] = 1;
     PageSender sender(
