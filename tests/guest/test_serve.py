@@ -14,6 +14,7 @@ from tests.guest.test_guest import threads_of
 from tests.support.api import refusal
 from tests.support.hako import HAKO
 from tests.support.hold import thread_held
+from tests.support.resident import resident
 from tests.support.serve import Server, vm_config
 
 TTY = {"serial": {"mode": "Tty"}}
@@ -298,18 +299,16 @@ def test_a_hundred_lives_leave_nothing(server, api, disk):
         api.put("vm.shutdown")
         api.put("vm.delete")
 
-    def resident() -> int:
-        line = next(line for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if "VmRSS" in line)
-        return int(line.split()[1])
-
     for _ in range(5):
         life()
     before = (server.fds(), threads_of(server.pid))
-    memory = resident()
+    memory = resident(server.pid)
     for _ in range(95):
         life()
     assert (server.fds(), threads_of(server.pid)) == before
-    assert resident() < memory + 2048
+    after = resident(server.pid)
+    assert after.guest == memory.guest == 0
+    assert after.other < memory.other + (2 << 20)
     assert sorted(path.name for path in server.folder.iterdir()) == ["api.sock", "disk.img", "stderr"]
 
 
