@@ -38,9 +38,11 @@ Result<Chassis> Chassis::build(const MachineConfig& config, GuestMemory memory, 
     HAKO_TRY(check_count(system, config.cpus.count));
     kvm::Vm vm = HAKO_TRY(system.create_vm());
     HAKO_TRY(vm.set_tss_and_identity_map(layout::kTss, layout::kIdentityMap));
-    HAKO_TRY(vm.create_irqchip());
+    // Memory first: interrupt controllers leave SRCU callbacks behind, and a slot would wait milliseconds for
+    // their grace period.
     for (std::uint32_t slot = 0; const MemoryRegion& region : memory.regions())
         HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
+    HAKO_TRY(vm.create_irqchip());
     std::vector<kvm::Vcpu> vcpus;
     vcpus.reserve(config.cpus.count);
     for (std::uint32_t id = 0; id < config.cpus.count; ++id)
