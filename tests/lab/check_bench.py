@@ -32,6 +32,24 @@ def test_disks(tmp_path):
     assert row["ratio"]["rate"] == pytest.approx(row["hako"]["rate"] / row["qemu"]["rate"])
 
 
+def test_vsocks(tmp_path):
+    bench.allow_vsock()
+    rows = measure("vsock", tmp_path, "--job", "vsock-send", "--job", "vsock-echo-64")
+    assert [(row["name"], row["unit"]) for row in rows] == [("vsock-send", "MiB"), ("vsock-echo-64", "message")]
+    for row in rows:
+        assert_measured(row["hako"])
+        assert_measured(row["qemu"])
+
+
+def test_shared_directories(tmp_path):
+    with bench.null_disk(256) as disk:
+        rows = measure("fs", tmp_path, "--directory", disk, "--size", "32M", "--job", "fs-read-1m-4", "--job", "fs-stat")
+    assert [(row["name"], row["unit"]) for row in rows] == [("fs-read-1m-4", "request"), ("fs-stat", "file")]
+    for row in rows:
+        assert_measured(row["hako"])
+        assert_measured(row["qemu"])
+
+
 def test_networks(tmp_path):
     rows = measure("net", tmp_path, "--job", "ping-64")
     assert [row["name"] for row in rows] == ["ping-64", "ping-64/vhost"]

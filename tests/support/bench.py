@@ -55,8 +55,14 @@ def allow_huge_pages() -> None:
     Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled").write_text("advise")
 
 
+def allow_vsock() -> None:
+    """QEMU's vsock is the host kernel's."""
+    subprocess.run(["modprobe", "-d", lab_kernel.BUNDLE.path(), "vhost_vsock"], check=True)
+
+
 def words(subject: str, folder: Path, *arguments: object) -> list[str]:
     """`hako bench` on the lab's guests."""
     return [str(HAKO), "bench", subject, "--kernel", str(ARTIFACTS["kernel"].path()), "--initrd", str(initrd(folder)),
             "--cmdline", "console=ttyS0 panic=-1 mitigations=off hako.root=/dev/vda", "--image",
-            str(ROOT_DISK.resolve()), "--peer", str(peer(folder)), "--memory", "512M", *map(str, arguments)]
+            str(ROOT_DISK.resolve()), "--peer", str(peer(folder)), "--daemon", str(ARTIFACTS["virtiofsd"].path()), "--memory", "512M",
+            *map(str, arguments)]

@@ -29,10 +29,23 @@ Result<std::string> circumstances(const Command& command) {
     return text;
 }
 
+Result<std::vector<Row>> measure(const Command& command) {
+    switch (command.subject) {
+        case Subject::kBlk:
+            return measure_blk(command);
+        case Subject::kNet:
+            return measure_net(command);
+        case Subject::kVsock:
+            return measure_vsock(command);
+        case Subject::kFs:
+            return measure_fs(command);
+    }
+    return fail_input("no such subject");
+}
+
 Result<> measure_and_print(const Command& command) {
     const std::string head = HAKO_TRY(circumstances(command));
-    const auto rows =
-        HAKO_TRY(command.subject == Subject::kBlk ? measure_blk(command) : measure_net(command));
+    const auto rows = HAKO_TRY(measure(command));
     if (command.json) {
         fmt::print("{}", json_text(rows));
     } else {

@@ -1,18 +1,17 @@
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <optional>
 
 #include "tools/hako/bench.h"
 #include "tools/hako/bench_contest.h"
 #include "tools/hako/bench_files.h"
 #include "tools/hako/bench_fio.h"
+#include "tools/hako/bench_fio_guest.h"
 #include "tools/hako/bench_vmm.h"
 
 namespace hako::bench {
 namespace {
 
-/// What fio needs besides its run time to start and to end, on a slow host.
 constexpr std::chrono::seconds kPatience{60};
 
 constexpr std::string_view kFindDisk =
@@ -37,27 +36,12 @@ struct DiskGuest {
     }
 
     Result<Figures> run(const Command& command, const FioJob& job, bool counting) {
-        const Meter meter = Meter::start(guest.pid(), counting);
-        std::optional<Result<Sample>> begin;
-        std::optional<Result<Sample>> end;
-        const std::string output =
-            HAKO_TRY(guest.run(fio_script(job, device, command.seconds),
-                               kPatience + std::chrono::seconds(command.seconds), [&](std::string_view line) {
-                                   if (line.find(kFioBegins) != std::string_view::npos && !begin)
-                                       begin = meter.sample();
-                                   if (line.find(kFioEnded) != std::string_view::npos) end = meter.sample();
-                               }));
-        const auto result = parse_fio(output);
-        if (!result || !begin || !end)
-            return fail_host("{}: fio in the guest gave no figures: {}", guest.name(), output);
-        const Sample first = HAKO_TRY(std::move(*begin));
-        const Sample last = HAKO_TRY(std::move(*end));
-        return figures_between(first, last, result->requests, result->seconds);
+        return run_fio(guest, command, fio_words(job, device, command.seconds), counting);
     }
 };
 
 Result<Figures> run_on_host(const Command& command, const FioJob& job, const std::string& file) {
-    const auto deadline = Child::Deadline::clock::now() + kPatience + std::chrono::seconds(command.seconds);
+    const auto deadline = Child::Deadline::clock::now() + fio_limit(command);
     const std::string output = HAKO_TRY(run_program(fio_words(job, file, command.seconds), deadline));
     const auto result = parse_fio(output);
     if (!result) return fail_host("fio on the host gave no figures: {}", output);
@@ -66,11 +50,6 @@ Result<Figures> run_on_host(const Command& command, const FioJob& job, const std
                    .overhead = {},
                    .system_calls = {},
                    .exits = {}};
-}
-
-bool wanted(const Command& command, std::string_view job) {
-    return command.jobs.empty() ||
-           std::find(command.jobs.begin(), command.jobs.end(), job) != command.jobs.end();
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 namespace hako::bench {
 
-enum class Subject { kBlk, kNet };
+enum class Subject { kBlk, kNet, kVsock, kFs };
 
 struct Command {
     Subject subject = Subject::kBlk;
@@ -20,8 +20,9 @@ struct Command {
     std::string peer;          ///< QEMU to compare with; "": none
     std::uint32_t cpus = 1;    ///< of each guest; also the number of queues of each device
     std::uint64_t memory = GiB;
-    std::string directory = "/var/tmp";   ///< where the disks under test lie, removed afterwards
-    std::uint64_t file_size = 512 * MiB;  ///< of each of them
+    std::string directory = "/var/tmp";             ///< where the files under test lie, removed afterwards
+    std::uint64_t file_size = 512 * MiB;            ///< of each of the larger ones
+    std::string daemon = "/usr/libexec/virtiofsd";  ///< that serves shared directories
     std::uint32_t rounds = 3;
     std::uint32_t seconds = 3;
     std::vector<std::string> jobs;  ///< names of jobs, in the order of the table; empty: all

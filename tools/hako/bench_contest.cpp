@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 namespace hako::bench {
 namespace {
 
@@ -34,6 +36,11 @@ Result<std::vector<std::vector<Figures>>> hold(const Command& command, std::stri
         }
     }
     return rounds;
+}
+
+bool wanted(const Command& command, std::string_view job) {
+    return command.jobs.empty() ||
+           std::find(command.jobs.begin(), command.jobs.end(), job) != command.jobs.end();
 }
 
 Result<> wait_for_shells(const std::vector<Guest*>& guests) {

@@ -26,6 +26,9 @@ struct Contestant {
 Result<std::vector<std::vector<Figures>>> hold(const Command& command, std::string_view job,
                                                std::vector<Contestant> contestants);
 
+/// The user asked for this job, or for all.
+bool wanted(const Command& command, std::string_view job);
+
 /// Shells of all guests are there; they boot at the same time.
 Result<> wait_for_shells(const std::vector<Guest*>& guests);
 

@@ -18,6 +18,8 @@ class Folder {
     Folder& operator=(Folder&&) = delete;
     ~Folder();
 
+    [[nodiscard]] const std::string& path() const { return path_; }
+
     /// Writes a file full of what no disk can compress or leave out; on the disk when this returns. Its path.
     Result<std::string> make_file(std::string_view name, std::uint64_t size) const;
 

@@ -68,11 +68,11 @@ std::vector<std::string> fio_words(const FioJob& job, const std::string& file, s
             "--norandommap"};
 }
 
-std::string fio_script(const FioJob& job, const std::string& file, std::uint32_t seconds) {
+std::string fio_script(const std::vector<std::string>& words) {
     // fio sends what its hooks print to a file: they have a shell of their own.
     return fmt::format(
         "{} --exec_prerun=\"sh -c 'echo {} >/dev/console'\" --exec_postrun=\"sh -c 'echo {} >/dev/console'\"",
-        fmt::join(fio_words(job, file, seconds), " "), kFioBegins, kFioEnded);
+        fmt::join(words, " "), kFioBegins, kFioEnded);
 }
 
 std::optional<FioResult> parse_fio(std::string_view output) {

@@ -24,8 +24,8 @@ inline constexpr std::string_view kFioEnded = "HAKO-FIO-ENDED";
 
 /// fio and its arguments; it prints one line.
 std::vector<std::string> fio_words(const FioJob& job, const std::string& file, std::uint32_t seconds);
-/// The same for a guest's shell, with the two lines above.
-std::string fio_script(const FioJob& job, const std::string& file, std::uint32_t seconds);
+/// Such words for a guest's shell, with the two lines above.
+std::string fio_script(const std::vector<std::string>& words);
 
 struct FioResult {
     double requests = 0;

@@ -29,7 +29,7 @@ std::string without_returns(std::string_view text) {
 }  // namespace
 
 std::string marked(std::string_view command, std::uint64_t number) {
-    return fmt::format("echo \"HAKO-\"\"BEGIN {0}\"; {1}\necho \"HAKO-\"\"END {0} $?\"\n", number, command);
+    return fmt::format("echo HAKO\\-BEGIN {0}; {1}\necho HAKO\\-END {0} $?\n", number, command);
 }
 
 std::optional<Answer> find_answer(std::string_view console, std::uint64_t number) {

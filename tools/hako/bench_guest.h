@@ -19,8 +19,9 @@ struct Answer {
     int code = 0;
 };
 std::optional<Answer> find_answer(std::string_view console, std::uint64_t number);
-/// The line that has a shell run `command` between the marks `number`. The marks are put together by the
-/// shell, so a terminal's echo of the line is not taken for them.
+/// The lines that have a shell run `command` between the marks `number`. A terminal's echo of the lines is
+/// not taken for the marks. Without quotes: half of a line may be lost before a shell reads, and one quote
+/// too many would turn all later ones around.
 std::string marked(std::string_view command, std::uint64_t number);
 
 /// A VM whose serial port is our pipe, with a root shell behind it. Its kernel, and so its output, is

@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -137,9 +136,7 @@ Result<std::vector<Row>> measure_net(const Command& command) {
 
     std::vector<Row> rows;
     for (const NetJob& job : net_jobs()) {
-        if (!command.jobs.empty() &&
-            std::find(command.jobs.begin(), command.jobs.end(), job.name) == command.jobs.end())
-            continue;
+        if (!wanted(command, job.name)) continue;
         std::vector<Contestant> contestants;
         for (const auto& one : field.guests)
             contestants.push_back(

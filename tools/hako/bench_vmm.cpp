@@ -1,6 +1,7 @@
 #include "tools/hako/bench_vmm.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <string_view>
 
@@ -9,6 +10,8 @@ namespace {
 
 /// Both guests see the same address; each is alone on its tap.
 constexpr std::string_view kMac = "02:00:00:00:00:07";
+/// Far from those that people give by hand.
+constexpr ::pid_t kFirstCid = 1 << 24;
 
 /// Both programs split their options at commas, and take two for one.
 std::string escaped(std::string_view path) {
@@ -43,14 +46,19 @@ std::vector<std::string> hako_words(const std::string& program, const Command& c
     if (!hardware.tap.empty())
         append(words, {"--net", fmt::format("tap={},mac={},queues={},vhost={}", hardware.tap, kMac,
                                             command.cpus, hardware.vhost ? "on" : "off")});
+    if (!hardware.vsock.empty())
+        append(words, {"--vsock", fmt::format("cid=3,socket={}", escaped(hardware.vsock))});
+    if (!hardware.fs.empty())
+        append(words, {"--fs", fmt::format("tag={},socket={}", kFsTag, escaped(hardware.fs))});
     return words;
 }
 
 std::vector<std::string> qemu_words(const Command& command, const Hardware& hardware) {
     std::vector<std::string> words = {command.peer, "-nodefaults", "-no-user-config",
                                       "-display",   "none",        "-no-reboot"};
-    append(words, {"-machine", "q35,accel=kvm", "-cpu", "host", "-smp", fmt::format("{}", command.cpus), "-m",
-                   fmt::format("{}M", command.memory / MiB)});
+    append(words,
+           {"-machine", hardware.fs.empty() ? "q35,accel=kvm" : "q35,accel=kvm,memory-backend=memory", "-cpu",
+            "host", "-smp", fmt::format("{}", command.cpus), "-m", fmt::format("{}M", command.memory / MiB)});
     append_payload(words, command, "-");
     append(words, {"-append", command.command_line, "-chardev", "stdio,id=serial,signal=off", "-serial",
                    "chardev:serial", "-object", "iothread,id=io0"});
@@ -77,6 +85,14 @@ std::vector<std::string> qemu_words(const Command& command, const Hardware& hard
                        fmt::format("virtio-net-pci,netdev=net,mac={}{}", kMac,
                                    many ? fmt::format(",mq=on,vectors={}", 2 * command.cpus + 2) : "")});
     }
+    if (!hardware.vsock.empty())
+        // The host knows each guest by its CID.
+        append(words, {"-device", fmt::format("vhost-vsock-pci,guest-cid={}", kFirstCid + ::getpid())});
+    if (!hardware.fs.empty())
+        append(words,
+               {"-object", fmt::format("memory-backend-memfd,id=memory,size={},share=on", command.memory),
+                "-chardev", fmt::format("socket,id=fs,path={}", escaped(hardware.fs)), "-device",
+                fmt::format("vhost-user-fs-pci,chardev=fs,tag={},queue-size=1024", kFsTag)});
     return words;
 }
 

@@ -9,15 +9,19 @@
 
 namespace hako::bench {
 
-/// What is under test in one VM: a disk or a network interface.
+/// What is under test in one VM. What is empty is not there.
 struct Hardware {
-    std::string disk;  ///< path of the raw file; "": no disk but the root disk
-    std::string tap;   ///< name; "": no network
+    std::string disk = {};  ///< path of the raw file, beside the root disk
+    std::string tap = {};   ///< name
     bool vhost = false;
+    std::string vsock = {};  ///< hako: path of the unix socket; QEMU has the host's vhost-vsock
+    std::string fs = {};     ///< socket of a virtiofsd
 };
 
 /// The serial number of the disk under test, by which the guest finds it.
 inline constexpr const char* kDiskSerial = "bench";
+/// The tag of the shared directory under test.
+inline constexpr const char* kFsTag = "bench";
 
 /// `program`: the running hako.
 std::vector<std::string> hako_words(const std::string& program, const Command& command,

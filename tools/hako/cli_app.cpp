@@ -34,7 +34,7 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     seed =
         root.add_subcommand("seed", "build, check and show small disks, such as cloud-init's, without a VM");
     doctor = root.add_subcommand("doctor", "say whether this host can run VMs, and what to do if not");
-    bench = root.add_subcommand("bench", "measure the disk or the network of guests, side by side with QEMU");
+    bench = root.add_subcommand("bench", "measure a device of guests, side by side with QEMU");
     state = root.add_subcommand("state", "show what is in a saved state of a VM");
     snapshot = root.add_subcommand("snapshot", "make one snapshot of a full one and differential ones");
     completion = root.add_subcommand("completion", "print a completion script for a shell");
@@ -137,19 +137,21 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
     flag(*doctor, "--json", json, kOther,
          "print JSON: {\"usable\": bool, \"checks\": [{name, status, found, advice}]}");
 
-    bench->add_option("subject", subject, "what to measure")->type_name("blk|net")->group(kOther);
+    bench->add_option("subject", subject, "what to measure")->type_name("blk|net|vsock|fs")->group(kOther);
     value(*bench, "--kernel", kernel, "PATH", kBoot, "the guests' kernel");
     value(*bench, "--initrd", initrd, "PATH", kBoot, "initial RAM disk");
     value(*bench, "--cmdline", cmdline, "TEXT", kBoot,
           "kernel command line that ends in a root shell on the first serial port, e.g. \"root=/dev/vda "
           "console=ttyS0 init=/bin/sh\"");
     value(*bench, "--image", image, "PATH", kBoot,
-          "raw root disk with fio or iperf3 and ping on it; all guests read it, none writes");
+          "raw root disk with fio, iperf3 and ping, or socat on it; all guests read it, none writes");
     value(*bench, "--cpus", cpus, "N", kHardware, "CPUs of each guest and queues of its device (default 1)");
     value(*bench, "--memory", memory, "SIZE", kHardware, "memory of each guest (default 1G)");
     value(*bench, "--directory", directory, "PATH", kHardware,
-          "blk: where the files under test lie, on the storage to measure (default /var/tmp)");
-    value(*bench, "--size", size, "SIZE", kHardware, "blk: size of each of the three files (default 512M)");
+          "blk, fs: where the files under test lie, on the storage to measure (default /var/tmp)");
+    value(*bench, "--size", size, "SIZE", kHardware, "blk, fs: size of each large file (default 512M)");
+    value(*bench, "--daemon", daemon, "PATH", kConduct,
+          "fs: what serves the directories (default /usr/libexec/virtiofsd)");
     value(*bench, "--peer", peer, "PATH", kConduct, "QEMU to run beside hako, e.g. qemu-system-x86_64");
     value(*bench, "--job", job, "NAME", kConduct, "measure this job only, repeatable");
     value(*bench, "--rounds", rounds, "N", kConduct,

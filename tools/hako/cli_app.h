@@ -40,7 +40,7 @@ struct App {
 
     bool json = false;
 
-    Values subject, image, peer, directory, size, job, rounds, seconds;
+    Values subject, image, peer, daemon, directory, size, job, rounds, seconds;
 
     Values shell;
     Values ctl_words;

@@ -4,9 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "tools/hako/bench_fio.h"
+#include "tools/hako/bench_fs_jobs.h"
 #include "tools/hako/bench_net_jobs.h"
+#include "tools/hako/bench_vsock_jobs.h"
 #include "tools/hako/cli_memory.h"
 #include "tools/hako/cli_nearest.h"
 #include "tools/hako/cli_values.h"
@@ -21,14 +24,34 @@ constexpr std::uint64_t kMaxSeconds = 3600;
 /// fio's blocks of a MiB have some places to go to.
 constexpr std::uint64_t kMinFile = 16 * MiB;
 
+struct Subject {
+    std::string_view name;
+    bench::Subject subject;
+};
+constexpr std::array<Subject, 4> kSubjects = {{{"blk", bench::Subject::kBlk},
+                                               {"net", bench::Subject::kNet},
+                                               {"vsock", bench::Subject::kVsock},
+                                               {"fs", bench::Subject::kFs}}};
+
 std::vector<std::string_view> job_names(bench::Subject subject) {
     std::vector<std::string_view> names;
-    if (subject == bench::Subject::kBlk) {
-        for (const bench::FioJob& job : bench::fio_jobs())
+    const auto add = [&names](const auto& jobs) {
+        for (const auto& job : jobs)
             names.push_back(job.name);
-    } else {
-        for (const bench::NetJob& job : bench::net_jobs())
-            names.push_back(job.name);
+    };
+    switch (subject) {
+        case bench::Subject::kBlk:
+            add(bench::fio_jobs());
+            break;
+        case bench::Subject::kNet:
+            add(bench::net_jobs());
+            break;
+        case bench::Subject::kVsock:
+            add(bench::vsock_jobs());
+            break;
+        case bench::Subject::kFs:
+            add(bench::fs_jobs());
+            break;
     }
     return names;
 }
@@ -56,9 +79,10 @@ Result<> read_jobs(const App& app, bench::Command& command) {
 Result<bench::Command> bench_command(const App& app) {
     bench::Command command;
     const std::string* subject = HAKO_TRY(single("bench", app.subject));
-    if (subject == nullptr) return fail_input("bench: of what? blk or net");
-    if (*subject != "blk" && *subject != "net") return fail_input("bench {}: must be blk or net", *subject);
-    command.subject = *subject == "blk" ? bench::Subject::kBlk : bench::Subject::kNet;
+    if (subject == nullptr) return fail_input("bench: of what? blk, net, vsock or fs");
+    const auto* const known = std::ranges::find(kSubjects, *subject, &Subject::name);
+    if (known == kSubjects.end()) return fail_input("bench {}: must be blk, net, vsock or fs", *subject);
+    command.subject = known->subject;
 
     HAKO_TRY(read_text("--kernel", app.kernel, command.kernel));
     HAKO_TRY(read_text("--initrd", app.initrd, command.initrd));
@@ -66,6 +90,7 @@ Result<bench::Command> bench_command(const App& app) {
     HAKO_TRY(read_text("--image", app.image, command.image));
     HAKO_TRY(read_text("--peer", app.peer, command.peer));
     HAKO_TRY(read_text("--directory", app.directory, command.directory));
+    HAKO_TRY(read_text("--daemon", app.daemon, command.daemon));
     HAKO_TRY(read_count("--cpus", app.cpus, kMaxVcpus, command.cpus));
     HAKO_TRY(read_count("--rounds", app.rounds, kMaxRounds, command.rounds));
     HAKO_TRY(read_count("--seconds", app.seconds, kMaxSeconds, command.seconds));

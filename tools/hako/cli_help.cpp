@@ -147,7 +147,7 @@ std::string help_text(const App& app, const CLI::App& command) {
                         : &command == app.ctl        ? "--api-socket PATH VERB [ARGUMENT...] "
                         : &command == app.serve      ? "--api-socket PATH "
                         : &command == app.seed       ? "build|check|show [IMAGE [FILE]] "
-                        : &command == app.bench      ? "blk|net --kernel PATH "
+                        : &command == app.bench      ? "blk|net|vsock|fs --kernel PATH "
                         : &command == app.state      ? "show FILE "
                         : &command == app.snapshot   ? "merge BASE DIFF... OUT "
                         : &command == app.completion ? "bash|zsh|fish "

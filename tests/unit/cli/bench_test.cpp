@@ -43,10 +43,10 @@ bool holds(const std::vector<std::string>& words, const std::string& word) {
 
 TEST_CASE("every option of bench reaches its field") {
     const bench::Command command =
-        bench_command({"net",      "--kernel", "k",       "--initrd", "i", "--cmdline", "c",  "--image",
-                       "r",        "--peer",   "q",       "--cpus",   "2", "--memory",  "2G", "--directory",
-                       "/d",       "--size",   "1G",      "--rounds", "5", "--seconds", "7",  "--job",
-                       "tcp-send", "--job",    "ping-64", "--json",   "-v"});
+        bench_command({"net",      "--kernel", "k",       "--initrd", "i",  "--cmdline", "c",  "--image",
+                       "r",        "--peer",   "q",       "--cpus",   "2",  "--memory",  "2G", "--directory",
+                       "/d",       "--size",   "1G",      "--rounds", "5",  "--seconds", "7",  "--job",
+                       "tcp-send", "--job",    "ping-64", "--json",   "-v", "--daemon",  "v"});
     CHECK(command.subject == Subject::kNet);
     CHECK(command.kernel == "k");
     CHECK(command.initrd == "i");
@@ -62,12 +62,15 @@ TEST_CASE("every option of bench reaches its field") {
     CHECK(command.jobs == std::vector<std::string>{"tcp-send", "ping-64"});
     CHECK(command.json);
     CHECK(command.verbose);
+    CHECK(command.daemon == "v");
     CHECK(bench_command({"blk", "--kernel", "k"}).subject == Subject::kBlk);
+    CHECK(bench_command({"vsock", "--kernel", "k"}).subject == Subject::kVsock);
+    CHECK(bench_command({"fs", "--kernel", "k", "--job", "fs-stat"}).subject == Subject::kFs);
 }
 
 TEST_CASE("bench says what is wrong with its options") {
-    CHECK(contains(bench_error({"--kernel", "k"}), "blk or net"));
-    CHECK(contains(bench_error({"disk", "--kernel", "k"}), "must be blk or net"));
+    CHECK(contains(bench_error({"--kernel", "k"}), "blk, net, vsock or fs"));
+    CHECK(contains(bench_error({"disk", "--kernel", "k"}), "must be blk, net, vsock or fs"));
     CHECK(contains(bench_error({"blk"}), "--kernel is missing"));
     CHECK(contains(bench_error({"blk", "--kernel", "k", "--rounds", "0"}), "from 1 to"));
     CHECK(contains(bench_error({"blk", "--kernel", "k", "--size", "1M"}), "--size 1M"));
@@ -169,4 +172,10 @@ TEST_CASE("hako and QEMU get the same VM, and paths with commas stay whole") {
                 "tap=t,mac=02:00:00:00:00:07,queues=2,vhost=on"));
     CHECK(holds(qemu_words(command, {.disk = {}, .tap = "t", .vhost = true}),
                 "tap,id=net,ifname=t,script=no,downscript=no,vhost=on,queues=2"));
+    CHECK(holds(hako_words("hako", command, {.vsock = "/a,b"}), "cid=3,socket=/a,,b"));
+    CHECK(holds(hako_words("hako", command, {.fs = "/a,b"}), "tag=bench,socket=/a,,b"));
+    const auto shared = qemu_words(command, {.fs = "/a,b"});
+    CHECK(holds(shared, "q35,accel=kvm,memory-backend=memory"));
+    CHECK(holds(shared, "memory-backend-memfd,id=memory,size=1073741824,share=on"));
+    CHECK(holds(shared, "socket,id=fs,path=/a,,b"));
 }

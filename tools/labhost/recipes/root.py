@@ -15,7 +15,7 @@ SUITES = ["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backpor
 PACKAGES = [
     "systemd-sysv", "udev", "dbus", "kmod", "initramfs-tools", "zstd", "linux-image-cloud-amd64",
     "cloud-init", "netplan.io", "iproute2", "iputils-ping", "openssh-server", "sudo",
-    "util-linux", "e2fsprogs", "pciutils", "procps", "fio", "iperf3", "stress-ng",
+    "util-linux", "e2fsprogs", "pciutils", "procps", "fio", "iperf3", "socat", "stress-ng",
 ]
 MASKED = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
           "fstrim.timer"]
