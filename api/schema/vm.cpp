@@ -22,9 +22,8 @@ json::Place at(std::string_view name) {
 }
 
 Result<> check_supported(const VmConfig& config) {
-    const std::array<std::pair<std::string_view, bool>, 12> wanted = {{
+    const std::array<std::pair<std::string_view, bool>, 11> wanted = {{
         {"iommu", config.iommu},
-        {"watchdog", config.watchdog},
         {"landlock_enable", config.landlock_enable},
         {"tpm", config.tpm.has_value()},
         {"generic_vhost_user", config.generic_vhost_user && !config.generic_vhost_user->empty()},
@@ -294,6 +293,7 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
         machine.balloon = HAKO_TRY(to_machine(*config.balloon, at("balloon")));
         HAKO_TRY_WRAP(virtio::balloon::check(*machine.balloon, machine.memory), "balloon");
     }
+    if (config.watchdog) machine.watchdog.emplace();
     const json::Place fs = at("fs");
     for (std::size_t index = 0; index < config.fs.size(); ++index)
         machine.fs.push_back(
@@ -330,6 +330,7 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
         vm.vsock = from_machine(vsock);
     vm.balloon.reset();
     if (config.balloon) vm.balloon = from_machine(*config.balloon);
+    vm.watchdog = config.watchdog.has_value();
     vm.fs = merge(config.fs, sent.fs);
     vm.cloud_init.reset();
     vm.helper_disks.clear();

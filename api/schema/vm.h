@@ -49,10 +49,10 @@ struct VmConfig {
     std::optional<seed::Config> cloud_init;      ///< hako's own: the texts of a NoCloud disk
     std::vector<HelperDiskConfig> helper_disks;  ///< hako's own: small disks of files
     bool pvpanic = false;                        ///< there always is one
+    bool watchdog = false;
 
     // Refused when they ask for something.
     bool iommu = false;
-    bool watchdog = false;
     bool landlock_enable = false;
     std::optional<Opaque> tpm;
     std::optional<std::vector<Opaque>> generic_vhost_user;

@@ -29,6 +29,7 @@ void test_memory_kept();
 void test_generation();
 void test_touch();
 void test_echo();
+void test_watchdog();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -55,6 +56,7 @@ inline constexpr Test kTests[] = {
     {"generation", test_generation},
     {"touch", test_touch},
     {"echo", test_echo},
+    {"watchdog", test_watchdog},
 };
 
 }  // namespace guest

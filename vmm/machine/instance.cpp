@@ -231,7 +231,12 @@ void Instance::memory_ejected(unsigned piece) {
 }
 
 void Instance::handle_end(const MachineEnd& end) {
-    if (end.kind != MachineEnd::Kind::kReset || !options_.reboot) return events_.ended(end);
+    const bool expired = end.kind == MachineEnd::Kind::kWatchdog;
+    if (expired) {
+        log_warn("the guest did not reload its watchdog in time");
+        events_.watchdog_expired();
+    }
+    if ((!expired && end.kind != MachineEnd::Kind::kReset) || !options_.reboot) return events_.ended(end);
     if (auto started = reboot(); !started)
         return events_.reboot_failed(std::move(started).error().wrap("reboot"));
     events_.rebooted();

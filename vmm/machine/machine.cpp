@@ -312,12 +312,38 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
             HAKO_TRY(saved.find(&MachineState::balloons, "balloon", config_.balloon->id));
         HAKO_TRY_WRAP(devices_->add(*config_.balloon, state), "balloon");
     }
+    HAKO_TRY(build_watchdog(restored));
     HAKO_TRY(saved.finish());
     if (restored != nullptr) {
         for (const auto& gone : restored->gone_disks)
             HAKO_TRY_WRAP(devices_->restore_gone(gone), "the disk that is gone from slot {}", gone.slot);
     }
     return {};
+}
+
+Result<> Machine::build_watchdog(const MachineState* restored) {
+    if (restored != nullptr && restored->watchdog.has_value() != config_.watchdog.has_value())
+        return fail_input("the machine was saved {} a watchdog", restored->watchdog ? "with" : "without");
+    if (!config_.watchdog) return {};
+    std::optional<watchdog::State> state;
+    std::optional<std::uint8_t> slot;
+    if (restored != nullptr) {
+        state = restored->watchdog->device;
+        slot = restored->watchdog->slot;
+    }
+    auto made = HAKO_TRY(watchdog::Device::create(
+        *config_.watchdog, {.space = pci_space_, .engine = host_.engine, .events = *this}, std::move(state)));
+    watchdog_address_ = HAKO_TRY(bridge_->add(*made, slot));
+    watchdog_ = std::move(made);
+    return {};
+}
+
+/// No vCPU runs.
+void Machine::drop_watchdog() {
+    if (!watchdog_) return;
+    if (const auto removed = bridge_->remove(watchdog_address_); !removed)
+        log_error("{}", removed.error().text());
+    watchdog_.reset();
 }
 
 Result<MachineState> Machine::save() const {
@@ -327,6 +353,7 @@ Result<MachineState> Machine::save() const {
     state.platform = platform_->state();
     state.bridge = bridge_->state();
     HAKO_TRY(devices_->save(state));
+    if (watchdog_) state.watchdog = {.slot = watchdog_address_.device, .device = watchdog_->state()};
     state.cpus = HAKO_TRY(save_parked_cpus());
     state.facts = {.hako = HAKO_VERSION,
                    .vcpus = static_cast<std::uint32_t>(state.cpus.size()),
@@ -381,12 +408,25 @@ void Machine::resume() {
         }
     }
     if (std::exchange(was_paused_, false)) cpus_->note_stopped();
+    if (watchdog_) watchdog_->resume();
     cpus_->resume();
     running_ = true;
 }
 
+void Machine::halt() {
+    cpus_->halt();
+    if (watchdog_) watchdog_->pause();
+}
+
+void Machine::go_on() {
+    if (watchdog_) watchdog_->resume();
+    cpus_->resume();
+}
+
 void Machine::pause() {
     cpus_->pause();
+    // A guest that stands still cannot show that it lives.
+    if (watchdog_) watchdog_->pause();
     devices_->pause();
     was_paused_ = true;
     running_ = false;
@@ -395,8 +435,11 @@ void Machine::pause() {
 Machine::Legacy Machine::stop() {
     // vCPUs first: nobody but them calls the devices from the guest's side.
     cpus_.reset();
+    if (watchdog_) watchdog_->pause();
     running_ = false;
     dirty_.set_foreign(nullptr);
+    if (watchdog_ && config_.watchdog) config_.watchdog->timed_out = watchdog_->timed_out();
+    drop_watchdog();
     Legacy legacy{.config = std::move(config_), .resources = {}};
     if (devices_) devices_->take_apart(legacy.resources, legacy.config.helpers);
     const Coming coming = std::exchange(legacy.config.coming, {});
@@ -714,13 +757,13 @@ Result<> Machine::replace_net(const std::string& id, const virtio::net::Mac& mac
 }
 
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
-    const pci::Bdf address = HAKO_TRY(devices_->address(id));
-    if ((config_.rng && id == config_.rng->id) || (config_.balloon && id == config_.balloon->id))
+    if ((config_.rng && id == config_.rng->id) || (config_.balloon && id == config_.balloon->id) ||
+        (config_.watchdog && id == config_.watchdog->id))
         return fail_input(
             "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be "
             "removed",
             id);
-    return address;
+    return devices_->address(id);
 }
 
 Result<> Machine::request_removal(const std::string& id) {

@@ -11,6 +11,7 @@
 #include "devices/pci/address_space.h"
 #include "devices/pci/host_bridge.h"
 #include "devices/platform_events.h"
+#include "devices/watchdog/device.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
@@ -35,6 +36,7 @@ struct MachineEnd {
     enum class Kind {
         kPowerOff,     ///< the guest powered off
         kReset,        ///< the guest asked for a reset
+        kWatchdog,     ///< the guest's watchdog did
         kPanic,        ///< the guest's kernel reported a panic
         kTripleFault,  ///< the guest broke its own exception handling
         kKvmError,     ///< KVM cannot run a vCPU any further
@@ -45,7 +47,7 @@ struct MachineEnd {
     bool operator==(const MachineEnd&) const = default;
 };
 
-/// What a machine tells its owner. Called on vCPU threads; must not block.
+/// What a machine tells its owner. Called on vCPU threads and the io thread; must not block.
 class MachineListener {
   public:
     virtual ~MachineListener() = default;
@@ -102,9 +104,9 @@ class Machine final : private PlatformEvents {
     void resume();
     /// Parks the vCPUs, then drains the devices: nothing in the guest changes when it returns.
     void pause();
-    /// As pause(), at once and without the devices: see Cpus::halt(). go_on() ends it.
-    void halt() { cpus_->halt(); }
-    void go_on() { cpus_->resume(); }
+    /// As pause(), at once and without the virtio devices: see Cpus::halt(). go_on() ends it.
+    void halt();
+    void go_on();
     [[nodiscard]] bool running() const { return running_; }
     /// Everything but memory, which save() leaves as it is. Not while it runs.
     [[nodiscard]] Result<MachineState> save() const;
@@ -130,6 +132,8 @@ class Machine final : private PlatformEvents {
     /// What the machine has now.
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     [[nodiscard]] const Devices& devices() const { return *devices_; }
+    /// Null if the VM has none.
+    [[nodiscard]] const watchdog::Device* watchdog() const { return watchdog_.get(); }
     [[nodiscard]] std::vector<VcpuMetrics> vcpu_metrics() const { return cpus_->metrics(); }
 
     /// How many CPUs the guest is to have. Those that come are there when it returns, and the guest is told;
@@ -198,6 +202,8 @@ class Machine final : private PlatformEvents {
     Result<> boot(Chassis chassis, const boot::BootState& boot);
     Result<> go_on(Chassis chassis, const MachineState& state, kvm::Downtime downtime);
     Result<> build_devices(HostResources resources, const MachineState* restored);
+    Result<> build_watchdog(const MachineState* restored);
+    void drop_watchdog();
     [[nodiscard]] CpuPlace cpu_place();
     [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_parked_cpus() const;
     Result<> grow_memory(std::uint64_t bytes);
@@ -225,6 +231,7 @@ class Machine final : private PlatformEvents {
     void crash_loaded() override {
         if (!crash_told_.exchange(true)) listener_.crash_kernel_loaded();
     }
+    void watchdog_expired() override { end(MachineEnd::Kind::kWatchdog); }  // on the io thread
     void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
     void cpu_ejected(std::uint32_t cpu) override { listener_.cpu_ejected(cpu); }
     void memory_ejected(unsigned piece) override { listener_.memory_ejected(piece); }
@@ -247,6 +254,8 @@ class Machine final : private PlatformEvents {
     std::unique_ptr<Platform> platform_;
     std::unique_ptr<pci::HostBridge> bridge_;
     std::unique_ptr<Devices> devices_;
+    std::unique_ptr<watchdog::Device> watchdog_;
+    pci::Bdf watchdog_address_;
     std::optional<Cpus> cpus_;
     bool running_ = false;
     bool was_paused_ = false;  ///< its vCPUs have missed some time

@@ -34,6 +34,7 @@ constexpr std::string_view kVsock = "vsock";
 constexpr std::string_view kFs = "fs";
 constexpr std::string_view kBalloon = "balloon";
 constexpr std::string_view kGoneDisk = "gone-disk";
+constexpr std::string_view kWatchdog = "watchdog";
 
 /// Calls `visit(name, member)` for each section of which there are several.
 template <typename State, typename Visit>
@@ -101,6 +102,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kVsock)) return describe_as<DeviceState<virtio::vsock::State>>(section);
     if (named(kFs)) return describe_as<DeviceState<virtio::fs::State>>(section);
     if (named(kBalloon)) return describe_as<DeviceState<virtio::balloon::State>>(section);
+    if (named(kWatchdog)) return describe_as<WatchdogState>(section);
     return std::nullopt;
 }
 
@@ -123,6 +125,7 @@ Result<std::vector<std::byte>> encode(const MachineState& state) {
     if (state.platform.generation)
         writer.add(kGeneration, {}, *state.platform.generation, state::Need::kOptional);
     writer.add(kBridge, {}, state.bridge);
+    if (state.watchdog) writer.add(kWatchdog, {}, *state.watchdog);
     for_each_device(state, [&](std::string_view name, const auto& devices) {
         for (const auto& device : devices)
             writer.add(name, device.id, device);
@@ -148,6 +151,7 @@ Result<MachineState> decode(std::span<const std::byte> bytes) {
     state.platform.serial = HAKO_TRY(reader.find<serial::State>(kSerial));
     state.platform.generation = HAKO_TRY(reader.find<vmgenid::State>(kGeneration));
     state.bridge = HAKO_TRY(reader.take<pci::HostBridge::State>(kBridge));
+    state.watchdog = HAKO_TRY(reader.find<WatchdogState>(kWatchdog));
     Result<> read;
     for_each_device(state, [&](std::string_view name, auto& devices) {
         if (read) read = read_devices(reader, name, devices);

@@ -14,6 +14,7 @@
 #include "devices/rtc/state.h"
 #include "devices/serial/state.h"
 #include "devices/vmgenid/state.h"
+#include "devices/watchdog/state.h"
 #include "virtio/balloon/state.h"
 #include "virtio/blk/state.h"
 #include "virtio/console/state.h"
@@ -69,6 +70,14 @@ struct DeviceState {
     bool operator==(const DeviceState&) const = default;
 };
 
+/// The watchdog in its PCI slot.
+struct WatchdogState {
+    std::uint8_t slot = 0;
+    watchdog::State device;
+
+    bool operator==(const WatchdogState&) const = default;
+};
+
 struct MachineState {
     MachineFacts facts;
     kvm::ClockState clock;
@@ -83,6 +92,7 @@ struct MachineState {
     std::vector<DeviceState<virtio::vsock::State>> vsocks;
     std::vector<DeviceState<virtio::fs::State>> fs;
     std::vector<DeviceState<virtio::balloon::State>> balloons;
+    std::optional<WatchdogState> watchdog;
     /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
     std::vector<DeviceState<virtio::blk::State>> gone_disks;
 };
@@ -103,6 +113,12 @@ struct Fields<MachineFacts> {
     using T = MachineFacts;
     static constexpr auto list = std::tuple(upto(64, "hako", &T::hako), field("vcpus", &T::vcpus),
                                             field("memory", &T::memory), hex("leaving", &T::leaving));
+};
+
+template <>
+struct Fields<WatchdogState> {
+    using T = WatchdogState;
+    static constexpr auto list = std::tuple(field("slot", &T::slot), field("device", &T::device));
 };
 
 template <typename Own>

@@ -157,7 +157,7 @@ TEST_CASE("what a VM cannot be is refused by its field") {
               fmt::format("{}: hako does not support this: leave it out", name));
     }
     CHECK(refusal(R"("tpm":{})").starts_with("tpm"));
-    for (const char* name : {"iommu", "watchdog", "landlock_enable"})
+    for (const char* name : {"iommu", "landlock_enable"})
         CHECK(refusal(fmt::format(R"("{}":true)", name)).starts_with(name));
 }
 
@@ -172,6 +172,11 @@ TEST_CASE("devices that cannot be there together are refused") {
     CHECK(refusal(R"("net":[{"tap":"a"},{},{"tap":"a"}])").starts_with("net[2].tap: a is taken by net[0]"));
     CHECK(refusal(R"("net":[{"socket":"/a"},{"socket":"/a"}])").starts_with("net[1].socket"));
     CHECK(refusal(R"("net":[{"tap":"t%d"},{"tap":"t%d"}])") == "taken");
+}
+
+TEST_CASE("a VM has a watchdog if it is asked for") {
+    CHECK_FALSE(machine(R"({"payload":{"kernel":"/k"}})")->watchdog);
+    CHECK(machine(R"({"payload":{"kernel":"/k"},"watchdog":true})")->watchdog == hako::watchdog::Config{});
 }
 
 TEST_CASE("vm.info gives back what the client sent, and what has come since") {
@@ -207,6 +212,10 @@ TEST_CASE("vm.info gives back what the client sent, and what has come since") {
     CHECK(config.platform->num_pci_segments == 2);
     CHECK(config.serial.mode == ConsoleMode::kTty);
     CHECK(config.console.mode == ConsoleMode::kOff);
+
+    CHECK_FALSE(config.watchdog);
+    now.watchdog.emplace();
+    CHECK(from_machine(now, sent).watchdog);
 
     // A VM of the command line, which no client sent, can be made again from what vm.info says.
     MachineConfig plain = machine(R"({"payload":{"kernel":"/k"},"disks":[{"path":"/d"}]})").value();

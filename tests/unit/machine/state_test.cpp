@@ -40,6 +40,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.vsocks == b.vsocks);
     CHECK(a.fs == b.fs);
     CHECK(a.balloons == b.balloons);
+    CHECK(a.watchdog == b.watchdog);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -72,6 +73,9 @@ TEST_CASE("a machine's state comes back from its bytes") {
          .slot = 11,
          .transport = state.rngs[0].transport,
          .device = {.features = 9, .num_pages = 65536, .actual = 65000, .poison_val = 0xaa}});
+    small.watchdog = {
+        .slot = 12,
+        .device = {.timer1 = 5, .unlocked = 1, .countdown = {.stage = 2, .left_ns = 7, .timed_out = true}}};
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);
