@@ -28,6 +28,7 @@ namespace hako::api {
 struct RngConfig {
     std::string src = "/dev/urandom";  ///< or /dev/random: hako asks the kernel (getrandom)
     bool iommu = false;
+    std::optional<std::uint16_t> pci_segment;
 
     bool operator==(const RngConfig&) const = default;
 };
@@ -90,7 +91,8 @@ void name_devices(VmConfig& config);
 template <>
 struct hako::api::json::Fields<hako::api::RngConfig> {
     static constexpr auto list =
-        std::tuple(required("src", &RngConfig::src), field("iommu", &RngConfig::iommu));
+        std::tuple(required("src", &RngConfig::src), field("iommu", &RngConfig::iommu),
+                   field("pci_segment", &RngConfig::pci_segment));
 };
 
 template <>

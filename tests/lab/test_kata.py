@@ -75,7 +75,7 @@ def test_kata_runs_a_sandbox_from_its_start_to_its_end(program, tmp_path, root_d
                    "num_queues": 1, "queue_size": 128, "vhost_user": False, "backing_files": False, "sparse": True}],
         "balloon": {"size": 0, "free_page_reporting": True},
         "vsock": {"cid": 3, "socket": str(tmp_path / "clh.sock"), "iommu": False},
-        # Kata puts it on the second segment; hako has one.
+        # Kata puts it on the second segment.
         "fs": [{"tag": "kataShared", "socket": str(shared.socket), "num_queues": 1, "queue_size": 1024, "pci_segment": 1}],
     }
     tap_fd = open_tap(tap())

@@ -50,6 +50,7 @@ struct MachineConfig {
     std::vector<virtio::console::Config> consoles;
     std::vector<virtio::vsock::Config> vsocks;  ///< at most virtio::vsock::kMaxDevices
     std::vector<virtio::fs::Config> fs;
+    std::uint16_t pci_segments = 1;  ///< 1 to layout::kMaxPciSegments; each device is in one of them
     /// Disks that hako built; cloud-init's has the id seed::kSeedId.
     std::vector<seed::Helper> helpers;
     Coming coming;

@@ -212,8 +212,8 @@ void Instance::machine_ended(const MachineEnd& end) {
     post([this, end] { handle_end(end); });
 }
 
-void Instance::slot_ejected(std::uint8_t slot) {
-    post([this, slot] { handle_ejection(slot); });
+void Instance::slot_ejected(pci::Bdf address) {
+    post([this, address] { handle_ejection(address); });
 }
 
 void Instance::crash_kernel_loaded() {
@@ -242,9 +242,9 @@ void Instance::handle_end(const MachineEnd& end) {
     events_.rebooted();
 }
 
-void Instance::handle_ejection(std::uint8_t slot) {
-    const std::string id = machine_->devices().id_at(slot);
-    if (machine_->finish_removal(slot)) return events_.device_replaced(id);
+void Instance::handle_ejection(pci::Bdf address) {
+    const std::string id = machine_->devices().id_at(address);
+    if (machine_->finish_removal(address)) return events_.device_replaced(id);
     if (!id.empty() && !machine_->devices().has(id)) events_.device_removed(id);
 }
 

@@ -117,14 +117,14 @@ class Instance final : private MachineListener {
     // MachineListener, on vCPU threads.
     void machine_ended(const MachineEnd& end) override;
     void crash_kernel_loaded() override;
-    void slot_ejected(std::uint8_t slot) override;
+    void slot_ejected(pci::Bdf address) override;
     void cpu_ejected(std::uint32_t cpu) override;
     void memory_ejected(unsigned piece) override;
 
     template <typename Action>
     void post(Action action);
     void handle_end(const MachineEnd& end);
-    void handle_ejection(std::uint8_t slot);
+    void handle_ejection(pci::Bdf address);
     Result<> adopt(Result<std::unique_ptr<Machine>> made);
     Result<> start(HostResources resources);
     HostResources end_life();

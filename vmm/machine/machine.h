@@ -9,7 +9,7 @@
 
 #include "devices/acpi/pci_hotplug.h"
 #include "devices/pci/address_space.h"
-#include "devices/pci/host_bridge.h"
+#include "devices/pci/segment.h"
 #include "devices/platform_events.h"
 #include "devices/watchdog/device.h"
 #include "vmm/bus/bus.h"
@@ -56,7 +56,7 @@ class MachineListener {
     /// The guest's kernel has panicked and goes on into its crash kernel. Called once.
     virtual void crash_kernel_loaded() {}
     /// The guest has let go of a PCI slot: Machine::finish_removal() should follow, on the control thread.
-    virtual void slot_ejected(std::uint8_t slot) = 0;
+    virtual void slot_ejected(pci::Bdf address) = 0;
     /// The same for a CPU: Machine::finish_cpu_removal() should follow.
     virtual void cpu_ejected(std::uint32_t cpu) = 0;
     /// The same for a piece of memory: Machine::finish_memory_removal() should follow.
@@ -192,7 +192,7 @@ class Machine final : private PlatformEvents {
     Result<> dump_core(const std::string& path);
     /// The second half of request_removal(). Does nothing for a slot of which that was not asked. True if
     /// another device with the same id is there now (replace_helper(), replace_net()).
-    bool finish_removal(std::uint8_t slot);
+    bool finish_removal(pci::Bdf address);
 
   private:
     Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
@@ -216,12 +216,15 @@ class Machine final : private PlatformEvents {
     Result<pci::Bdf> plug(const seed::Helper& helper,
                           const DeviceState<virtio::blk::State>* restored = nullptr);
     Result<> plug_later(const seed::Helper& helper);
-    Result<bool> put_next(const std::string& id, std::uint8_t slot);
-    void take_out(std::uint8_t slot, virtio::net::HostEnd* end = nullptr);
+    Result<bool> put_next(const std::string& id, pci::Bdf address);
+    void take_out(pci::Bdf address, virtio::net::HostEnd* end = nullptr);
     void forget(const std::string& id);
     template <typename Work>
     void with_vcpus_parked(Work work);
-    void ask_to_eject(std::uint8_t slot);
+    void ask_to_eject(pci::Bdf address);
+    /// The guest is told of a new function.
+    void tell_inserted(pci::Bdf address);
+    Result<> build_segments(const MachineState* restored);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.
@@ -232,7 +235,7 @@ class Machine final : private PlatformEvents {
         if (!crash_told_.exchange(true)) listener_.crash_kernel_loaded();
     }
     void watchdog_expired() override { end(MachineEnd::Kind::kWatchdog); }  // on the io thread
-    void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
+    void slot_ejected(pci::Bdf address) override { listener_.slot_ejected(address); }
     void cpu_ejected(std::uint32_t cpu) override { listener_.cpu_ejected(cpu); }
     void memory_ejected(unsigned piece) override { listener_.memory_ejected(piece); }
 
@@ -246,13 +249,12 @@ class Machine final : private PlatformEvents {
     Bus mmio_;
     GsiRouter interrupts_;
     KvmKicks kicks_;
-    pci::AddressSpace pci_space_;
     const MachineHost host_;
     MachineListener& listener_;
     std::atomic<bool> ended_{false};
     std::atomic<bool> crash_told_{false};
     std::unique_ptr<Platform> platform_;
-    std::unique_ptr<pci::HostBridge> bridge_;
+    std::vector<std::unique_ptr<pci::Segment>> segments_;  ///< of PCI
     std::unique_ptr<Devices> devices_;
     std::unique_ptr<watchdog::Device> watchdog_;
     pci::Bdf watchdog_address_;
@@ -260,7 +262,8 @@ class Machine final : private PlatformEvents {
     bool running_ = false;
     bool was_paused_ = false;  ///< its vCPUs have missed some time
     bool just_restored_ = false;
-    std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested, and not finished
+    std::vector<std::uint32_t>
+        leaving_;  ///< by PCI segment: slots whose removal was requested, and not finished
 };
 
 }  // namespace hako

@@ -63,6 +63,7 @@ struct PlatformState {
 template <typename Own>
 struct DeviceState {
     std::string id;
+    std::uint16_t segment = 0;
     std::uint8_t slot = 0;
     virtio::PciTransport::State transport;
     Own device;
@@ -70,7 +71,16 @@ struct DeviceState {
     bool operator==(const DeviceState&) const = default;
 };
 
-/// The watchdog in its PCI slot.
+/// A PCI segment but the first.
+struct SegmentState {
+    pci::HostBridge::State bridge;
+    acpi_pm::PciHotplugState hotplug;
+    std::uint32_t leaving = 0;  ///< see MachineFacts::leaving, which is the first one's
+
+    bool operator==(const SegmentState&) const = default;
+};
+
+/// The watchdog in its PCI slot, in the first segment.
 struct WatchdogState {
     std::uint8_t slot = 0;
     watchdog::State device;
@@ -84,7 +94,8 @@ struct MachineState {
     kvm::IrqchipState irqchip;
     std::vector<kvm::VcpuState> cpus;  ///< by id, from 0 on, mostly without gaps
     PlatformState platform;
-    pci::HostBridge::State bridge;
+    pci::HostBridge::State bridge;       ///< of the first PCI segment
+    std::vector<SegmentState> segments;  ///< the others
     std::vector<DeviceState<virtio::blk::State>> disks;
     std::vector<DeviceState<virtio::net::State>> nets;
     std::vector<DeviceState<virtio::rng::State>> rngs;
@@ -116,6 +127,13 @@ struct Fields<MachineFacts> {
 };
 
 template <>
+struct Fields<SegmentState> {
+    using T = SegmentState;
+    static constexpr auto list =
+        std::tuple(field("bridge", &T::bridge), field("hotplug", &T::hotplug), hex("leaving", &T::leaving));
+};
+
+template <>
 struct Fields<WatchdogState> {
     using T = WatchdogState;
     static constexpr auto list = std::tuple(field("slot", &T::slot), field("device", &T::device));
@@ -124,7 +142,7 @@ struct Fields<WatchdogState> {
 template <typename Own>
 struct Fields<DeviceState<Own>> {
     using T = DeviceState<Own>;
-    /// Its id is the section's instance.
+    /// Its segment and its id are the section's instance.
     static constexpr auto list =
         std::tuple(field("slot", &T::slot), field("transport", &T::transport), field("device", &T::device));
 };
