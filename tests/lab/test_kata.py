@@ -25,9 +25,12 @@ listener.bind((socket.VMADDR_CID_ANY, {PORT}))
 listener.listen(8)
 while True:
     peer = listener.accept()[0]
-    command = peer.makefile("rb").readline().decode()
-    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    peer.sendall(b"%d\\n" % done.returncode + done.stdout)
+    try:
+        command = peer.makefile("rb").readline().decode()
+        done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        peer.sendall(b"%d\\n" % done.returncode + done.stdout)
+    except OSError:
+        pass  # a restore resets connections
     peer.close()
 END
 echo online_movable >/sys/devices/system/memory/auto_online_blocks
@@ -58,6 +61,8 @@ class Agent:
         with dial(self._path, PORT) as peer:
             peer.sendall(command.encode() + b"\n")
             code, _, text = rest(peer).decode().partition("\n")
+        if not code:
+            raise ConnectionResetError(command)
         assert code == "0", f"{command}: {code}, {text}"
         return text
 

@@ -9,7 +9,7 @@ from tests.lab.test_net import SET_UP
 from tests.lab.test_runtimes import payload
 
 
-def test_devices_of_a_second_segment(server, tmp_path, root_disk, daemon):  # noqa: F811
+def test_devices_of_a_second_segment(tmp_path, root_disk, daemon, server):  # noqa: F811
     shared = daemon("fs.sock")
     contents = {}
     for name in ("cold", "hot"):
