@@ -2,7 +2,8 @@
 
 import os
 
-from tests.guest.test_migration import server  # noqa: F401 (a fixture)
+from tests.contract.test_events import kept
+from tests.guest.test_migration import server, wait_for_event  # noqa: F401 (a fixture)
 from tests.lab.test_fs import daemon  # noqa: F401 (a fixture)
 from tests.lab.test_kata import AGENT, Agent
 from tests.lab.test_net import SET_UP
@@ -26,6 +27,14 @@ def test_devices_of_a_second_segment(tmp_path, root_disk, daemon, server):  # no
         return agent.run(f"until [ -e {block}/vd* ]; do sleep 0.05; done; "
                          f"dd if=/dev/$(ls {block}) iflag=direct bs=64k 2>/dev/null | md5sum").split()[0]
 
+    def remove(api, device: str) -> None:
+        """Asks the guest for it, and returns once it is gone."""
+        removed = "device-removed"
+        before = sum(event["event"] == removed for event in kept(api))
+        api.put("vm.remove-device", {"id": device})
+        wait_for_event(api, removed, before + 1)
+        assert agent.run("ls /sys/bus/pci/devices | grep 0001:00:03 || true") == ""
+
     first, second = server(), server()
     with first.api() as api:
         api.put("vm.create", {
@@ -45,15 +54,13 @@ def test_devices_of_a_second_segment(tmp_path, root_disk, daemon, server):  # no
             added = api.put("vm.add-disk", {"id": "hot", "path": str(tmp_path / "hot"), "pci_segment": 1})
             assert added["bdf"] == "0001:00:03.0"
             assert read(added["bdf"]) == sum_of["hot"]
-            api.put("vm.remove-device", {"id": "hot"})
-            agent.run(f"while [ -e /sys/bus/pci/devices/{added['bdf']} ]; do sleep 0.05; done")
+            remove(api, "hot")
         added = api.put("vm.add-fs", {"tag": "shared", "socket": str(shared.socket), "pci_segment": 1})
         assert added["bdf"] == "0001:00:03.0"
         agent.run("mkdir -p /run/shared; until mount -t virtiofs shared /run/shared 2>/dev/null; do sleep 0.05; done")
         assert agent.run("cat /run/shared/theirs") == "by the host"
         agent.run("umount /run/shared")
-        api.put("vm.remove-device", {"id": "_fs0"})
-        agent.run("while [ -e /sys/bus/pci/devices/0001:00:03.0 ]; do sleep 0.05; done")
+        remove(api, "_fs0")
         assert api.put("vm.add-disk", {"id": "hot", "path": str(tmp_path / "hot"), "pci_segment": 1})["bdf"] == "0001:00:03.0"
         assert read("0001:00:03.0") == sum_of["hot"]
         saved = tmp_path / "saved"
@@ -68,8 +75,7 @@ def test_devices_of_a_second_segment(tmp_path, root_disk, daemon, server):  # no
         agent.run("echo 3 >/proc/sys/vm/drop_caches")
         assert read("0001:00:01.0") == sum_of["cold"]
         assert read("0001:00:03.0") == sum_of["hot"]
-        api.put("vm.remove-device", {"id": "hot"})
-        agent.run("while [ -e /sys/bus/pci/devices/0001:00:03.0 ]; do sleep 0.05; done")
+        remove(api, "hot")
         assert api.put("vm.add-disk", {"id": "hot", "path": str(tmp_path / "hot"), "pci_segment": 1})["bdf"] == "0001:00:03.0"
         assert read("0001:00:03.0") == sum_of["hot"]
         assert agent.run("dmesg --level=emerg,alert,crit,err | grep . || true") == ""
