@@ -18,6 +18,8 @@ std::string_view reason(MachineEnd::Kind kind) {
             return "power-off";
         case MachineEnd::Kind::kReset:
             return "reset";
+        case MachineEnd::Kind::kWatchdog:
+            return "watchdog";
         case MachineEnd::Kind::kPanic:
             return "panic";
         case MachineEnd::Kind::kTripleFault:
@@ -111,6 +113,11 @@ Result<> Vmm::make(MachineConfig machine, VmConfig sent, Fds fds) {
                                  callbacks_.ended(end);
                              },
                          .crash_kernel_loaded = [this] { events_.add("guest", "crash-loaded"); },
+                         .watchdog_expired =
+                             [this] {
+                                 watchdog_resets_.fetch_add(1, std::memory_order_relaxed);
+                                 events_.add("guest", "watchdog");
+                             },
                          .rebooted =
                              [this] {
                                  tell("rebooting");

@@ -1,7 +1,9 @@
 // The one VM of this process as clients drive it: none, or one.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -112,6 +114,10 @@ class Vmm {
     [[nodiscard]] Result<std::shared_ptr<const VmInfo>> info() const;
     /// The same; nothing without a VM. Any thread.
     [[nodiscard]] std::optional<VmState> state() const;
+    /// How often a watchdog ran out in this process. Any thread.
+    [[nodiscard]] std::uint64_t watchdog_resets() const {
+        return watchdog_resets_.load(std::memory_order_relaxed);
+    }
     /// Calls `visit` with the machine, which stays meanwhile. It must not take long. Any thread.
     template <typename Visit>
     Result<> look_at_machine(Visit visit) const {
@@ -193,6 +199,7 @@ class Vmm {
     Fds fds_;        ///< MachineConfig::nets name them by number
     MachineWindow window_;
     Job job_;
+    std::atomic<std::uint64_t> watchdog_resets_{0};
     migration::Uuid uuid_{};
     std::string sealed_;        ///< why nobody may work on the VM, or ""
     mutable std::mutex mutex_;  ///< for `published_`

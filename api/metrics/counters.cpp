@@ -82,6 +82,10 @@ Counters counters(const Machine& machine) {
         [&](const virtio::vsock::VsockDevice& vsock) { all.emplace(vsock.id(), of(vsock)); });
     machine.devices().for_each<virtio::balloon::BalloonDevice>(
         [&](virtio::balloon::BalloonDevice& balloon) { all.emplace(balloon.id(), of(balloon)); });
+    if (const watchdog::Device* const watchdog = machine.watchdog()) {
+        const watchdog::Metrics values = watchdog->metrics();
+        all.emplace(watchdog->name(), DeviceCounters{{"kicks", values.kicks}, {"warnings", values.warnings}});
+    }
     return all;
 }
 

@@ -188,6 +188,16 @@ std::vector<BalloonValues> balloon_values(const Machine& machine) {
     return all;
 }
 
+/// `watchdog`: null if there is none.
+void write_watchdog(PrometheusText& text, const watchdog::Device* watchdog) {
+    if (watchdog == nullptr) return;
+    const watchdog::Metrics values = watchdog->metrics();
+    text.counter("hako_watchdog_kicks_total", "Reloads of the watchdog by the guest.");
+    text.sample({{"device", watchdog->name()}}, values.kicks);
+    text.counter("hako_watchdog_warnings_total", "First stages of the watchdog that ended without one.");
+    text.sample({{"device", watchdog->name()}}, values.warnings);
+}
+
 BlockQueues block_queues(const Machine& machine) {
     BlockQueues queues;
     machine.devices().for_each<virtio::blk::BlockDevice>([&](const virtio::blk::BlockDevice& disk) {
@@ -242,6 +252,7 @@ void write_machine(PrometheusText& text, const Machine& machine) {
     write_nets(text, net_queues(machine));
     write_vsocks(text, vsock_queues(machine), vsock_connections(machine));
     write_balloons(text, balloon_values(machine));
+    write_watchdog(text, machine.watchdog());
 }
 
 void write_process(PrometheusText& text) {

@@ -22,6 +22,9 @@ void add_metrics_routes(Router& router, const Vmm& vmm, const RequestMetrics& re
                    text.sample({{"version", HAKO_VERSION}}, std::uint64_t{1});
                    write_process(text);
                    write_state(text, vmm);
+                   text.counter("hako_watchdog_resets_total",
+                                "Times that a guest did not reload its watchdog.");
+                   text.sample({}, vmm.watchdog_resets());
                    requests.write(text);
                    // Without a machine there is nothing to tell of it.
                    [[maybe_unused]] const auto looked =

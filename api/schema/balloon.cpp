@@ -5,7 +5,6 @@
 namespace hako::api {
 
 Result<virtio::balloon::Config> to_machine(const BalloonConfig& config, const json::Place& place) {
-    if (config.pci_segment != 0) return not_supported(place, "pci_segment", "there is segment 0 only");
     if (config.pci_device_id) return not_supported(place, "pci_device_id");
     virtio::balloon::Config balloon;
     // Its own id comes back in snapshots and from clients that send what they were told.
@@ -14,6 +13,7 @@ Result<virtio::balloon::Config> to_machine(const BalloonConfig& config, const js
         balloon.id = *config.id;
     }
     balloon.size = config.size / virtio::balloon::kBalloonPage * virtio::balloon::kBalloonPage;
+    balloon.pci_segment = config.pci_segment;
     balloon.deflate_on_oom = config.deflate_on_oom;
     balloon.free_page_reporting = config.free_page_reporting;
     return balloon;
@@ -23,6 +23,7 @@ BalloonConfig from_machine(const virtio::balloon::Config& config) {
     return {.size = config.size,
             .deflate_on_oom = config.deflate_on_oom,
             .free_page_reporting = config.free_page_reporting,
+            .pci_segment = config.pci_segment,
             .id = config.id};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -25,6 +26,7 @@ struct ConsoleConfig {
     std::optional<std::string> file;    ///< kFile: appended to; kPty: the pty, in vm.info
     std::optional<std::string> socket;  ///< kSocket; hako's own: beside a file, too
     bool iommu = false;
+    std::optional<std::uint16_t> pci_segment;  ///< of a virtio console
 
     bool operator==(const ConsoleConfig&) const = default;
 };
@@ -69,8 +71,9 @@ struct hako::api::json::Names<hako::api::ConsoleMode> {
 template <>
 struct hako::api::json::Fields<hako::api::ConsoleConfig> {
     using T = ConsoleConfig;
-    static constexpr auto list = std::tuple(required("mode", &T::mode), field("file", &T::file),
-                                            field("socket", &T::socket), field("iommu", &T::iommu));
+    static constexpr auto list =
+        std::tuple(required("mode", &T::mode), field("file", &T::file), field("socket", &T::socket),
+                   field("iommu", &T::iommu), field("pci_segment", &T::pci_segment));
 };
 
 template <>

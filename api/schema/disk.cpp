@@ -20,7 +20,6 @@ Result<> check_supported(const DiskConfig& config, const json::Place& place) {
     if (config.iommu) return not_supported(place, "iommu");
     if (config.rate_limit_group)
         return not_supported(place, "rate_limit_group", "give each disk a rate_limiter_config");
-    if (config.pci_segment != 0) return not_supported(place, "pci_segment", "there is segment 0 only");
     if (config.pci_device_id) return not_supported(place, "pci_device_id");
     if (config.image_type != ImageType::kUnknown && config.image_type != ImageType::kRaw)
         return not_supported(place, "image_type", "convert the image to Raw");
@@ -45,6 +44,7 @@ Result<virtio::blk::Config> to_machine(const DiskConfig& config, const json::Pla
         return refuse(place, "path", "an image file or a block device", config.path.value_or(""));
     virtio::blk::Config disk;
     disk.id = config.id.value_or("");
+    disk.pci_segment = config.pci_segment;
     HAKO_TRY(check_id(place, disk.id));
     disk.path = *config.path;
     disk.readonly = config.readonly;
@@ -67,6 +67,7 @@ DiskConfig from_machine(const virtio::blk::Config& config) {
     disk.queue_size = config.queue_size;
     disk.rate_limiter_config = from_machine(config.limits);
     disk.id = config.id;
+    disk.pci_segment = config.pci_segment;
     if (!config.serial.empty()) disk.serial = config.serial;
     disk.image_type = ImageType::kRaw;
     return disk;

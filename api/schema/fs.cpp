@@ -20,6 +20,7 @@ Result<virtio::fs::Config> to_machine(const FsConfig& config, const json::Place&
                       config.socket);
     fs.socket = config.socket;
     fs.queues = config.num_queues;
+    fs.pci_segment = config.pci_segment;
     if (!std::has_single_bit(config.queue_size))
         return refuse(place, "queue_size", "a power of two", std::to_string(config.queue_size));
     fs.queue_size = config.queue_size;
@@ -31,6 +32,7 @@ FsConfig from_machine(const virtio::fs::Config& config) {
             .socket = config.socket,
             .num_queues = config.queues,
             .queue_size = config.queue_size,
+            .pci_segment = config.pci_segment,
             .id = config.id};
 }
 

@@ -18,7 +18,6 @@ struct FsConfig {
     std::string socket;  ///< where the daemon (virtiofsd) listens
     std::uint16_t num_queues = 1;
     std::uint16_t queue_size = virtio::kMaxQueueSize;
-    /// Kata puts it on segment 1. A guest mounts by tag: there is segment 0 only, and that is where it goes.
     std::uint16_t pci_segment = 0;
     std::optional<std::uint8_t> pci_device_id;
     std::optional<std::string> id;

@@ -34,7 +34,6 @@ bool tap_name(std::string_view text) {
 Result<> check_supported(const NetConfig& config, bool has_fds, const json::Place& place) {
     if (config.vhost_user || config.vhost_socket) return not_supported(place, "vhost_user");
     if (config.iommu) return not_supported(place, "iommu");
-    if (config.pci_segment != 0) return not_supported(place, "pci_segment", "there is segment 0 only");
     if (config.pci_device_id) return not_supported(place, "pci_device_id");
     if (has_fds) return {};  // who opened the taps has set them up
     if (config.host_mac) return not_supported(place, "host_mac", "set it with `ip link`");
@@ -88,6 +87,7 @@ Result<virtio::net::Config> to_machine(const NetConfig& config, std::span<const 
     HAKO_TRY(check_supported(config, !fds.empty() || config.num_fds.has_value(), place));
     virtio::net::Config net;
     net.id = config.id.value_or("");
+    net.pci_segment = config.pci_segment;
     HAKO_TRY(check_id(place, net.id));
     if (config.num_queues % 2 != 0)
         return refuse(place, "num_queues", "two for each pair, an even number,",
@@ -120,6 +120,7 @@ NetConfig from_machine(const virtio::net::Config& config) {
     net.num_queues = static_cast<std::uint16_t>(2 * config.queue_pairs);
     net.queue_size = config.queue_size;
     net.id = config.id;
+    net.pci_segment = config.pci_segment;
     net.rate_limiter_config = from_machine(config.limits.rx);
     if (!config.socket.empty()) net.socket = config.socket;
     net.vhost = config.vhost;

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "api/json/fields.h"
+#include "vmm/memory/layout.h"
 
 namespace hako::api {
 
-/// A client may ask for PCI segments, as Kata does; devices are all on the first.
 struct PlatformConfig {
     std::uint16_t num_pci_segments = 1;
     std::optional<std::vector<std::uint16_t>> iommu_segments;
@@ -32,10 +32,10 @@ struct PlatformConfig {
 template <>
 struct hako::api::json::Fields<hako::api::PlatformConfig> {
     using T = PlatformConfig;
-    static constexpr auto list =
-        std::tuple(field("num_pci_segments", &T::num_pci_segments, {.min = 1, .max = 96}),
-                   field("iommu_segments", &T::iommu_segments), field("serial_number", &T::serial_number),
-                   field("system_serial_number", &T::system_serial_number), field("uuid", &T::uuid),
-                   field("system_uuid", &T::system_uuid), field("oem_strings", &T::oem_strings),
-                   field("tdx", &T::tdx), field("sev_snp", &T::sev_snp), field("iommufd", &T::iommufd));
+    static constexpr auto list = std::tuple(
+        field("num_pci_segments", &T::num_pci_segments, {.min = 1, .max = layout::kMaxPciSegments}),
+        field("iommu_segments", &T::iommu_segments), field("serial_number", &T::serial_number),
+        field("system_serial_number", &T::system_serial_number), field("uuid", &T::uuid),
+        field("system_uuid", &T::system_uuid), field("oem_strings", &T::oem_strings), field("tdx", &T::tdx),
+        field("sev_snp", &T::sev_snp), field("iommufd", &T::iommufd));
 };

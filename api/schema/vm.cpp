@@ -22,9 +22,8 @@ json::Place at(std::string_view name) {
 }
 
 Result<> check_supported(const VmConfig& config) {
-    const std::array<std::pair<std::string_view, bool>, 12> wanted = {{
+    const std::array<std::pair<std::string_view, bool>, 11> wanted = {{
         {"iommu", config.iommu},
-        {"watchdog", config.watchdog},
         {"landlock_enable", config.landlock_enable},
         {"tpm", config.tpm.has_value()},
         {"generic_vhost_user", config.generic_vhost_user && !config.generic_vhost_user->empty()},
@@ -91,6 +90,7 @@ Result<> add_console(const ConsoleConfig& config, MachineConfig& machine) {
     virtio::console::Config console;
     console.id = kFirstConsole;
     console.console = HAKO_TRY(to_machine(config, place));
+    console.pci_segment = config.pci_segment.value_or(0);
     machine.consoles.push_back(std::move(console));
     return {};
 }
@@ -162,6 +162,23 @@ Result<> check_fs(const std::vector<virtio::fs::Config>& all) {
     return {};
 }
 
+Result<> check_segments(const MachineConfig& machine) {
+    Result<> good;
+    const auto check = [&](const auto& device) {
+        if (!good || device.pci_segment < machine.pci_segments) return;
+        good = fail_input("pci_segment: {} of device {} is not below {}, the VM's platform.num_pci_segments",
+                          device.pci_segment, device.id, machine.pci_segments);
+    };
+    std::ranges::for_each(machine.disks, check);
+    std::ranges::for_each(machine.nets, check);
+    std::ranges::for_each(machine.consoles, check);
+    std::ranges::for_each(machine.vsocks, check);
+    std::ranges::for_each(machine.fs, check);
+    if (machine.rng) check(*machine.rng);
+    if (machine.balloon) check(*machine.balloon);
+    return good;
+}
+
 Result<> check_addresses(const MachineConfig& machine) {
     for (std::size_t index = 0; index < machine.nets.size(); ++index)
         for (std::size_t before = 0; before < index; ++before)
@@ -227,6 +244,7 @@ void name_devices(VmConfig& config) {
 }
 
 Result<> check_devices(const MachineConfig& machine) {
+    HAKO_TRY(check_segments(machine));
     // cloud-init's disk has a slot of its own.
     const auto helpers = static_cast<std::size_t>(std::ranges::count_if(
         machine.helpers, [](const seed::Helper& helper) { return helper.id != seed::kSeedId; }));
@@ -276,6 +294,8 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
     if (config.platform) HAKO_TRY(check_platform(*config.platform));
     HAKO_TRY(check_rng(config.rng));
     MachineConfig machine;
+    if (config.platform) machine.pci_segments = config.platform->num_pci_segments;
+    if (machine.rng) machine.rng->pci_segment = config.rng.pci_segment.value_or(0);
     machine.payload = HAKO_TRY(to_machine(config.payload));
     machine.cpus = HAKO_TRY(to_machine(config.cpus));
     machine.memory = HAKO_TRY(to_machine(config.memory));
@@ -294,6 +314,7 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
         machine.balloon = HAKO_TRY(to_machine(*config.balloon, at("balloon")));
         HAKO_TRY_WRAP(virtio::balloon::check(*machine.balloon, machine.memory), "balloon");
     }
+    if (config.watchdog) machine.watchdog.emplace();
     const json::Place fs = at("fs");
     for (std::size_t index = 0; index < config.fs.size(); ++index)
         machine.fs.push_back(
@@ -324,12 +345,18 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.net = merge(config.nets, sent.net);
     vm.serial = from_machine(config.serial);
     for (const virtio::console::Config& console : config.consoles)
-        if (console.id == kFirstConsole) vm.console = from_machine(console.console);
+        if (console.id == kFirstConsole) {
+            vm.console = from_machine(console.console);
+            if (console.pci_segment != 0) vm.console.pci_segment = console.pci_segment;
+        }
+    if (config.rng && config.rng->pci_segment != 0) vm.rng.pci_segment = config.rng->pci_segment;
+    if (config.pci_segments > 1 && !vm.platform) vm.platform.emplace().num_pci_segments = config.pci_segments;
     vm.vsock.reset();
     for (const virtio::vsock::Config& vsock : config.vsocks)
         vm.vsock = from_machine(vsock);
     vm.balloon.reset();
     if (config.balloon) vm.balloon = from_machine(*config.balloon);
+    vm.watchdog = config.watchdog.has_value();
     vm.fs = merge(config.fs, sent.fs);
     vm.cloud_init.reset();
     vm.helper_disks.clear();

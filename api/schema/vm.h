@@ -28,6 +28,7 @@ namespace hako::api {
 struct RngConfig {
     std::string src = "/dev/urandom";  ///< or /dev/random: hako asks the kernel (getrandom)
     bool iommu = false;
+    std::optional<std::uint16_t> pci_segment;
 
     bool operator==(const RngConfig&) const = default;
 };
@@ -49,10 +50,10 @@ struct VmConfig {
     std::optional<seed::Config> cloud_init;      ///< hako's own: the texts of a NoCloud disk
     std::vector<HelperDiskConfig> helper_disks;  ///< hako's own: small disks of files
     bool pvpanic = false;                        ///< there always is one
+    bool watchdog = false;
 
     // Refused when they ask for something.
     bool iommu = false;
-    bool watchdog = false;
     bool landlock_enable = false;
     std::optional<Opaque> tpm;
     std::optional<std::vector<Opaque>> generic_vhost_user;
@@ -90,7 +91,8 @@ void name_devices(VmConfig& config);
 template <>
 struct hako::api::json::Fields<hako::api::RngConfig> {
     static constexpr auto list =
-        std::tuple(required("src", &RngConfig::src), field("iommu", &RngConfig::iommu));
+        std::tuple(required("src", &RngConfig::src), field("iommu", &RngConfig::iommu),
+                   field("pci_segment", &RngConfig::pci_segment));
 };
 
 template <>

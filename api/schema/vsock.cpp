@@ -6,12 +6,12 @@ namespace hako::api {
 
 Result<virtio::vsock::Config> to_machine(const VsockConfig& config, const json::Place& place) {
     if (config.iommu) return not_supported(place, "iommu");
-    if (config.pci_segment != 0) return not_supported(place, "pci_segment", "there is segment 0 only");
     if (config.pci_device_id) return not_supported(place, "pci_device_id");
     virtio::vsock::Config vsock;
     vsock.id = config.id.value_or("");
     HAKO_TRY(check_id(place, vsock.id));
     vsock.cid = config.cid;
+    vsock.pci_segment = config.pci_segment;
     if (config.socket.empty() || config.socket.size() > virtio::vsock::kMaxSocketPath)
         return refuse(place, "socket", fmt::format("a path of 1 to {} bytes", virtio::vsock::kMaxSocketPath),
                       config.socket);
@@ -20,7 +20,7 @@ Result<virtio::vsock::Config> to_machine(const VsockConfig& config, const json::
 }
 
 VsockConfig from_machine(const virtio::vsock::Config& config) {
-    return {.cid = config.cid, .socket = config.socket, .id = config.id};
+    return {.cid = config.cid, .socket = config.socket, .pci_segment = config.pci_segment, .id = config.id};
 }
 
 }  // namespace hako::api

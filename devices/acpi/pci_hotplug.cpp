@@ -34,7 +34,10 @@ void PciHotplug::write(std::uint64_t offset, std::span<const std::byte> data) {
         state_.leaving &= ~slots;
     }
     for (; slots != 0; slots &= slots - 1)
-        events_.slot_ejected(static_cast<std::uint8_t>(std::countr_zero(slots)));
+        events_.slot_ejected({.bus = 0,
+                              .device = static_cast<std::uint8_t>(std::countr_zero(slots)),
+                              .function = 0,
+                              .segment = segment_});
 }
 
 void PciHotplug::inserted(std::uint8_t slot) {

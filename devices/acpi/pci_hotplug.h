@@ -12,7 +12,8 @@
 
 namespace hako::acpi_pm {
 
-// 32-bit registers, from layout::kPortPciHotplug; bit N is slot N of bus 0. The DSDT tells the guest of them.
+// 32-bit registers of a PCI segment, from layout::pci_hotplug_port(); bit N is slot N of bus 0. The DSDT
+// tells the guest of them.
 inline constexpr std::uint64_t kInserted = 0;  ///< slots with a new function; reading clears
 inline constexpr std::uint64_t kLeaving = 4;   ///< slots that should be ejected; reading clears
 inline constexpr std::uint64_t kEject = 8;     ///< writing a slot's bit: the guest has let go of it (_EJ0)
@@ -27,8 +28,8 @@ class PciHotplug final : public BusDevice {
   public:
     /// `power`: has the event device's line. Both outlive this.
     PciHotplug(Device& power, PlatformEvents& events,
-               const std::optional<PciHotplugState>& state = std::nullopt)
-        : power_(power), events_(events), state_(state.value_or(PciHotplugState{})) {}
+               const std::optional<PciHotplugState>& state = std::nullopt, std::uint16_t segment = 0)
+        : power_(power), events_(events), segment_(segment), state_(state.value_or(PciHotplugState{})) {}
 
     void read(std::uint64_t offset, std::span<std::byte> data) override;
     void write(std::uint64_t offset, std::span<const std::byte> data) override;
@@ -46,6 +47,7 @@ class PciHotplug final : public BusDevice {
   private:
     Device& power_;
     PlatformEvents& events_;
+    const std::uint16_t segment_;
     mutable std::mutex mutex_;
     PciHotplugState state_;
 };

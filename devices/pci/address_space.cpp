@@ -14,10 +14,12 @@ bool inside(const Window& window, std::uint64_t base, std::uint64_t size) {
 
 }  // namespace
 
-Windows windows_above(GuestAddress ram_end) {
+Windows windows_above(GuestAddress ram_end, std::uint16_t segment, std::uint16_t segments) {
+    const std::uint64_t low = layout::segment_share(layout::kMmio32End - layout::kMmio32, segments);
+    const std::uint64_t high = layout::segment_share(layout::kMmio64Size, segments);
     return {
-        .low = {.base = layout::kMmio32, .size = layout::kMmio32End - layout::kMmio32},
-        .high = {.base = layout::mmio64_base(ram_end.value), .size = layout::kMmio64Size},
+        .low = {.base = layout::kMmio32 + segment * low, .size = low},
+        .high = {.base = layout::mmio64_base(ram_end.value) + segment * high, .size = high},
     };
 }
 

@@ -27,8 +27,10 @@ struct Windows {
     bool operator==(const Windows&) const = default;
 };
 
-/// The windows of a VM whose RAM ends at `ram_end` (GuestMemory::end()); ACPI's _CRS reports the same.
-[[nodiscard]] Windows windows_above(GuestAddress ram_end);
+/// The windows of one of `segments` PCI segments of a VM whose RAM ends at `ram_end` (GuestMemory::end());
+/// ACPI's _CRS reports the same.
+[[nodiscard]] Windows windows_above(GuestAddress ram_end, std::uint16_t segment = 0,
+                                    std::uint16_t segments = 1);
 
 /// Gives out BAR addresses, since there is no firmware to do so, and says which addresses are PCI's at all.
 /// Safe from any thread. The bus must outlive it.

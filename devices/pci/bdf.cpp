@@ -21,18 +21,19 @@ std::optional<unsigned> parse_hex(std::string_view digits) {
 }  // namespace
 
 std::string Bdf::text() const {
-    return fmt::format("0000:{:02x}:{:02x}.{:x}", bus, device, function);
+    return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", segment, bus, device, function);
 }
 
 std::optional<Bdf> Bdf::parse(std::string_view text) {
-    if (text.size() != 12 || !text.starts_with("0000:") || text[7] != ':' || text[10] != '.')
-        return std::nullopt;
+    if (text.size() != 12 || text[4] != ':' || text[7] != ':' || text[10] != '.') return std::nullopt;
+    const auto segment = parse_hex(text.substr(0, 4));
     const auto bus = parse_hex(text.substr(5, 2));
     const auto device = parse_hex(text.substr(8, 2));
     const auto function = parse_hex(text.substr(11, 1));
-    if (!bus || !device || *device >= kSlots || !function || *function >= kSlotFunctions) return std::nullopt;
+    if (!segment || !bus || !device || *device >= kSlots || !function || *function >= kSlotFunctions)
+        return std::nullopt;
     return Bdf{static_cast<std::uint8_t>(*bus), static_cast<std::uint8_t>(*device),
-               static_cast<std::uint8_t>(*function)};
+               static_cast<std::uint8_t>(*function), static_cast<std::uint16_t>(*segment)};
 }
 
 }  // namespace hako::pci

@@ -1,4 +1,4 @@
-// Where a PCI function sits: bus, device (slot) and function number.
+// Where a PCI function sits: segment, bus, device (slot) and function number.
 #pragma once
 
 #include <compare>
@@ -12,11 +12,11 @@ namespace hako::pci {
 inline constexpr std::uint8_t kSlots = 32;         ///< devices on a bus
 inline constexpr std::uint8_t kSlotFunctions = 8;  ///< functions of a device
 
-/// A function's address in segment 0.
 struct Bdf {
     std::uint8_t bus = 0;
     std::uint8_t device = 0;    ///< 0 to 31
     std::uint8_t function = 0;  ///< 0 to 7
+    std::uint16_t segment = 0;
 
     constexpr auto operator<=>(const Bdf&) const = default;
 

@@ -90,6 +90,16 @@ Result<std::uint16_t> ConfigSpace::add_capability(std::uint8_t id, std::span<con
     return offset;
 }
 
+Result<> ConfigSpace::add_register(std::uint16_t offset, std::size_t size, std::uint32_t writable) {
+    if (size == 0 || size > sizeof writable || offset < next_capability_ || offset + size > kSize)
+        return fail_host("register {:#x}: {} bytes have no place there", offset, size);
+    for (std::size_t i = 0; i < size; ++i) {
+        if (writable_[offset + i] != 0) return fail_host("register {:#x}: there is one already", offset);
+        writable_[offset + i] = static_cast<std::uint8_t>(writable >> (8 * i));
+    }
+    return {};
+}
+
 void ConfigSpace::read(std::uint32_t offset, std::span<std::byte> data) const {
     for (std::size_t i = 0; i < data.size(); ++i) {
         const std::uint64_t at = std::uint64_t{offset} + i;

@@ -80,6 +80,10 @@ class ConfigSpace {
     Result<std::uint16_t> add_capability(std::uint8_t id, std::span<const std::uint8_t> body,
                                          std::span<const std::uint8_t> writable = {});
 
+    /// A register of the device's own of `size` bytes (1 to 4), at first 0; the guest may change the bits of
+    /// `writable`. Fails below the capabilities and where something is.
+    Result<> add_register(std::uint16_t offset, std::size_t size, std::uint32_t writable);
+
     /// Any width at any offset; bytes beyond the end read as ones and swallow writes.
     void read(std::uint32_t offset, std::span<std::byte> data) const;
     void write(std::uint32_t offset, std::span<const std::byte> data);

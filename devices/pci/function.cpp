@@ -74,6 +74,11 @@ Result<std::uint16_t> Function::add_capability(std::uint8_t id, std::span<const 
     return HAKO_TRY_WRAP(config_.add_capability(id, body, writable), "{}", name_);
 }
 
+Result<> Function::add_register(std::uint16_t offset, std::size_t size, std::uint32_t writable) {
+    HAKO_TRY_WRAP(config_.add_register(offset, size, writable), "{}", name_);
+    return {};
+}
+
 Result<> Function::finish_config() {
     const std::lock_guard lock(mutex_);
     if (restored_) HAKO_TRY_WRAP(config_.restore(restored_->config), "{}", name_);

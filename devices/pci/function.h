@@ -56,7 +56,10 @@ class Function {
     /// See ConfigSpace::add_capability().
     Result<std::uint16_t> add_capability(std::uint8_t id, std::span<const std::uint8_t> body,
                                          std::span<const std::uint8_t> writable = {});
-    /// After the last BAR and capability: takes over the restored state and maps what it says is decoded.
+    /// See ConfigSpace::add_register().
+    Result<> add_register(std::uint16_t offset, std::size_t size, std::uint32_t writable);
+    /// After the last BAR, capability and register: takes over the restored state and maps what it says is
+    /// decoded.
     Result<> finish_config();
     /// Takes all BARs off the bus. A derived class that has bar_unmapped() calls it in its destructor.
     void unmap_bars();

@@ -43,28 +43,29 @@ class HostBridge::RootFunction final : public Function {
     void write_bar(unsigned, std::uint64_t, std::span<const std::byte>) override {}
 };
 
-HostBridge::HostBridge(AddressSpace& space, Bus& ports, std::uint32_t config_address)
-    : space_(space), port_bus_(ports), ecam_(*this), ports_(*this, config_address) {}
+HostBridge::HostBridge(AddressSpace& space, Bus& ports, std::uint16_t segment, std::uint32_t config_address)
+    : space_(space), port_bus_(ports), segment_(segment), ecam_(*this), ports_(*this, config_address) {}
 
 Result<std::unique_ptr<HostBridge>> HostBridge::create(AddressSpace& space, Bus& ports,
-                                                       std::optional<State> restored) {
+                                                       std::optional<State> restored, std::uint16_t segment) {
     const std::uint32_t config_address = restored ? restored->config_address & kConfigAddressMask : 0;
-    std::unique_ptr<HostBridge> bridge(new HostBridge(space, ports, config_address));
+    std::unique_ptr<HostBridge> bridge(new HostBridge(space, ports, segment, config_address));
     std::optional<Function::State> root_state;
     if (restored) root_state = std::move(restored->function);
     bridge->root_ = std::make_unique<RootFunction>(space, std::move(root_state));
     HAKO_TRY(bridge->root_->finish());
     bridge->slots_[0] = bridge->root_.get();
 
-    HAKO_TRY(space.mmio().insert(layout::kEcam, layout::kEcamSize, bridge->ecam_, "PCI ECAM"));
+    HAKO_TRY(space.mmio().insert(bridge->ecam_address(), layout::kEcamSize, bridge->ecam_, "PCI ECAM"));
     bridge->ecam_inserted_ = true;
+    if (segment != 0) return bridge;
     HAKO_TRY(ports.insert(layout::kPortPciAddress, kPortCount, bridge->ports_, "PCI configuration ports"));
     bridge->ports_inserted_ = true;
     return bridge;
 }
 
 HostBridge::~HostBridge() {
-    if (ecam_inserted_) space_.mmio().remove(layout::kEcam);
+    if (ecam_inserted_) space_.mmio().remove(ecam_address());
     if (ports_inserted_) port_bus_.remove(layout::kPortPciAddress);
 }
 
@@ -81,13 +82,13 @@ Result<Bdf> HostBridge::add(Function& function, std::optional<std::uint8_t> slot
     if (slots_[*slot] != nullptr)
         return fail_input("{}: PCI slot {} is taken by {}", function.name(), *slot, slots_[*slot]->name());
     slots_[*slot] = &function;
-    return Bdf{.bus = 0, .device = *slot, .function = 0};
+    return Bdf{.bus = 0, .device = *slot, .function = 0, .segment = segment_};
 }
 
 Result<> HostBridge::remove(Bdf bdf) {
     const std::unique_lock lock(mutex_);
-    if (bdf.bus != 0 || bdf.function != 0 || bdf.device == 0 || bdf.device >= kSlots ||
-        slots_[bdf.device] == nullptr)
+    if (bdf.segment != segment_ || bdf.bus != 0 || bdf.function != 0 || bdf.device == 0 ||
+        bdf.device >= kSlots || slots_[bdf.device] == nullptr)
         return fail_input("there is no device to remove at {}", bdf.text());
     slots_[bdf.device] = nullptr;
     return {};
@@ -95,7 +96,9 @@ Result<> HostBridge::remove(Bdf bdf) {
 
 Function* HostBridge::find(Bdf bdf) const {
     const std::shared_lock lock(mutex_);
-    return bdf.bus == 0 && bdf.function == 0 && bdf.device < kSlots ? slots_[bdf.device] : nullptr;
+    return bdf.segment == segment_ && bdf.bus == 0 && bdf.function == 0 && bdf.device < kSlots
+               ? slots_[bdf.device]
+               : nullptr;
 }
 
 void HostBridge::read_config(std::uint64_t address, std::span<std::byte> data) const {

@@ -1,4 +1,4 @@
-// PCI segment 0, bus 0: 32 slots behind ECAM and the old CF8/CFC ports.
+// Bus 0 of a PCI segment: 32 slots behind ECAM and, of segment 0, the old CF8/CFC ports.
 #pragma once
 
 #include <array>
@@ -14,6 +14,7 @@
 #include "devices/pci/function.h"
 #include "vmm/base/result.h"
 #include "vmm/bus/bus.h"
+#include "vmm/memory/layout.h"
 #include "vmm/state/fields.h"
 
 namespace hako::pci {
@@ -31,10 +32,11 @@ class HostBridge {
         bool operator==(const State&) const = default;
     };
 
-    /// Answers on `space.mmio()` (layout::kEcam) and on `ports` (layout::kPortPciAddress) for as long as it
-    /// lives.
+    /// Answers on `space.mmio()` (from layout::kEcam on) and, in segment 0, on `ports`
+    /// (layout::kPortPciAddress) for as long as it lives.
     static Result<std::unique_ptr<HostBridge>> create(AddressSpace& space, Bus& ports,
-                                                      std::optional<State> restored = std::nullopt);
+                                                      std::optional<State> restored = std::nullopt,
+                                                      std::uint16_t segment = 0);
     HostBridge(const HostBridge&) = delete;
     HostBridge& operator=(const HostBridge&) = delete;
     ~HostBridge();
@@ -78,10 +80,12 @@ class HostBridge {
         std::atomic<std::uint32_t> address_;  ///< one word, so that vCPUs need no lock for it
     };
 
-    HostBridge(AddressSpace& space, Bus& ports, std::uint32_t config_address);
+    HostBridge(AddressSpace& space, Bus& ports, std::uint16_t segment, std::uint32_t config_address);
+    [[nodiscard]] std::uint64_t ecam_address() const { return layout::kEcam + segment_ * layout::kEcamSize; }
 
     AddressSpace& space_;
     Bus& port_bus_;
+    const std::uint16_t segment_;
     std::unique_ptr<RootFunction> root_;
     Ecam ecam_;
     Ports ports_;

@@ -119,6 +119,8 @@ def test_four_mebibytes_are_not_too_long(api):
     ({"serial": {"mode": "File", "file": "/nowhere/log"}}, ["/nowhere/log"]),
     ({"rng": {"src": "/dev/zero"}}, ["rng.src", "/dev/zero"]),
     ({"platform": {"num_pci_segments": 0}}, ["platform.num_pci_segments"]),
+    ({"platform": {"num_pci_segments": 17}}, ["platform.num_pci_segments"]),
+    ({"disks": [{"path": "/a", "pci_segment": 1}]}, ["pci_segment: 1 of device _disk0 is not below 1"]),
     ({"balloon": {}}, ["balloon.size"]), ({"balloon": {"size": 64 << 20}}, ["balloon", "64 MiB"]),
     ({"balloon": {"size": 0}, "memory": {"size": 64 << 20, "hugepages": True}}, ["balloon", "huge pages"]),
     ({"balloon": {"size": 0, "id": "__other"}}, ["balloon.id", "__other"]),

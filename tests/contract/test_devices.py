@@ -66,7 +66,11 @@ def test_a_vsock_as_kata_adds_it(api):
 
 
 def test_a_shared_directory_as_kata_adds_it(api):
+    api.put("vm.delete")
+    api.put("vm.create", vm_config(platform={"num_pci_segments": 2}))
     body = {"tag": "kataShared", "socket": "/run/virtiofsd.sock", "num_queues": 1, "queue_size": 1024, "pci_segment": 1}
+    refused = refusal(api.put, "vm.add-fs", {**body, "pci_segment": 2})
+    assert refused.status == 400 and "pci_segment: 2 of device _fs0 is not below 2" in refused.chain[-1]
     answer = api.ask("PUT", "/api/v1/vm.add-fs", json.dumps(body).encode())
     assert (answer.status, answer.body) == (204, b"")
     assert config(api)["fs"] == [{**body, "id": "_fs0"}]

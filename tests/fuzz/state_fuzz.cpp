@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "devices/pci/segment.h"
 #include "tests/fuzz/require.h"
 #include "tests/unit/base/fake_interrupts.h"
 #include "tests/unit/pci/fake_device.h"
@@ -54,11 +55,18 @@ void try_devices(const MachineState& state, io::Engine& engine) {
     Bus ports;
     test::FakeInterrupts interrupts;
     test::FakeKicks kicks;
-    pci::AddressSpace space(mmio, pci::windows_above(memory.end()));
-    const auto bridge = pci::HostBridge::create(space, ports, state.bridge);
-    if (!bridge) return;
-    Devices devices({.memory = memory, .space = space, .interrupts = interrupts, .kicks = kicks}, **bridge,
-                    engine);
+    std::vector<std::unique_ptr<pci::Segment>> segments;
+    const auto count = static_cast<std::uint16_t>(state.segments.size() + 1);
+    for (std::uint16_t number = 0; number < count; ++number) {
+        auto made = pci::Segment::create(mmio, ports, memory.end(), number, count,
+                                         number == 0 ? state.bridge : state.segments[number - 1U].bridge);
+        if (!made) return;
+        segments.push_back(*std::move(made));
+    }
+    Devices devices({.memory = memory, .space = segments[0]->space, .interrupts = interrupts, .kicks = kicks},
+                    *segments[0]->bridge, engine);
+    for (std::uint16_t number = 1; number < count; ++number)
+        devices.add_segment(segments[number]->space, *segments[number]->bridge);
     for (std::size_t i = 0; i < std::min(state.rngs.size(), kTried); ++i) {
         virtio::rng::Config config;
         config.id = state.rngs[i].id;

@@ -24,6 +24,11 @@ constexpr std::uint64_t kEcam = 0xe8000000;
 alignas(4096) std::uint64_t extra_directories[4][512];
 std::size_t extra_used = 0;
 
+/// In ECAM: a MiB for each segment, 32 KiB for each slot.
+std::uint64_t function_address(std::uint16_t slot) {
+    return kEcam + (std::uint64_t{slot} / 32 << 20) + (std::uint64_t{slot} % 32 << 15);
+}
+
 }  // namespace
 
 void map(std::uint64_t address) {
@@ -83,21 +88,21 @@ bool arrived(std::uint8_t vector) {
     return ((read_msr(kIrr + vector / 32) >> (vector % 32)) & 1) != 0;
 }
 
-std::uint32_t pci_read32(std::uint8_t slot, std::uint16_t offset) {
-    return mmio_read<std::uint32_t>(kEcam + (std::uint64_t{slot} << 15) + offset);
+std::uint32_t pci_read32(std::uint16_t slot, std::uint16_t offset) {
+    return mmio_read<std::uint32_t>(function_address(slot) + offset);
 }
 
-void pci_write32(std::uint8_t slot, std::uint16_t offset, std::uint32_t value) {
-    mmio_write<std::uint32_t>(kEcam + (std::uint64_t{slot} << 15) + offset, value);
+void pci_write32(std::uint16_t slot, std::uint16_t offset, std::uint32_t value) {
+    mmio_write<std::uint32_t>(function_address(slot) + offset, value);
 }
 
-std::uint32_t pci_port_read32(std::uint8_t slot, std::uint16_t offset) {
+std::uint32_t pci_port_read32(std::uint16_t slot, std::uint16_t offset) {
     out32(0xcf8, 0x80000000u | (std::uint32_t{slot} << 11) | (offset & 0xfcu));
     return in32(0xcfc);
 }
 
 int pci_find(std::uint16_t vendor, std::uint16_t device, int nth) {
-    for (std::uint8_t slot = 0; slot < 32; ++slot) {
+    for (std::uint16_t slot = 0; slot < 32 * kPciSegments; ++slot) {
         if (pci_read32(slot, 0) != (std::uint32_t{device} << 16 | vendor)) continue;
         if (nth-- == 0) return slot;
     }

@@ -74,11 +74,14 @@ void print_hex(std::uint64_t value);
 void enable_apic();
 bool arrived(std::uint8_t vector);
 
-// PCI.
-std::uint32_t pci_read32(std::uint8_t slot, std::uint16_t offset);  ///< through ECAM
-void pci_write32(std::uint8_t slot, std::uint16_t offset, std::uint32_t value);
-std::uint32_t pci_port_read32(std::uint8_t slot, std::uint16_t offset);  ///< through 0xcf8 and 0xcfc
-/// The slot of the `nth` function with this vendor and device id, or -1.
+// PCI. Slots are counted over all segments, 32 in each.
+inline constexpr std::uint16_t kPciSegments = 2;
+std::uint32_t pci_read32(std::uint16_t slot, std::uint16_t offset);  ///< through ECAM
+void pci_write32(std::uint16_t slot, std::uint16_t offset, std::uint32_t value);
+std::uint32_t pci_port_read32(std::uint16_t slot,
+                              std::uint16_t offset);  ///< through 0xcf8 and 0xcfc; segment 0
+/// The slot of the `nth` function with this vendor and device id, or -1. Where there is one segment the
+/// second one's slots read as empty.
 int pci_find(std::uint16_t vendor, std::uint16_t device, int nth = 0);
 
 // Tests, chosen by `test=NAME` on the command line.

@@ -282,7 +282,7 @@ TEST_CASE("devices that came late, or are on their way out, go on so") {
     CHECK(vm.listener().ejected() == 0);
     vm.machine().resume();
     CHECK(vm.listener().ejected() == 1U << leaving.device);
-    vm.machine().finish_removal(leaving.device);
+    vm.machine().finish_removal(leaving);
     CHECK_FALSE(vm.machine().devices().has("leaving"));
 
     // Taken away by force: the guest goes on seeing it.
@@ -347,9 +347,9 @@ TEST_CASE("what waits for the guest to let go of something waits in the next mac
     vm.wait_for_rounds(1);
 
     // The guest lets go.
-    CHECK(vm.machine().finish_removal(net_slot.device));
-    CHECK(vm.machine().finish_removal(seed_slot.device));
-    CHECK_FALSE(vm.machine().finish_removal(net_slot.device));
+    CHECK(vm.machine().finish_removal(net_slot));
+    CHECK(vm.machine().finish_removal(seed_slot));
+    CHECK_FALSE(vm.machine().finish_removal(net_slot));
     CHECK(vm.machine().config().coming.empty());
     CHECK(vm.machine().config().nets[0].mac == kNext);
     CHECK(vm.machine().config().helpers[0].image->checksum == next.image->checksum);

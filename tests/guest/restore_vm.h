@@ -26,7 +26,7 @@ class Listener final : public MachineListener {
         ended_ = true;
         promise_.set_value(end);
     }
-    void slot_ejected(std::uint8_t slot) override { ejected_ |= std::uint32_t{1} << slot; }
+    void slot_ejected(pci::Bdf address) override { ejected_ |= std::uint32_t{1} << address.device; }
     void cpu_ejected(std::uint32_t /*cpu*/) override {}
     void memory_ejected(unsigned /*piece*/) override {}
     [[nodiscard]] std::uint32_t ejected() const { return ejected_; }

@@ -8,6 +8,7 @@ namespace guest {
 void test_ports();
 void test_pci();
 void test_block();
+void test_segments();
 void test_block_depth();
 void test_hostile_queue();
 void test_balloon();
@@ -29,11 +30,13 @@ void test_memory_kept();
 void test_generation();
 void test_touch();
 void test_echo();
+void test_watchdog();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
     {"pci", test_pci},
     {"block", test_block},
+    {"segments", test_segments},
     {"block-depth", test_block_depth},
     {"hostile-queue", test_hostile_queue},
     {"balloon", test_balloon},
@@ -55,6 +58,7 @@ inline constexpr Test kTests[] = {
     {"generation", test_generation},
     {"touch", test_touch},
     {"echo", test_echo},
+    {"watchdog", test_watchdog},
 };
 
 }  // namespace guest

@@ -39,7 +39,7 @@ void barrier() {
 
 }  // namespace
 
-VirtioPci::VirtioPci(std::uint8_t slot) : slot_(slot) {
+VirtioPci::VirtioPci(std::uint16_t slot) : slot_(slot) {
     const std::uint32_t low = pci_read32(slot, kBar0);
     CHECK((low & 7) == 4);  // 64-bit memory
     bar_ = (std::uint64_t{pci_read32(slot, kBar0 + 4)} << 32) | (low & ~15u);
@@ -155,7 +155,7 @@ void VirtioPci::driver_ok() {
 VirtioPci find_device(std::uint16_t type) {
     const int slot = pci_find(0x1af4, static_cast<std::uint16_t>(0x1040 + type));
     CHECK(slot > 0);
-    return VirtioPci(static_cast<std::uint8_t>(slot));
+    return VirtioPci(static_cast<std::uint16_t>(slot));
 }
 
 VirtioPci start_disk(Rings& rings, std::uint64_t features) {

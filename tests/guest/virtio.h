@@ -46,7 +46,7 @@ struct alignas(4096) Rings {
 /// One virtio-pci function.
 class VirtioPci {
   public:
-    explicit VirtioPci(std::uint8_t slot);
+    explicit VirtioPci(std::uint16_t slot);
 
     /// ACKNOWLEDGE to FEATURES_OK with these feature bits.
     void negotiate(std::uint64_t features);
@@ -70,7 +70,7 @@ class VirtioPci {
     void find_capabilities();
     void set_up_queue(std::uint16_t queue, Rings& rings, std::uint16_t vector);
 
-    std::uint8_t slot_;
+    std::uint16_t slot_;
     std::uint64_t bar_ = 0;
     std::uint64_t common_ = 0;
     std::uint64_t notify_base_ = 0;

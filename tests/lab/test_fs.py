@@ -183,7 +183,7 @@ read _
             before: dict[str, int] = {}
             for i in range(1, cycles + 1):
                 one = daemon(f"hot{i}")
-                added = api.put("vm.add-fs", {"tag": f"hot{i}", "socket": str(one.socket), "pci_segment": 1})
+                added = api.put("vm.add-fs", {"tag": f"hot{i}", "socket": str(one.socket)})
                 assert added["id"] == "_fs0" and added["bdf"].startswith("0000:00:"), added
                 machine.wait_for(f"USED {i}\r")
                 api.put("vm.remove-device", {"id": "_fs0"})
@@ -283,7 +283,8 @@ def test_a_shared_directory_goes_along(server, config, daemon, tmp_path):  # noq
     a, b = server(), server()
     with a.api() as api:
         api.put("vm.create", config(HOLD + END, fs=[{"tag": "shared", "socket": str(first.socket), "num_queues": 1,
-                                                     "queue_size": 1024, "pci_segment": 1}]))
+                                                     "queue_size": 1024, "pci_segment": 1}],
+                                    platform={"num_pci_segments": 2}))
         api.put("vm.boot")
     a.wait_for("tick 3\r", timeout=120)
     second = daemon("second", first.folder)

@@ -85,6 +85,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
           "that the "
           "host has meanwhile; further keys: deflate_on_oom=on|off (a guest short of memory takes some back) "
           "free_page_reporting=on|off (pages that the guest does not use are the host's, too)");
+    flag(*run, "--watchdog", watchdog, kHardware,
+         "watchdog (Linux: i6300esb): a guest that has begun to reload it and stops doing so is rebooted");
     value(*run, "--serial", serial, "tty|pty|file=PATH|socket=PATH|null|off", kHardware,
           "where the serial port (console=ttyS0) goes (default tty); file=PATH,socket=PATH is both; a socket "
           "takes one client at a time");

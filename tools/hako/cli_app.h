@@ -35,6 +35,7 @@ struct App {
         seccomp;
     bool check = false;
     bool no_reboot = false;
+    bool watchdog = false;
     bool no_shutdown = false;
     int verbosity = 0;
 

@@ -70,7 +70,7 @@ const char* vm_option(const App& app) {
                                                                   {"--helper-disk", &app.helper_disk}};
     for (const auto& [name, values] : options)
         if (!values->empty()) return name;
-    return nullptr;
+    return app.watchdog ? "--watchdog" : nullptr;
 }
 
 /// Each place is one console's.
@@ -118,6 +118,7 @@ Result<> read_machine(const App& app, RunCommand& command) {
         machine.balloon = HAKO_TRY(parse_balloon(*value));
         HAKO_TRY_WRAP(virtio::balloon::check(*machine.balloon, machine.memory), "--balloon {}", *value);
     }
+    if (app.watchdog) machine.watchdog.emplace();
     machine.serial.mode = console::Mode::kTty;
     if (const std::string* value = HAKO_TRY(single("--serial", app.serial)))
         machine.serial = HAKO_TRY(parse_console("--serial", *value));

@@ -29,7 +29,7 @@ inline constexpr std::array<ExitCodeText, 8> kExitCodes = {{
     {ExitCode::kPowerOff, "the guest powered off"},
     {ExitCode::kHostFailure, "the host or hako failed"},
     {ExitCode::kBadInput, "bad input: an option, the kernel or an image"},
-    {ExitCode::kReboot, "the guest asked for a reboot and --no-reboot was given"},
+    {ExitCode::kReboot, "the guest or its watchdog asked for a reboot and --no-reboot was given"},
     {ExitCode::kGuestPanic, "the guest's kernel panicked"},
     {ExitCode::kTripleFault, "the guest triple-faulted"},
     {ExitCode::kKvmInternalError, "KVM reported an internal error"},

@@ -27,6 +27,8 @@ Session::Outcome outcome_of(const MachineEnd& end) {
             return {ExitCode::kPowerOff, "the guest powered off"};
         case MachineEnd::Kind::kReset:
             return {ExitCode::kReboot, "the guest asked for a reboot"};
+        case MachineEnd::Kind::kWatchdog:
+            return {ExitCode::kReboot, "the guest did not reload its watchdog in time"};
         case MachineEnd::Kind::kPanic:
             return {ExitCode::kGuestPanic, "the guest's kernel panicked (its console tells why)"};
         case MachineEnd::Kind::kTripleFault:

@@ -17,6 +17,7 @@ struct Config {
     std::uint64_t size = 0;            ///< bytes that the guest is to do without; whole pages of them count
     bool deflate_on_oom = false;       ///< a guest short of memory takes some back
     bool free_page_reporting = false;  ///< the guest tells of pages that it does not use
+    std::uint16_t pci_segment = 0;
 
     bool operator==(const Config&) const = default;
 };

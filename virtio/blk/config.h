@@ -18,6 +18,7 @@ struct Config {
     std::uint16_t queues = 1;    ///< 1 to 64
     std::uint16_t queue_size = 256;  ///< a power of two, 16 to 1024
     io::RateLimits limits;  ///< bytes read and written, and requests of any kind; all queues together
+    std::uint16_t pci_segment = 0;
 
     bool operator==(const Config&) const = default;
 };

@@ -27,6 +27,7 @@ struct Config {
     hako::console::Config console;  ///< port 0, "/dev/hvc0"; kOff: the device has no such port
     std::vector<PortConfig> ports;  ///< ports 1 and up; at most kMaxPorts - 1
     std::uint16_t queue_size = 64;  ///< of each port's two queues: a power of two, 2 to 1024
+    std::uint16_t pci_segment = 0;
 
     bool operator==(const Config&) const = default;
 };

@@ -24,6 +24,7 @@ struct Config {
     std::uint16_t queues = 1;  ///< request queues, 1 to kMaxQueues
     std::uint16_t queue_size =
         kMaxQueueSize;  ///< of each queue: a power of two, kMinQueueSize to kMaxQueueSize
+    std::uint16_t pci_segment = 0;
 
     bool operator==(const Config&) const = default;
 };

@@ -33,6 +33,7 @@ struct Config {
     std::uint16_t queue_pairs = 1;   ///< 1 to kMaxQueuePairs
     std::uint16_t queue_size = 256;  ///< of each receive and transmit queue: a power of two, 16 to 1024
     Limits limits;
+    std::uint16_t pci_segment = 0;
 
     bool operator==(const Config&) const = default;
 };

@@ -23,6 +23,7 @@ struct Config {
     /// Where the host connects to the guest. Who listens at "<socket>_<port>" hears of the guest's
     /// connections.
     std::string socket;
+    std::uint16_t pci_segment = 0;
 
     bool operator==(const Config&) const = default;
 };

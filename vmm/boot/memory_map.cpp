@@ -17,7 +17,7 @@ std::vector<MemoryRange> memory_map(const GuestMemory& memory) {
     add(layout::kBios, layout::kBiosEnd, MemoryType::kReserved);
     add(layout::kKernel, low_ram_end(memory), MemoryType::kRam);
     // Linux uses ECAM only where firmware says that nobody else lives there.
-    add(layout::kEcam, layout::kEcam + layout::kEcamSize, MemoryType::kReserved);
+    add(layout::kEcam, layout::kEcamEnd, MemoryType::kReserved);
     // The identity-map page and the TSS that KVM keeps in guest-physical space on some Intel hosts.
     add(layout::kIdentityMap, layout::kTss + 3 * kPageSize, MemoryType::kReserved);
     for (const MemoryRegion& region : memory.regions().subspan(1))

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "devices/console/config.h"
+#include "devices/watchdog/config.h"
 #include "virtio/balloon/config.h"
 #include "virtio/blk/config.h"
 #include "virtio/console/config.h"
@@ -44,10 +45,12 @@ struct MachineConfig {
     /// On by default: a guest needs entropy from its first moment.
     std::optional<virtio::rng::Config> rng = virtio::rng::Config{};
     std::optional<virtio::balloon::Config> balloon;
+    std::optional<watchdog::Config> watchdog;
     console::Config serial;
     std::vector<virtio::console::Config> consoles;
     std::vector<virtio::vsock::Config> vsocks;  ///< at most virtio::vsock::kMaxDevices
     std::vector<virtio::fs::Config> fs;
+    std::uint16_t pci_segments = 1;  ///< 1 to layout::kMaxPciSegments; each device is in one of them
     /// Disks that hako built; cloud-init's has the id seed::kSeedId.
     std::vector<seed::Helper> helpers;
     Coming coming;

@@ -26,7 +26,7 @@ Result<pci::Bdf> Devices::add(const virtio::blk::Config& config, virtio::blk::Di
                               const DeviceState<virtio::blk::State>* restored) {
     auto device =
         HAKO_TRY(virtio::blk::BlockDevice::create(config, std::move(disk), engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::HostEnd end,
@@ -34,27 +34,27 @@ Result<pci::Bdf> Devices::add(const virtio::net::Config& config, virtio::net::Ho
                               std::optional<std::uint8_t> slot) {
     auto device =
         HAKO_TRY(virtio::net::NetDevice::create(config, std::move(end), engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored, slot);
+    return plug(config.id, std::move(device), config.pci_segment, restored, slot);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::rng::Config& config,
                               const DeviceState<virtio::rng::State>* restored) {
     auto device = HAKO_TRY(virtio::rng::EntropyDevice::create(config, engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::console::Config& config, std::vector<console::Backend*> backends,
                               const DeviceState<virtio::console::State>* restored) {
     auto device = HAKO_TRY(
         virtio::console::ConsoleDevice::create(config, std::move(backends), engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::vsock::Config& config, virtio::vsock::HostEnd end,
                               const DeviceState<virtio::vsock::State>* restored) {
     auto device =
         HAKO_TRY(virtio::vsock::VsockDevice::create(config, std::move(end), engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::fs::Config& config,
@@ -69,19 +69,20 @@ Result<pci::Bdf> Devices::add(const virtio::fs::Config& config,
         HAKO_TRY(virtio::fs::FsDevice::create(config, std::move(daemon), engine_, own_state(restored)));
     // A differential snapshot may be based on this moment.
     if (logging_) HAKO_TRY(device->log_writes(true, services_.memory));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
 Result<pci::Bdf> Devices::add(const virtio::balloon::Config& config,
                               const DeviceState<virtio::balloon::State>* restored) {
     auto device = HAKO_TRY(virtio::balloon::BalloonDevice::create(config, engine_, own_state(restored)));
-    return plug(config.id, std::move(device), restored);
+    return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
 Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
     // What is left of its configuration is what the guest may still look at.
     virtio::blk::Config config;
-    config.id = fmt::format("gone-{}", saved.slot);
+    config.id = fmt::format("gone-{}-{}", saved.segment, saved.slot);
+    config.pci_segment = saved.segment;
     config.queues = static_cast<std::uint16_t>(saved.transport.queues.size());
     config.queue_size = virtio::kMaxQueueSize;
     config.readonly = (saved.device.features & virtio::blk::feature::kReadOnly) != 0;
@@ -92,7 +93,7 @@ Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
 }
 
 template <typename Device, typename Own>
-Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> device,
+Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> device, std::uint16_t segment,
                                const DeviceState<Own>* restored, std::optional<std::uint8_t> slot) {
     if (has(id)) return fail_conflict("the id {} is taken: choose another", id);
     Device* const plugged = device.get();
@@ -100,11 +101,19 @@ Result<pci::Bdf> Devices::plug(const std::string& id, std::unique_ptr<Device> de
     if (restored != nullptr) {
         state = restored->transport;
         slot = restored->slot;
+        segment = restored->segment;
+        if (segment >= segments_.size())
+            return fail_input("it was saved in PCI segment {}, of which there is no state", segment);
     }
+    if (segment >= segments_.size())
+        return fail_conflict("PCI segment {}: the guest knows of {} only: reboot it first", segment,
+                             segments_.size());
+    virtio::PciServices services{services_.memory, *segments_[segment].space, services_.interrupts,
+                                 services_.kicks};
     auto transport =
-        HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services_, std::move(state)));
+        HAKO_TRY(virtio::PciTransport::create(id, std::move(device), services, std::move(state)));
     if (paused_) transport->pause();
-    const pci::Bdf address = HAKO_TRY(bridge_.add(*transport, slot));
+    const pci::Bdf address = HAKO_TRY(segments_[segment].bridge->add(*transport, slot));
     const std::lock_guard lock(mutex_);
     slots_.push_back({id, std::move(transport), plugged, address});
     return address;
@@ -116,11 +125,14 @@ Result<> Devices::save(MachineState& state) const {
     in_order.reserve(slots_.size());
     for (const Slot& slot : slots_)
         in_order.push_back(&slot);
-    std::ranges::sort(in_order, {}, [](const Slot* slot) { return slot->address.device; });
+    std::ranges::sort(in_order, {}, [](const Slot* slot) {
+        return std::pair(slot->address.segment, slot->address.device);
+    });
     for (const Slot* const each : in_order) {
         const Slot& slot = *each;
         const auto saved = [&slot](const auto& device) {
             return DeviceState{.id = slot.id,
+                               .segment = slot.address.segment,
                                .slot = slot.address.device,
                                .transport = slot.transport->state(),
                                .device = device.state()};
@@ -137,6 +149,7 @@ Result<> Devices::save(MachineState& state) const {
             state.vsocks.push_back(saved(**vsock));
         } else if (auto* const* const fs = std::get_if<virtio::fs::FsDevice*>(&slot.device)) {
             state.fs.push_back({.id = slot.id,
+                                .segment = slot.address.segment,
                                 .slot = slot.address.device,
                                 .transport = slot.transport->state(),
                                 .device = HAKO_TRY((*fs)->state())});
@@ -202,7 +215,8 @@ void Devices::memory_changed() {
 }
 
 void Devices::unplug(Slot& slot) {
-    if (const auto removed = bridge_.remove(slot.address); !removed) log_error("{}", removed.error().text());
+    pci::HostBridge& bridge = *segments_[slot.address.segment].bridge;
+    if (const auto removed = bridge.remove(slot.address); !removed) log_error("{}", removed.error().text());
     slot.transport->device().reset();
 }
 
@@ -216,8 +230,8 @@ Result<pci::Bdf> Devices::address(std::string_view id) const {
     return fail_missing("there is no device {}", id);
 }
 
-std::string Devices::id_at(std::uint8_t slot) const {
-    const auto found = std::ranges::find(slots_, slot, [](const Slot& each) { return each.address.device; });
+std::string Devices::id_at(pci::Bdf address) const {
+    const auto found = std::ranges::find(slots_, address, &Slot::address);
     return found == slots_.end() ? std::string() : found->id;
 }
 
@@ -233,8 +247,8 @@ void Devices::pause() {
         slot.transport->pause();
 }
 
-void Devices::remove(std::uint8_t slot, virtio::net::HostEnd* end) {
-    const auto found = std::ranges::find(slots_, slot, [](const Slot& each) { return each.address.device; });
+void Devices::remove(pci::Bdf address, virtio::net::HostEnd* end) {
+    const auto found = std::ranges::find(slots_, address, &Slot::address);
     if (found == slots_.end()) return;
     Slot leaving;
     {

@@ -37,10 +37,15 @@ class Devices final : public ForeignWrites {
   public:
     /// All of it outlives the devices.
     Devices(const virtio::PciServices& services, pci::HostBridge& bridge, io::Engine& engine)
-        : services_(services), bridge_(bridge), engine_(engine) {}
+        : services_(services), segments_{{&services.space, &bridge}}, engine_(engine) {}
     Devices(const Devices&) = delete;
     Devices& operator=(const Devices&) = delete;
     ~Devices() override;
+
+    /// The next PCI segment, which outlives the devices.
+    void add_segment(pci::AddressSpace& space, pci::HostBridge& bridge) {
+        segments_.push_back({&space, &bridge});
+    }
 
     /// Each id is used once. The device is there for the guest when these return. `restored`, if not null:
     /// the device goes on from there, in its slot, at the next resume().
@@ -72,8 +77,8 @@ class Devices final : public ForeignWrites {
     [[nodiscard]] bool has(std::string_view id) const { return slot_of(id) != nullptr; }
     /// Where the device is, or a Fault::kMissing that names the id.
     [[nodiscard]] Result<pci::Bdf> address(std::string_view id) const;
-    /// The id of the device in a slot of bus 0, or "" if there is none or it is disowned.
-    [[nodiscard]] std::string id_at(std::uint8_t slot) const;
+    /// The id of the device there, or "" if there is none or it is disowned.
+    [[nodiscard]] std::string id_at(pci::Bdf address) const;
     /// The device with that id, or null if there is none or it is of another type.
     template <typename Device>
     [[nodiscard]] Device* find(std::string_view id) const {
@@ -103,7 +108,7 @@ class Devices final : public ForeignWrites {
     void pause();
     /// Takes the device off the bus and destroys it; nothing of it is in flight afterwards. No vCPU runs.
     /// `end`: gets what a network interface had of the host, if it is not null.
-    void remove(std::uint8_t slot, virtio::net::HostEnd* end = nullptr);
+    void remove(pci::Bdf address, virtio::net::HostEnd* end = nullptr);
     /// Gives back what a disk has of the host, and forgets its id. What the guest sees stays in its slot,
     /// where each request fails, until remove(): a guest waits for ever for requests that nobody answers.
     /// No vCPU runs.
@@ -129,15 +134,20 @@ class Devices final : public ForeignWrites {
 
     [[nodiscard]] const Slot* slot_of(std::string_view id) const;
     template <typename Device, typename Own>
-    Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device,
+    Result<pci::Bdf> plug(const std::string& id, std::unique_ptr<Device> device, std::uint16_t segment,
                           const DeviceState<Own>* restored, std::optional<std::uint8_t> slot = std::nullopt);
     template <typename Visit>
     void for_each_fs(Visit visit) const;
     void unplug(Slot& slot);
     static void give_back_image(const Any& device);
 
-    const virtio::PciServices services_;
-    pci::HostBridge& bridge_;
+    struct Segment {
+        pci::AddressSpace* space;
+        pci::HostBridge* bridge;
+    };
+
+    const virtio::PciServices services_;  ///< of segment 0
+    std::vector<Segment> segments_;
     io::Engine& engine_;
     std::atomic<bool> logging_{false};  ///< devices that come tell what they write, too
     mutable std::mutex mutex_;  ///< held by who changes `slots_`, and by who reads it on another thread

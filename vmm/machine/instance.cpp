@@ -212,8 +212,8 @@ void Instance::machine_ended(const MachineEnd& end) {
     post([this, end] { handle_end(end); });
 }
 
-void Instance::slot_ejected(std::uint8_t slot) {
-    post([this, slot] { handle_ejection(slot); });
+void Instance::slot_ejected(pci::Bdf address) {
+    post([this, address] { handle_ejection(address); });
 }
 
 void Instance::crash_kernel_loaded() {
@@ -231,15 +231,20 @@ void Instance::memory_ejected(unsigned piece) {
 }
 
 void Instance::handle_end(const MachineEnd& end) {
-    if (end.kind != MachineEnd::Kind::kReset || !options_.reboot) return events_.ended(end);
+    const bool expired = end.kind == MachineEnd::Kind::kWatchdog;
+    if (expired) {
+        log_warn("the guest did not reload its watchdog in time");
+        events_.watchdog_expired();
+    }
+    if ((!expired && end.kind != MachineEnd::Kind::kReset) || !options_.reboot) return events_.ended(end);
     if (auto started = reboot(); !started)
         return events_.reboot_failed(std::move(started).error().wrap("reboot"));
     events_.rebooted();
 }
 
-void Instance::handle_ejection(std::uint8_t slot) {
-    const std::string id = machine_->devices().id_at(slot);
-    if (machine_->finish_removal(slot)) return events_.device_replaced(id);
+void Instance::handle_ejection(pci::Bdf address) {
+    const std::string id = machine_->devices().id_at(address);
+    if (machine_->finish_removal(address)) return events_.device_replaced(id);
     if (!id.empty() && !machine_->devices().has(id)) events_.device_removed(id);
 }
 

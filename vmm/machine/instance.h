@@ -31,7 +31,9 @@ struct InstanceEvents {
     std::function<void(const MachineEnd&)> ended;
     /// The guest's kernel panicked and goes on into its crash kernel.
     std::function<void()> crash_kernel_loaded;
-    /// The guest asked for a reboot, and it was carried out.
+    /// The guest's watchdog has run out; what a guest's wish to reboot brings follows.
+    std::function<void()> watchdog_expired;
+    /// The guest or its watchdog asked for a reboot, and it was carried out.
     std::function<void()> rebooted;
     /// A reboot could not be carried out; the VM is shut down.
     std::function<void(Error)> reboot_failed;
@@ -50,7 +52,8 @@ struct InstanceEvents {
 class Instance final : private MachineListener {
   public:
     struct Options {
-        bool reboot = true;  ///< carry out the guest's wish to reboot; otherwise InstanceEvents::ended
+        bool reboot =
+            true;  ///< carry out the wish to reboot of guest and watchdog; else InstanceEvents::ended
     };
 
     /// Starts the io thread and opens the host ends of the consoles; all else waits for boot(). `window`:
@@ -114,14 +117,14 @@ class Instance final : private MachineListener {
     // MachineListener, on vCPU threads.
     void machine_ended(const MachineEnd& end) override;
     void crash_kernel_loaded() override;
-    void slot_ejected(std::uint8_t slot) override;
+    void slot_ejected(pci::Bdf address) override;
     void cpu_ejected(std::uint32_t cpu) override;
     void memory_ejected(unsigned piece) override;
 
     template <typename Action>
     void post(Action action);
     void handle_end(const MachineEnd& end);
-    void handle_ejection(std::uint8_t slot);
+    void handle_ejection(pci::Bdf address);
     Result<> adopt(Result<std::unique_ptr<Machine>> made);
     Result<> start(HostResources resources);
     HostResources end_life();

@@ -200,12 +200,11 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const Mac
       memory_bytes_(memory_.size()),
       interrupts_(vm_),
       kicks_(vm_),
-      pci_space_(mmio_, pci::windows_above(memory_.end())),
       host_(host),
       listener_(listener) {
     // Linux waits for a virtio device's status to become 0 after a reset, and for ever if the device is gone
     // and its registers read as ones. That it is gone its configuration space tells.
-    const pci::Window& window = pci_space_.windows().high;
+    const pci::Window window = pci::windows_above(memory_.end()).high;  // of all segments
     mmio_.set_quiet(window.base, window.size);
 }
 
@@ -218,6 +217,7 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     const acpi::AcpiConfig acpi{.vcpus = config_.cpus.count,
                                 .max_vcpus = config_.cpus.most(),
                                 .memory_hotplug = config_.memory.room > 0,
+                                .pci_segments = config_.pci_segments,
                                 .ram_end = memory_.end(),
                                 .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
@@ -245,7 +245,9 @@ Result<> Machine::go_on(Chassis chassis, const MachineState& state, kvm::Downtim
     HAKO_TRY(interrupts_.apply_routes());
     cpus_.emplace(HAKO_TRY(Cpus::restore(chassis.system, cpu_place(), std::move(chassis.vcpus),
                                          config_.cpus.most(), state.cpus, state.clock, now)));
-    leaving_ = state.facts.leaving;
+    leaving_ = {state.facts.leaving};
+    for (const SegmentState& segment : state.segments)
+        leaving_.push_back(segment.leaving);
     was_paused_ = true;
     just_restored_ = true;
     return {};
@@ -259,15 +261,24 @@ void Machine::cpu_stopped(const VcpuStop& stop) {
 
 Result<> Machine::build_devices(HostResources resources, const MachineState* restored) {
     const PlatformState* const platform = restored == nullptr ? nullptr : &restored->platform;
-    std::optional<pci::HostBridge::State> bridge;
-    if (restored != nullptr) bridge = restored->bridge;
-    const PlatformUnits units{.memory = config_.memory.room > 0,
-                              .cpus = config_.cpus.most() > 1 ? first_units(config_.cpus.count) : 0};
+    PlatformUnits units{.memory = config_.memory.room > 0,
+                        .cpus = config_.cpus.most() > 1 ? first_units(config_.cpus.count) : 0,
+                        .segments = {}};
+    // How many there are the guest's ACPI tables say, which are those of its boot.
+    if (restored == nullptr) {
+        units.segments.resize(config_.pci_segments - 1U);
+    } else {
+        for (const SegmentState& segment : restored->segments)
+            units.segments.push_back(segment.hotplug);
+    }
     platform_ =
         HAKO_TRY(Platform::create(pio_, interrupts_, *this, host_.consoles.serial(), units, platform));
-    bridge_ = HAKO_TRY(pci::HostBridge::create(pci_space_, pio_, bridge));
-    devices_ = std::make_unique<Devices>(virtio::PciServices{memory_, pci_space_, interrupts_, kicks_},
-                                         *bridge_, host_.engine);
+    HAKO_TRY(build_segments(restored));
+    devices_ =
+        std::make_unique<Devices>(virtio::PciServices{memory_, segments_.front()->space, interrupts_, kicks_},
+                                  *segments_.front()->bridge, host_.engine);
+    for (std::size_t i = 1; i < segments_.size(); ++i)
+        devices_->add_segment(segments_[i]->space, *segments_[i]->bridge);
     dirty_.set_foreign(devices_.get());
     SavedDevices saved(restored);
 
@@ -312,6 +323,7 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
             HAKO_TRY(saved.find(&MachineState::balloons, "balloon", config_.balloon->id));
         HAKO_TRY_WRAP(devices_->add(*config_.balloon, state), "balloon");
     }
+    HAKO_TRY(build_watchdog(restored));
     HAKO_TRY(saved.finish());
     if (restored != nullptr) {
         for (const auto& gone : restored->gone_disks)
@@ -320,18 +332,67 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
     return {};
 }
 
+Result<> Machine::build_segments(const MachineState* restored) {
+    if (restored != nullptr && restored->segments.size() + 1 > config_.pci_segments)
+        return fail_input("{} PCI segments were saved, the machine has {}", restored->segments.size() + 1,
+                          config_.pci_segments);
+    const auto count = static_cast<std::uint16_t>(restored != nullptr ? restored->segments.size() + 1
+                                                                      : config_.pci_segments);
+    for (std::uint16_t number = 0; number < count; ++number) {
+        std::optional<pci::HostBridge::State> bridge;
+        if (restored != nullptr)
+            bridge = number == 0 ? restored->bridge : restored->segments[number - 1U].bridge;
+        segments_.push_back(
+            HAKO_TRY_WRAP(pci::Segment::create(mmio_, pio_, memory_.end(), number, count, std::move(bridge)),
+                          "PCI segment {}", number));
+    }
+    leaving_.assign(count, 0);
+    return {};
+}
+
+Result<> Machine::build_watchdog(const MachineState* restored) {
+    if (restored != nullptr && restored->watchdog.has_value() != config_.watchdog.has_value())
+        return fail_input("the machine was saved {} a watchdog", restored->watchdog ? "with" : "without");
+    if (!config_.watchdog) return {};
+    std::optional<watchdog::State> state;
+    std::optional<std::uint8_t> slot;
+    if (restored != nullptr) {
+        state = restored->watchdog->device;
+        slot = restored->watchdog->slot;
+    }
+    auto made = HAKO_TRY(watchdog::Device::create(
+        *config_.watchdog, {.space = segments_.front()->space, .engine = host_.engine, .events = *this},
+        std::move(state)));
+    watchdog_address_ = HAKO_TRY(segments_.front()->bridge->add(*made, slot));
+    watchdog_ = std::move(made);
+    return {};
+}
+
+/// No vCPU runs.
+void Machine::drop_watchdog() {
+    if (!watchdog_) return;
+    const auto removed = segments_.front()->bridge->remove(watchdog_address_);
+    if (!removed) log_error("{}", removed.error().text());
+    watchdog_.reset();
+}
+
 Result<MachineState> Machine::save() const {
     if (running_) return fail_state("the machine runs: pause it first");
     MachineState state;
     state.clock = HAKO_TRY(kvm::read_clock(vm_));
     state.platform = platform_->state();
-    state.bridge = bridge_->state();
+    state.bridge = segments_.front()->bridge->state();
+    for (std::uint16_t number = 1; number < segments_.size(); ++number)
+        state.segments.push_back({.bridge = segments_[number]->bridge->state(),
+                                  .hotplug = platform_->hotplug(number).state(),
+                                  .leaving = leaving_[number]});
     HAKO_TRY(devices_->save(state));
+    if (watchdog_) state.watchdog = {.slot = watchdog_address_.device, .device = watchdog_->state()};
     state.cpus = HAKO_TRY(save_parked_cpus());
     state.facts = {.hako = HAKO_VERSION,
                    .vcpus = static_cast<std::uint32_t>(state.cpus.size()),
                    .memory = memory_.size(),
-                   .leaving = leaving_};
+                   .leaving = leaving_.front()};
     state.irqchip = HAKO_TRY(kvm::save_irqchip(vm_));
     return state;
 }
@@ -371,9 +432,12 @@ void Machine::resume() {
         if (memory_.attendant() != nullptr) memory_.attendant()->guest_runs();
         platform_->repeat_edges();
         // What the guest has ejected before the state was taken, and nobody has taken out yet.
-        const std::uint32_t ejected = leaving_ & ~platform_->hotplug().state().asked;
-        for (std::uint8_t slot = 0; slot < pci::kSlots; ++slot)
-            if ((ejected >> slot & 1) != 0) listener_.slot_ejected(slot);
+        for (std::uint16_t segment = 0; segment < leaving_.size(); ++segment) {
+            const std::uint32_t ejected = leaving_[segment] & ~platform_->hotplug(segment).state().asked;
+            for (std::uint8_t slot = 0; slot < pci::kSlots; ++slot)
+                if ((ejected >> slot & 1) != 0)
+                    listener_.slot_ejected({.bus = 0, .device = slot, .function = 0, .segment = segment});
+        }
         if (auto* const hotplug = platform_->memory_hotplug()) {
             const acpi_pm::MemoryHotplugState state = hotplug->state();
             for (unsigned piece = 0; piece < state.pieces.size(); ++piece)
@@ -381,12 +445,25 @@ void Machine::resume() {
         }
     }
     if (std::exchange(was_paused_, false)) cpus_->note_stopped();
+    if (watchdog_) watchdog_->resume();
     cpus_->resume();
     running_ = true;
 }
 
+void Machine::halt() {
+    cpus_->halt();
+    if (watchdog_) watchdog_->pause();
+}
+
+void Machine::go_on() {
+    if (watchdog_) watchdog_->resume();
+    cpus_->resume();
+}
+
 void Machine::pause() {
     cpus_->pause();
+    // A guest that stands still cannot show that it lives.
+    if (watchdog_) watchdog_->pause();
     devices_->pause();
     was_paused_ = true;
     running_ = false;
@@ -395,8 +472,11 @@ void Machine::pause() {
 Machine::Legacy Machine::stop() {
     // vCPUs first: nobody but them calls the devices from the guest's side.
     cpus_.reset();
+    if (watchdog_) watchdog_->pause();
     running_ = false;
     dirty_.set_foreign(nullptr);
+    if (watchdog_ && config_.watchdog) config_.watchdog->timed_out = watchdog_->timed_out();
+    drop_watchdog();
     Legacy legacy{.config = std::move(config_), .resources = {}};
     if (devices_) devices_->take_apart(legacy.resources, legacy.config.helpers);
     const Coming coming = std::exchange(legacy.config.coming, {});
@@ -616,7 +696,7 @@ Result<pci::Bdf> Machine::add_disk(const virtio::blk::Config& config) {
     virtio::blk::Disk disk = HAKO_TRY_WRAP(virtio::blk::Disk::open(config), "disk {}", config.id);
     const pci::Bdf address = HAKO_TRY_WRAP(devices_->add(config, std::move(disk)), "disk {}", config.id);
     config_.disks.push_back(config);
-    platform_->hotplug().inserted(address.device);
+    tell_inserted(address);
     return address;
 }
 
@@ -627,7 +707,7 @@ Result<pci::Bdf> Machine::add_net(const virtio::net::Config& config) {
     const pci::Bdf address =
         HAKO_TRY_WRAP(devices_->add(config, std::move(end)), "network interface {}", config.id);
     config_.nets.push_back(config);
-    platform_->hotplug().inserted(address.device);
+    tell_inserted(address);
     return address;
 }
 
@@ -640,7 +720,7 @@ Result<pci::Bdf> Machine::add_console(const virtio::console::Config& config) {
         return std::unexpected(std::move(added).error().wrap(fmt::format("console {}", config.id)));
     }
     config_.consoles.push_back(config);
-    platform_->hotplug().inserted(added->device);
+    tell_inserted(*added);
     return added;
 }
 
@@ -649,7 +729,7 @@ Result<pci::Bdf> Machine::add_vsock(const virtio::vsock::Config& config) {
     virtio::vsock::HostEnd end = HAKO_TRY_WRAP(virtio::vsock::HostEnd::open(config), "vsock {}", config.id);
     const pci::Bdf address = HAKO_TRY_WRAP(devices_->add(config, std::move(end)), "vsock {}", config.id);
     config_.vsocks.push_back(config);
-    platform_->hotplug().inserted(address.device);
+    tell_inserted(address);
     return address;
 }
 
@@ -660,7 +740,7 @@ Result<pci::Bdf> Machine::add_fs(const virtio::fs::Config& config) {
     const pci::Bdf address =
         HAKO_TRY_WRAP(devices_->add(config, std::move(daemon)), "virtio-fs {}", config.id);
     config_.fs.push_back(config);
-    platform_->hotplug().inserted(address.device);
+    tell_inserted(address);
     return address;
 }
 
@@ -680,7 +760,7 @@ Result<pci::Bdf> Machine::plug(const seed::Helper& helper, const DeviceState<vir
 Result<> Machine::plug_later(const seed::Helper& helper) {
     const pci::Bdf address = HAKO_TRY(plug(helper));
     seed::put_helper(config_.helpers, helper);
-    platform_->hotplug().inserted(address.device);
+    tell_inserted(address);
     return {};
 }
 
@@ -693,7 +773,7 @@ Result<> Machine::replace_helper(seed::Helper helper, bool force) {
     }
     const pci::Bdf address = HAKO_TRY(removable(helper.id));
     seed::put_helper(config_.coming.helpers, std::move(helper));
-    ask_to_eject(address.device);
+    ask_to_eject(address);
     return {};
 }
 
@@ -709,24 +789,24 @@ Result<> Machine::replace_net(const std::string& id, const virtio::net::Mac& mac
     // Until the guest lets go of it, nobody is to see it with the address of another.
     net->set_link(false);
     config_.coming.put({.id = id, .mac = mac});
-    ask_to_eject(address.device);
+    ask_to_eject(address);
     return {};
 }
 
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
-    const pci::Bdf address = HAKO_TRY(devices_->address(id));
-    if ((config_.rng && id == config_.rng->id) || (config_.balloon && id == config_.balloon->id))
+    if ((config_.rng && id == config_.rng->id) || (config_.balloon && id == config_.balloon->id) ||
+        (config_.watchdog && id == config_.watchdog->id))
         return fail_input(
             "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be "
             "removed",
             id);
-    return address;
+    return devices_->address(id);
 }
 
 Result<> Machine::request_removal(const std::string& id) {
     const pci::Bdf address = HAKO_TRY(removable(id));
     config_.coming.forget(id);
-    ask_to_eject(address.device);
+    ask_to_eject(address);
     return {};
 }
 
@@ -736,17 +816,21 @@ Result<> Machine::remove_now(const std::string& id) {
     if (devices_->find<virtio::blk::BlockDevice>(id) != nullptr) {
         with_vcpus_parked([&] { devices_->disown(id); });
         forget(id);
-        ask_to_eject(address.device);
+        ask_to_eject(address);
         return {};
     }
-    take_out(address.device);
-    platform_->hotplug().gone(address.device);
+    take_out(address);
+    platform_->hotplug(address.segment).gone(address.device);
     return {};
 }
 
-void Machine::ask_to_eject(std::uint8_t slot) {
-    leaving_ |= std::uint32_t{1} << slot;
-    platform_->hotplug().ask_to_eject(slot);
+void Machine::ask_to_eject(pci::Bdf address) {
+    leaving_.at(address.segment) |= std::uint32_t{1} << address.device;
+    platform_->hotplug(address.segment).ask_to_eject(address.device);
+}
+
+void Machine::tell_inserted(pci::Bdf address) {
+    platform_->hotplug(address.segment).inserted(address.device);
 }
 
 Result<> Machine::set_link(const std::string& id, bool up) {
@@ -812,21 +896,23 @@ Result<> Machine::dump_core(const std::string& path) {
     return written;
 }
 
-bool Machine::finish_removal(std::uint8_t slot) {
+bool Machine::finish_removal(pci::Bdf address) {
     // The news may have been on its way while the device was removed otherwise, or the machine rebooted.
-    if (slot >= pci::kSlots || (leaving_ >> slot & 1) == 0) return false;
-    const std::string id = devices_->id_at(slot);
+    if (address.segment >= leaving_.size() || address.device >= pci::kSlots ||
+        (leaving_[address.segment] >> address.device & 1) == 0)
+        return false;
+    const std::string id = devices_->id_at(address);
     if (id.empty()) {
-        take_out(slot);
+        take_out(address);
         return false;
     }
-    const Result<bool> replaced = put_next(id, slot);
+    const Result<bool> replaced = put_next(id, address);
     if (!replaced) log_error("{}", replaced.error().text());
     return replaced.value_or(false);
 }
 
 /// Takes the device out, and puts in what is to come in its place, if anything is.
-Result<bool> Machine::put_next(const std::string& id, std::uint8_t slot) {
+Result<bool> Machine::put_next(const std::string& id, pci::Bdf address) {
     const Coming coming = config_.coming;
     const auto helper = std::ranges::find(coming.helpers, id, &seed::Helper::id);
     const auto mac = std::ranges::find(coming.macs, id, &NewMac::id);
@@ -836,22 +922,26 @@ Result<bool> Machine::put_next(const std::string& id, std::uint8_t slot) {
         virtio::net::Config next = *net;
         next.mac = mac->mac;
         virtio::net::HostEnd end;
-        take_out(slot, &end);
-        HAKO_TRY_WRAP(devices_->add(next, std::move(end), nullptr, slot), "network interface {}", id);
+        take_out(address, &end);
+        // Where it really was: the configuration's segment may be that of the next boot.
+        virtio::net::Config here = next;
+        here.pci_segment = address.segment;
+        HAKO_TRY_WRAP(devices_->add(here, std::move(end), nullptr, address.device), "network interface {}",
+                      id);
         config_.nets.push_back(std::move(next));
-        platform_->hotplug().inserted(slot);
+        tell_inserted(address);
         return true;
     }
-    take_out(slot);
+    take_out(address);
     if (helper == coming.helpers.end()) return false;
     HAKO_TRY(plug_later(*helper));
     return true;
 }
 
-void Machine::take_out(std::uint8_t slot, virtio::net::HostEnd* end) {
-    const std::string id = devices_->id_at(slot);
-    leaving_ &= ~(std::uint32_t{1} << slot);
-    with_vcpus_parked([&] { devices_->remove(slot, end); });
+void Machine::take_out(pci::Bdf address, virtio::net::HostEnd* end) {
+    const std::string id = devices_->id_at(address);
+    leaving_.at(address.segment) &= ~(std::uint32_t{1} << address.device);
+    with_vcpus_parked([&] { devices_->remove(address, end); });
     if (!id.empty()) forget(id);
 }
 

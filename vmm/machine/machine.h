@@ -9,8 +9,9 @@
 
 #include "devices/acpi/pci_hotplug.h"
 #include "devices/pci/address_space.h"
-#include "devices/pci/host_bridge.h"
+#include "devices/pci/segment.h"
 #include "devices/platform_events.h"
+#include "devices/watchdog/device.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
@@ -35,6 +36,7 @@ struct MachineEnd {
     enum class Kind {
         kPowerOff,     ///< the guest powered off
         kReset,        ///< the guest asked for a reset
+        kWatchdog,     ///< the guest's watchdog did
         kPanic,        ///< the guest's kernel reported a panic
         kTripleFault,  ///< the guest broke its own exception handling
         kKvmError,     ///< KVM cannot run a vCPU any further
@@ -45,7 +47,7 @@ struct MachineEnd {
     bool operator==(const MachineEnd&) const = default;
 };
 
-/// What a machine tells its owner. Called on vCPU threads; must not block.
+/// What a machine tells its owner. Called on vCPU threads and the io thread; must not block.
 class MachineListener {
   public:
     virtual ~MachineListener() = default;
@@ -54,7 +56,7 @@ class MachineListener {
     /// The guest's kernel has panicked and goes on into its crash kernel. Called once.
     virtual void crash_kernel_loaded() {}
     /// The guest has let go of a PCI slot: Machine::finish_removal() should follow, on the control thread.
-    virtual void slot_ejected(std::uint8_t slot) = 0;
+    virtual void slot_ejected(pci::Bdf address) = 0;
     /// The same for a CPU: Machine::finish_cpu_removal() should follow.
     virtual void cpu_ejected(std::uint32_t cpu) = 0;
     /// The same for a piece of memory: Machine::finish_memory_removal() should follow.
@@ -102,9 +104,9 @@ class Machine final : private PlatformEvents {
     void resume();
     /// Parks the vCPUs, then drains the devices: nothing in the guest changes when it returns.
     void pause();
-    /// As pause(), at once and without the devices: see Cpus::halt(). go_on() ends it.
-    void halt() { cpus_->halt(); }
-    void go_on() { cpus_->resume(); }
+    /// As pause(), at once and without the virtio devices: see Cpus::halt(). go_on() ends it.
+    void halt();
+    void go_on();
     [[nodiscard]] bool running() const { return running_; }
     /// Everything but memory, which save() leaves as it is. Not while it runs.
     [[nodiscard]] Result<MachineState> save() const;
@@ -130,6 +132,8 @@ class Machine final : private PlatformEvents {
     /// What the machine has now.
     [[nodiscard]] const MachineConfig& config() const { return config_; }
     [[nodiscard]] const Devices& devices() const { return *devices_; }
+    /// Null if the VM has none.
+    [[nodiscard]] const watchdog::Device* watchdog() const { return watchdog_.get(); }
     [[nodiscard]] std::vector<VcpuMetrics> vcpu_metrics() const { return cpus_->metrics(); }
 
     /// How many CPUs the guest is to have. Those that come are there when it returns, and the guest is told;
@@ -188,7 +192,7 @@ class Machine final : private PlatformEvents {
     Result<> dump_core(const std::string& path);
     /// The second half of request_removal(). Does nothing for a slot of which that was not asked. True if
     /// another device with the same id is there now (replace_helper(), replace_net()).
-    bool finish_removal(std::uint8_t slot);
+    bool finish_removal(pci::Bdf address);
 
   private:
     Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const MachineHost& host,
@@ -198,6 +202,8 @@ class Machine final : private PlatformEvents {
     Result<> boot(Chassis chassis, const boot::BootState& boot);
     Result<> go_on(Chassis chassis, const MachineState& state, kvm::Downtime downtime);
     Result<> build_devices(HostResources resources, const MachineState* restored);
+    Result<> build_watchdog(const MachineState* restored);
+    void drop_watchdog();
     [[nodiscard]] CpuPlace cpu_place();
     [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_parked_cpus() const;
     Result<> grow_memory(std::uint64_t bytes);
@@ -210,12 +216,15 @@ class Machine final : private PlatformEvents {
     Result<pci::Bdf> plug(const seed::Helper& helper,
                           const DeviceState<virtio::blk::State>* restored = nullptr);
     Result<> plug_later(const seed::Helper& helper);
-    Result<bool> put_next(const std::string& id, std::uint8_t slot);
-    void take_out(std::uint8_t slot, virtio::net::HostEnd* end = nullptr);
+    Result<bool> put_next(const std::string& id, pci::Bdf address);
+    void take_out(pci::Bdf address, virtio::net::HostEnd* end = nullptr);
     void forget(const std::string& id);
     template <typename Work>
     void with_vcpus_parked(Work work);
-    void ask_to_eject(std::uint8_t slot);
+    void ask_to_eject(pci::Bdf address);
+    /// The guest is told of a new function.
+    void tell_inserted(pci::Bdf address);
+    Result<> build_segments(const MachineState* restored);
     void end(MachineEnd::Kind kind, std::string detail = {});
 
     // PlatformEvents, on vCPU threads.
@@ -225,7 +234,8 @@ class Machine final : private PlatformEvents {
     void crash_loaded() override {
         if (!crash_told_.exchange(true)) listener_.crash_kernel_loaded();
     }
-    void slot_ejected(std::uint8_t slot) override { listener_.slot_ejected(slot); }
+    void watchdog_expired() override { end(MachineEnd::Kind::kWatchdog); }  // on the io thread
+    void slot_ejected(pci::Bdf address) override { listener_.slot_ejected(address); }
     void cpu_ejected(std::uint32_t cpu) override { listener_.cpu_ejected(cpu); }
     void memory_ejected(unsigned piece) override { listener_.memory_ejected(piece); }
 
@@ -239,19 +249,21 @@ class Machine final : private PlatformEvents {
     Bus mmio_;
     GsiRouter interrupts_;
     KvmKicks kicks_;
-    pci::AddressSpace pci_space_;
     const MachineHost host_;
     MachineListener& listener_;
     std::atomic<bool> ended_{false};
     std::atomic<bool> crash_told_{false};
     std::unique_ptr<Platform> platform_;
-    std::unique_ptr<pci::HostBridge> bridge_;
+    std::vector<std::unique_ptr<pci::Segment>> segments_;  ///< of PCI
     std::unique_ptr<Devices> devices_;
+    std::unique_ptr<watchdog::Device> watchdog_;
+    pci::Bdf watchdog_address_;
     std::optional<Cpus> cpus_;
     bool running_ = false;
     bool was_paused_ = false;  ///< its vCPUs have missed some time
     bool just_restored_ = false;
-    std::uint32_t leaving_ = 0;  ///< PCI slots whose removal was requested, and not finished
+    std::vector<std::uint32_t>
+        leaving_;  ///< by PCI segment: slots whose removal was requested, and not finished
 };
 
 }  // namespace hako

@@ -35,6 +35,13 @@ Result<std::unique_ptr<Platform>> Platform::create(Bus& pio, InterruptController
     std::unique_ptr<Platform> platform(new Platform(events, std::move(ged), restored));
     HAKO_TRY(pio.insert(layout::kPortPm, acpi_pm::kPorts, platform->power_, "ACPI power management"));
     HAKO_TRY(pio.insert(layout::kPortPciHotplug, acpi_pm::kHotplugPorts, platform->hotplug_, "PCI hotplug"));
+    for (const acpi_pm::PciHotplugState& state : units.segments) {
+        const auto segment = static_cast<std::uint16_t>(platform->more_hotplug_.size() + 1);
+        platform->more_hotplug_.push_back(
+            std::make_unique<acpi_pm::PciHotplug>(platform->power_, events, state, segment));
+        HAKO_TRY(pio.insert(layout::pci_hotplug_port(segment), acpi_pm::kHotplugPorts,
+                            *platform->more_hotplug_.back(), "PCI hotplug"));
+    }
     const auto cpus = restored != nullptr ? restored->cpu_hotplug : fresh_units(units.cpus);
     if (cpus) {
         platform->cpu_hotplug_.emplace(platform->power_, events, *cpus);

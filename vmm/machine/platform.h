@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "devices/acpi/cpu_hotplug.h"
 #include "devices/acpi/device.h"
@@ -25,6 +26,8 @@ struct PlatformState;
 struct PlatformUnits {
     bool memory = false;     ///< pieces of memory come and go
     std::uint64_t cpus = 0;  ///< those that are there; 0: CPUs do not come and go
+    /// Of the PCI segments from 1 on, each as it is at first.
+    std::vector<acpi_pm::PciHotplugState> segments;
 };
 
 class Platform {
@@ -38,7 +41,10 @@ class Platform {
                                                     const PlatformState* restored = nullptr);
 
     [[nodiscard]] acpi_pm::Device& power() { return power_; }
-    [[nodiscard]] acpi_pm::PciHotplug& hotplug() { return hotplug_; }
+    /// Of a PCI segment that there is.
+    [[nodiscard]] acpi_pm::PciHotplug& hotplug(std::uint16_t segment) {
+        return segment == 0 ? hotplug_ : *more_hotplug_.at(segment - 1U);
+    }
     /// Null where the guest's ACPI tables do not have it.
     [[nodiscard]] acpi_pm::CpuHotplug* cpu_hotplug() { return cpu_hotplug_ ? &*cpu_hotplug_ : nullptr; }
     [[nodiscard]] const acpi_pm::CpuHotplug* cpu_hotplug() const {
@@ -63,6 +69,7 @@ class Platform {
 
     acpi_pm::Device power_;
     acpi_pm::PciHotplug hotplug_;
+    std::vector<std::unique_ptr<acpi_pm::PciHotplug>> more_hotplug_;
     std::optional<acpi_pm::CpuHotplug> cpu_hotplug_;
     std::optional<acpi_pm::MemoryHotplug> memory_hotplug_;
     i8042::Device i8042_;

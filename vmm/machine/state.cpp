@@ -1,8 +1,14 @@
 #include "vmm/machine/state.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <charconv>
+#include <tuple>
+#include <utility>
 
 #include "vmm/machine/config.h"
+#include "vmm/memory/layout.h"
 #include "vmm/state/json.h"
 
 namespace hako {
@@ -26,7 +32,9 @@ constexpr std::string_view kRtc = "rtc";
 constexpr std::string_view kSerial = "serial";
 constexpr std::string_view kGeneration = "generation-id";  // optional
 constexpr std::string_view kBridge = "pci-bridge";
-constexpr std::string_view kDisk = "disk";  // instance of these: the device's id
+constexpr std::string_view kSegment = "pci-segment";  // instance: its number, from 1 on
+constexpr std::string_view kDisk =
+    "disk";  // instance of these: the device's id; in segments from 1 on "1/<id>"
 constexpr std::string_view kNet = "net";
 constexpr std::string_view kRng = "rng";
 constexpr std::string_view kConsole = "console";
@@ -34,6 +42,7 @@ constexpr std::string_view kVsock = "vsock";
 constexpr std::string_view kFs = "fs";
 constexpr std::string_view kBalloon = "balloon";
 constexpr std::string_view kGoneDisk = "gone-disk";
+constexpr std::string_view kWatchdog = "watchdog";
 
 /// Calls `visit(name, member)` for each section of which there are several.
 template <typename State, typename Visit>
@@ -49,10 +58,27 @@ void for_each_device(State& state, Visit visit) {
 }
 
 template <typename Own>
+std::string instance_of(const DeviceState<Own>& device) {
+    return device.segment == 0 ? device.id : fmt::format("{}/{}", device.segment, device.id);
+}
+
+/// Segment and id. No id has a slash.
+std::pair<std::uint16_t, std::string_view> place_of(std::string_view instance) {
+    const std::size_t slash = instance.find('/');
+    std::uint16_t segment = 0;
+    if (slash == std::string_view::npos) return {segment, instance};
+    const auto [end, error] = std::from_chars(instance.data(), instance.data() + slash, segment);
+    // As it is written, and no other way.
+    if (error != std::errc{} || end != instance.data() + slash || segment == 0 || instance.front() == '0')
+        return {0, instance};
+    return {segment, instance.substr(slash + 1)};
+}
+
+template <typename Own>
 Result<> read_devices(Reader& reader, std::string_view name, std::vector<DeviceState<Own>>& devices) {
     for (const std::string_view instance : reader.instances(name)) {
         auto device = HAKO_TRY(reader.take<DeviceState<Own>>(name, instance));
-        device.id = instance;
+        std::tie(device.segment, device.id) = place_of(instance);
         devices.push_back(std::move(device));
     }
     return {};
@@ -101,6 +127,8 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kVsock)) return describe_as<DeviceState<virtio::vsock::State>>(section);
     if (named(kFs)) return describe_as<DeviceState<virtio::fs::State>>(section);
     if (named(kBalloon)) return describe_as<DeviceState<virtio::balloon::State>>(section);
+    if (named(kSegment)) return describe_as<SegmentState>(section);
+    if (named(kWatchdog)) return describe_as<WatchdogState>(section);
     return std::nullopt;
 }
 
@@ -123,9 +151,12 @@ Result<std::vector<std::byte>> encode(const MachineState& state) {
     if (state.platform.generation)
         writer.add(kGeneration, {}, *state.platform.generation, state::Need::kOptional);
     writer.add(kBridge, {}, state.bridge);
+    for (std::size_t i = 0; i < state.segments.size(); ++i)
+        writer.add(kSegment, std::to_string(i + 1), state.segments[i]);
+    if (state.watchdog) writer.add(kWatchdog, {}, *state.watchdog);
     for_each_device(state, [&](std::string_view name, const auto& devices) {
         for (const auto& device : devices)
-            writer.add(name, device.id, device);
+            writer.add(name, instance_of(device), device);
     });
     return std::move(writer).finish();
 }
@@ -148,6 +179,12 @@ Result<MachineState> decode(std::span<const std::byte> bytes) {
     state.platform.serial = HAKO_TRY(reader.find<serial::State>(kSerial));
     state.platform.generation = HAKO_TRY(reader.find<vmgenid::State>(kGeneration));
     state.bridge = HAKO_TRY(reader.take<pci::HostBridge::State>(kBridge));
+    for (std::size_t number = 1; number < layout::kMaxPciSegments; ++number) {
+        auto segment = HAKO_TRY(reader.find<SegmentState>(kSegment, std::to_string(number)));
+        if (!segment) break;
+        state.segments.push_back(*std::move(segment));
+    }
+    state.watchdog = HAKO_TRY(reader.find<WatchdogState>(kWatchdog));
     Result<> read;
     for_each_device(state, [&](std::string_view name, auto& devices) {
         if (read) read = read_devices(reader, name, devices);

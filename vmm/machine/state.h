@@ -14,6 +14,7 @@
 #include "devices/rtc/state.h"
 #include "devices/serial/state.h"
 #include "devices/vmgenid/state.h"
+#include "devices/watchdog/state.h"
 #include "virtio/balloon/state.h"
 #include "virtio/blk/state.h"
 #include "virtio/console/state.h"
@@ -62,11 +63,29 @@ struct PlatformState {
 template <typename Own>
 struct DeviceState {
     std::string id;
+    std::uint16_t segment = 0;
     std::uint8_t slot = 0;
     virtio::PciTransport::State transport;
     Own device;
 
     bool operator==(const DeviceState&) const = default;
+};
+
+/// A PCI segment but the first.
+struct SegmentState {
+    pci::HostBridge::State bridge;
+    acpi_pm::PciHotplugState hotplug;
+    std::uint32_t leaving = 0;  ///< see MachineFacts::leaving, which is the first one's
+
+    bool operator==(const SegmentState&) const = default;
+};
+
+/// The watchdog in its PCI slot, in the first segment.
+struct WatchdogState {
+    std::uint8_t slot = 0;
+    watchdog::State device;
+
+    bool operator==(const WatchdogState&) const = default;
 };
 
 struct MachineState {
@@ -75,7 +94,8 @@ struct MachineState {
     kvm::IrqchipState irqchip;
     std::vector<kvm::VcpuState> cpus;  ///< by id, from 0 on, mostly without gaps
     PlatformState platform;
-    pci::HostBridge::State bridge;
+    pci::HostBridge::State bridge;       ///< of the first PCI segment
+    std::vector<SegmentState> segments;  ///< the others
     std::vector<DeviceState<virtio::blk::State>> disks;
     std::vector<DeviceState<virtio::net::State>> nets;
     std::vector<DeviceState<virtio::rng::State>> rngs;
@@ -83,6 +103,7 @@ struct MachineState {
     std::vector<DeviceState<virtio::vsock::State>> vsocks;
     std::vector<DeviceState<virtio::fs::State>> fs;
     std::vector<DeviceState<virtio::balloon::State>> balloons;
+    std::optional<WatchdogState> watchdog;
     /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
     std::vector<DeviceState<virtio::blk::State>> gone_disks;
 };
@@ -105,10 +126,23 @@ struct Fields<MachineFacts> {
                                             field("memory", &T::memory), hex("leaving", &T::leaving));
 };
 
+template <>
+struct Fields<SegmentState> {
+    using T = SegmentState;
+    static constexpr auto list =
+        std::tuple(field("bridge", &T::bridge), field("hotplug", &T::hotplug), hex("leaving", &T::leaving));
+};
+
+template <>
+struct Fields<WatchdogState> {
+    using T = WatchdogState;
+    static constexpr auto list = std::tuple(field("slot", &T::slot), field("device", &T::device));
+};
+
 template <typename Own>
 struct Fields<DeviceState<Own>> {
     using T = DeviceState<Own>;
-    /// Its id is the section's instance.
+    /// Its segment and its id are the section's instance.
     static constexpr auto list =
         std::tuple(field("slot", &T::slot), field("transport", &T::transport), field("device", &T::device));
 };

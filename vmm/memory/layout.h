@@ -33,8 +33,14 @@ inline constexpr std::uint64_t kKernel = 0x100000;  ///< where bzImage's protect
 inline constexpr std::uint64_t kRamHole = 3 * GiB;
 inline constexpr std::uint64_t kMmio32 = 0xc0000000;  ///< 32-bit PCI BARs
 inline constexpr std::uint64_t kMmio32End = 0xe8000000;
-inline constexpr std::uint64_t kEcam = 0xe8000000;  ///< PCI ECAM, segment 0, bus 0 only: 1 MiB
-inline constexpr std::uint64_t kEcamSize = 1 * MiB;
+inline constexpr std::uint64_t kEcam = 0xe8000000;   ///< PCI ECAM, one segment after the other
+inline constexpr std::uint64_t kEcamSize = 1 * MiB;  ///< of a segment: bus 0 only
+inline constexpr std::uint16_t kMaxPciSegments = 16;
+inline constexpr std::uint64_t kEcamEnd = kEcam + kMaxPciSegments * kEcamSize;
+/// Each of `segments` PCI segments has such a part of a window for BARs, one after the other.
+constexpr std::uint64_t segment_share(std::uint64_t window, std::uint16_t segments) {
+    return align_down(window / segments, MiB);
+}
 inline constexpr std::uint64_t kIoApic = 0xfec00000;
 inline constexpr std::uint64_t kLocalApic = 0xfee00000;
 inline constexpr std::uint64_t kIdentityMap = 0xfeffc000;  ///< KVM_SET_IDENTITY_MAP_ADDR, 1 page
@@ -66,6 +72,11 @@ inline constexpr std::uint16_t kPortPciHotplug = 0x610;
 inline constexpr std::uint16_t kPortCpuHotplug = 0x700;     ///< devices/acpi/cpu_hotplug.h
 inline constexpr std::uint16_t kPortMemoryHotplug = 0x800;  ///< devices/acpi/memory_hotplug.h
 inline constexpr std::uint16_t kPortPciAddress = 0xcf8;
+inline constexpr std::uint16_t kPortPciHotplugMore = 0xd00;  ///< of segments 1 and up, 16 ports each
+constexpr std::uint16_t pci_hotplug_port(std::uint16_t segment) {
+    return segment == 0 ? kPortPciHotplug
+                        : static_cast<std::uint16_t>(kPortPciHotplugMore + 16 * (segment - 1));
+}
 inline constexpr std::uint16_t kPortPciData = 0xcfc;
 inline constexpr std::uint16_t kPortPciBar = 0x1000;  ///< PCI I/O BARs would start here; hako gives out none
 

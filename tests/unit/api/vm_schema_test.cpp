@@ -157,7 +157,7 @@ TEST_CASE("what a VM cannot be is refused by its field") {
               fmt::format("{}: hako does not support this: leave it out", name));
     }
     CHECK(refusal(R"("tpm":{})").starts_with("tpm"));
-    for (const char* name : {"iommu", "watchdog", "landlock_enable"})
+    for (const char* name : {"iommu", "landlock_enable"})
         CHECK(refusal(fmt::format(R"("{}":true)", name)).starts_with(name));
 }
 
@@ -172,6 +172,51 @@ TEST_CASE("devices that cannot be there together are refused") {
     CHECK(refusal(R"("net":[{"tap":"a"},{},{"tap":"a"}])").starts_with("net[2].tap: a is taken by net[0]"));
     CHECK(refusal(R"("net":[{"socket":"/a"},{"socket":"/a"}])").starts_with("net[1].socket"));
     CHECK(refusal(R"("net":[{"tap":"t%d"},{"tap":"t%d"}])") == "taken");
+}
+
+TEST_CASE("each device is in a PCI segment that there is") {
+    const std::string two = R"({"payload":{"kernel":"/k"},"platform":{"num_pci_segments":2})";
+    const auto all = machine(two + R"(,"disks":[{"path":"/a","pci_segment":1}],"net":[{"pci_segment":1}],
+        "fs":[{"tag":"t","socket":"/s","pci_segment":1}],"vsock":{"cid":3,"socket":"/v","pci_segment":1},
+        "balloon":{"size":0,"pci_segment":1},"rng":{"src":"/dev/urandom","pci_segment":1},
+        "console":{"mode":"Null","pci_segment":1}})");
+    REQUIRE(all);
+    CHECK(all->pci_segments == 2);
+    CHECK(all->disks[0].pci_segment == 1);
+    CHECK(all->nets[0].pci_segment == 1);
+    CHECK(all->fs[0].pci_segment == 1);
+    CHECK(all->vsocks[0].pci_segment == 1);
+    CHECK(all->balloon->pci_segment == 1);
+    CHECK(all->rng->pci_segment == 1);
+    CHECK(all->consoles[0].pci_segment == 1);
+    // vm.info's words make the same machine again.
+    const MachineConfig again = to_machine(from_machine(*all)).value();
+    CHECK(again.pci_segments == 2);
+    CHECK(again.disks == all->disks);
+    CHECK(again.fs == all->fs);
+    CHECK(again.vsocks == all->vsocks);
+    CHECK(again.balloon == all->balloon);
+    CHECK(again.rng == all->rng);
+    CHECK(again.consoles == all->consoles);
+    CHECK(again.nets[0].pci_segment == 1);
+
+    CHECK(refusal(R"("platform":{"num_pci_segments":17})").starts_with("platform.num_pci_segments"));
+    for (const char* device :
+         {R"("disks":[{"path":"/a","pci_segment":2}])", R"("net":[{"pci_segment":2}])",
+          R"("fs":[{"tag":"t","socket":"/s","pci_segment":2}])",
+          R"("vsock":{"cid":3,"socket":"/v","pci_segment":2})", R"("balloon":{"size":0,"pci_segment":2})",
+          R"("rng":{"src":"/dev/urandom","pci_segment":2})",
+          R"("console":{"mode":"Null","pci_segment":2})"}) {
+        CAPTURE(device);
+        CHECK(refusal(fmt::format(R"("platform":{{"num_pci_segments":2}},{})", device))
+                  .starts_with("pci_segment: 2 of device "));
+        CHECK(refusal(fmt::format(R"("platform":{{"num_pci_segments":3}},{})", device)) == "taken");
+    }
+}
+
+TEST_CASE("a VM has a watchdog if it is asked for") {
+    CHECK_FALSE(machine(R"({"payload":{"kernel":"/k"}})")->watchdog);
+    CHECK(machine(R"({"payload":{"kernel":"/k"},"watchdog":true})")->watchdog == hako::watchdog::Config{});
 }
 
 TEST_CASE("vm.info gives back what the client sent, and what has come since") {
@@ -207,6 +252,10 @@ TEST_CASE("vm.info gives back what the client sent, and what has come since") {
     CHECK(config.platform->num_pci_segments == 2);
     CHECK(config.serial.mode == ConsoleMode::kTty);
     CHECK(config.console.mode == ConsoleMode::kOff);
+
+    CHECK_FALSE(config.watchdog);
+    now.watchdog.emplace();
+    CHECK(from_machine(now, sent).watchdog);
 
     // A VM of the command line, which no client sent, can be made again from what vm.info says.
     MachineConfig plain = machine(R"({"payload":{"kernel":"/k"},"disks":[{"path":"/d"}]})").value();

@@ -123,7 +123,12 @@ TEST_CASE("iasl disassembles every table without a complaint and compiles the DS
         .vcpus = 1, .ram_end = GuestAddress{16 * MiB}, .serial = false, .rtc = false, .pvpanic = false};
     const AcpiConfig growing{
         .vcpus = 1, .max_vcpus = 64, .memory_hotplug = true, .ram_end = GuestAddress{2 * GiB}};
-    for (const AcpiConfig& each : {config(1), config(2), config(64), everything, least, growing}) {
+    const AcpiConfig segments{.vcpus = 64,
+                              .max_vcpus = 64,
+                              .memory_hotplug = true,
+                              .pci_segments = layout::kMaxPciSegments,
+                              .ram_end = GuestAddress{2 * GiB}};
+    for (const AcpiConfig& each : {config(1), config(2), config(64), everything, least, growing, segments}) {
         const TempDir directory;
         const auto all = tables(each);
         disassemble(directory, all);
@@ -331,6 +336,44 @@ TEST_CASE("the MCFG tells of ECAM for the one bus there is") {
     CHECK(get<std::uint16_t>(mcfg, 52) == 0);  // segment
     CHECK(get<std::uint8_t>(mcfg, 54) == 0);   // first bus
     CHECK(get<std::uint8_t>(mcfg, 55) == 0);   // last bus
+}
+
+TEST_CASE("each PCI segment has its ECAM, its host bridge and its slots") {
+    const TempDir directory;
+    const auto all = tables({.vcpus = 1, .pci_segments = 3, .ram_end = GuestAddress{2 * GiB}});
+    const auto& mcfg = find(all, "MCFG").bytes;
+    REQUIRE(mcfg.size() == 44 + 3 * 16);
+    for (std::uint16_t segment = 0; segment < 3; ++segment) {
+        const std::size_t at = 44 + segment * std::size_t{16};
+        CHECK(get<std::uint64_t>(mcfg, at) == layout::kEcam + segment * layout::kEcamSize);
+        CHECK(get<std::uint16_t>(mcfg, at + 8) == segment);
+        CHECK(get<std::uint16_t>(mcfg, at + 10) == 0);  // first and last bus
+    }
+    const std::string dsdt = disassemble(directory, all)["DSDT"];
+    for (const char* part : {
+             "Device (PCI0)",
+             "Device (PCI2)",
+             "Name (_SEG, 0x02)",
+             "Name (_SUN, 0x5F)",  // slot 31 of the last: slots have numbers of their own
+             "Name (_UID, 0x02)",
+             "0x00300000,         // Address Length",  // of ECAM
+             "0xC0000000,         // Range Minimum",   // a third of each window
+             "0xCD500000,         // Range Minimum",
+             "0xDAA00000,         // Range Minimum",
+             "0x0000001000000000, // Range Minimum",
+             "0x0000001555500000, // Range Minimum",
+             "0x0000001AAAA00000, // Range Minimum",
+             "OperationRegion (HREG, SystemIO, 0x0610, 0x0C)",
+             "OperationRegion (HREG, SystemIO, 0x0D00, 0x0C)",
+             "OperationRegion (HREG, SystemIO, 0x0D10, 0x0C)",
+             "\\_SB.PCI0.PCNT ()",
+             "\\_SB.PCI2.PCNT ()",
+             "Notify (\\_SB.PCI2, Zero)",
+         })
+        CHECK_MESSAGE(dsdt.find(part) != std::string::npos, std::string(part), " is not in\n", dsdt);
+    // The old ports are those of the first.
+    const std::size_t ports = dsdt.find("0x0CF8,             // Range Minimum");
+    CHECK(dsdt.find("0x0CF8,             // Range Minimum", ports + 1) == std::string::npos);
 }
 
 TEST_CASE("CPUs from 255 on have x2APIC entries") {

@@ -69,7 +69,7 @@ TEST_CASE("the zero page carries header, command line, memory map, initrd and RS
         {0, 640 * KiB, 1},
         {layout::kBios, layout::kBiosEnd, 2},
         {1 * MiB, 3 * GiB, 1},
-        {layout::kEcam, layout::kEcam + layout::kEcamSize, 2},
+        {layout::kEcam, layout::kEcamEnd, 2},
         {layout::kIdentityMap, layout::kTss + 3 * kPageSize, 2},
         {4 * GiB, 6 * GiB, 1},
     };

@@ -253,6 +253,8 @@ TEST_CASE("a balloon begins empty, or with a size") {
     CHECK(balloon("free_page_reporting,deflate_on_oom=on") ==
           virtio::balloon::Config{.deflate_on_oom = true, .free_page_reporting = true});
     CHECK_FALSE(run_command({"--kernel", "k"}).machine.balloon);
+    CHECK_FALSE(run_command({"--kernel", "k"}).machine.watchdog);
+    CHECK(run_command({"--kernel", "k", "--watchdog"}).machine.watchdog == watchdog::Config{});
 }
 
 TEST_CASE("a shared directory has a tag and a daemon") {

@@ -98,6 +98,19 @@ TEST_CASE("a function that is gone makes the guest look at the bus") {
     CHECK(rig.hotplug.state() == PciHotplugState{});
 }
 
+TEST_CASE("an ejected slot says in which segment it is") {
+    Rig rig;
+    PciHotplug second(rig.power, rig.events, std::nullopt, 1);
+    second.ask_to_eject(2);
+    std::array<std::byte, 4> data{};
+    store_le(data, 1U << 2);
+    rig.hotplug.write(kEject, data);
+    CHECK(rig.events.ejected.empty());
+    second.write(kEject, data);
+    CHECK(rig.events.ejected == std::vector<std::uint8_t>{2});
+    CHECK(rig.events.last_segment == 1);
+}
+
 TEST_CASE("registers answer 32-bit accesses at their place only") {
     Rig rig;
     rig.hotplug.inserted(1);

@@ -1,6 +1,7 @@
 // Counts what a guest asks of the machine.
 #pragma once
 
+#include <atomic>
 #include <vector>
 
 #include "devices/platform_events.h"
@@ -12,7 +13,11 @@ struct RecordedEvents final : PlatformEvents {
     void reset() override { ++resets; }
     void panicked() override { ++panics; }
     void crash_loaded() override { ++crashes; }
-    void slot_ejected(std::uint8_t slot) override { ejected.push_back(slot); }
+    void watchdog_expired() override { ++expirations; }
+    void slot_ejected(pci::Bdf address) override {
+        ejected.push_back(address.device);
+        last_segment = address.segment;
+    }
     void cpu_ejected(std::uint32_t cpu) override { cpus_ejected.push_back(cpu); }
     void memory_ejected(unsigned piece) override { memory_pieces_ejected.push_back(piece); }
 
@@ -20,7 +25,9 @@ struct RecordedEvents final : PlatformEvents {
     int resets = 0;
     int panics = 0;
     int crashes = 0;
+    std::atomic<int> expirations = 0;
     std::vector<std::uint8_t> ejected;
+    int last_segment = -1;  ///< of what was ejected
     std::vector<std::uint32_t> cpus_ejected;
     std::vector<unsigned> memory_pieces_ejected;
 };

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "devices/console/backend.h"
+#include "devices/pci/segment.h"
 #include "tests/unit/pci/rig.h"
 #include "tests/unit/virtio/temp_image.h"
 
@@ -111,8 +112,8 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
     REQUIRE(bus.devices.add(rng, &saved.rngs[0]));
     const auto gone = bus.devices.restore_gone(saved.gone_disks[0]);
     REQUIRE_MESSAGE(gone, gone.error().text());
-    CHECK(bus.devices.id_at(4) == "kept");
-    CHECK(bus.devices.id_at(1).empty());
+    CHECK(bus.devices.id_at({0, 4, 0}) == "kept");
+    CHECK(bus.devices.id_at({0, 1, 0}).empty());
     MachineState again;
     REQUIRE(bus.devices.save(again));
     CHECK(again.disks == saved.disks);
@@ -131,6 +132,57 @@ TEST_CASE("devices go on in their slots, those too that came late and that have 
     REQUIRE(bus.devices.save(later));
     CHECK(later.disks == saved.disks);
     CHECK(later.gone_disks == saved.gone_disks);
+}
+
+TEST_CASE("devices of another segment go on there, and a segment that is not there is refused") {
+    Host host;
+    virtio::blk::Config far = Host::disk("far", host.first);
+    far.pci_segment = 1;
+    const virtio::blk::Config near = Host::disk("near", host.second);
+    MachineState saved;
+    {
+        Bus0 bus(host);
+        CHECK_FALSE(bus.devices.add(far, open(far)));
+        const auto second = pci::Segment::create(bus.mmio, bus.ports, bus.memory.end(), 1, 2).value();
+        Devices devices(
+            {.memory = bus.memory, .space = bus.space, .interrupts = bus.interrupts, .kicks = bus.kicks},
+            *bus.bridge, *host.engine);
+        devices.add_segment(second->space, *second->bridge);
+        CHECK(devices.add(far, open(far)).value() == pci::Bdf{0, 1, 0, 1});
+        CHECK(devices.add(near, open(near)).value() == pci::Bdf{0, 1, 0, 0});
+        CHECK(devices.id_at({0, 1, 0, 1}) == "far");
+        CHECK(devices.address("far").value().text() == "0001:00:01.0");
+        devices.disown("far");
+        devices.pause();
+        REQUIRE(devices.save(saved));
+    }
+    REQUIRE(saved.disks.size() == 1);
+    CHECK(saved.disks[0].segment == 0);
+    REQUIRE(saved.gone_disks.size() == 1);
+    CHECK(saved.gone_disks[0].segment == 1);
+    CHECK(saved.gone_disks[0].slot == 1);
+
+    Bus0 bus(host);
+    CHECK_FALSE(bus.devices.restore_gone(saved.gone_disks[0]));
+    const auto second = pci::Segment::create(bus.mmio, bus.ports, bus.memory.end(), 1, 2).value();
+    Devices devices(
+        {.memory = bus.memory, .space = bus.space, .interrupts = bus.interrupts, .kicks = bus.kicks},
+        *bus.bridge, *host.engine);
+    devices.add_segment(second->space, *second->bridge);
+    // Where it was, whatever the configuration says of the next boot.
+    virtio::blk::Config moved = near;
+    moved.pci_segment = 1;
+    REQUIRE(devices.add(moved, open(moved), &saved.disks[0]));
+    CHECK(devices.address("near").value() == pci::Bdf{0, 1, 0, 0});
+    REQUIRE(devices.restore_gone(saved.gone_disks[0]));
+    MachineState again;
+    REQUIRE(devices.save(again));
+    CHECK(again.disks == saved.disks);
+    CHECK(again.gone_disks == saved.gone_disks);
+    devices.remove({0, 1, 0, 1});
+    CHECK(devices.has("near"));
+    devices.remove({0, 1, 0, 0});
+    CHECK_FALSE(devices.has("near"));
 }
 
 TEST_CASE("a slot that is taken twice, or is none, is refused") {

@@ -33,6 +33,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.clock == b.clock);
     CHECK(a.platform == b.platform);
     CHECK(a.bridge == b.bridge);
+    CHECK(a.segments == b.segments);
     CHECK(a.disks == b.disks);
     CHECK(a.nets == b.nets);
     CHECK(a.rngs == b.rngs);
@@ -40,6 +41,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.vsocks == b.vsocks);
     CHECK(a.fs == b.fs);
     CHECK(a.balloons == b.balloons);
+    CHECK(a.watchdog == b.watchdog);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -72,9 +74,34 @@ TEST_CASE("a machine's state comes back from its bytes") {
          .slot = 11,
          .transport = state.rngs[0].transport,
          .device = {.features = 9, .num_pages = 65536, .actual = 65000, .poison_val = 0xaa}});
+    small.disks.push_back(state.disks[0]);
+    small.disks.push_back(state.disks[0]);
+    small.disks.back().segment = 1;  // the same id there is another device for the codec
+    small.gone_disks.push_back(state.gone_disks[0]);
+    small.gone_disks.back().segment = 15;
+    small.segments = {
+        {.bridge = state.bridge, .hotplug = {.inserted = 4, .leaving = 2, .asked = 6}, .leaving = 6},
+        {.bridge = state.bridge}};
+    small.watchdog = {
+        .slot = 12,
+        .device = {.timer1 = 5, .unlocked = 1, .countdown = {.stage = 2, .left_ns = 7, .timed_out = true}}};
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);
+}
+
+TEST_CASE("a device's segment is written one way only") {
+    MachineState state = sample_state(1);
+    state.gone_disks.clear();
+    for (const char* id : {"01/x", "0/x", "/x", "1x/y", "70000/x", "x/1"}) {
+        CAPTURE(id);
+        state.disks.resize(1);
+        state.disks[0].id = id;
+        const auto back = decode(encode(state).value());
+        REQUIRE(back);
+        CHECK(back->disks[0].id == id);
+        CHECK(back->disks[0].segment == 0);
+    }
 }
 
 TEST_CASE("the state that the first format's hako saved is read, and still written so") {

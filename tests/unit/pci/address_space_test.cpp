@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+
 #include "vmm/base/units.h"
 #include "vmm/memory/layout.h"
 
@@ -21,6 +23,27 @@ TEST_CASE("the 64-bit window lies above RAM, on a GiB") {
     const Window low = windows_above(GuestAddress{512 * MiB}).low;
     CHECK(low.base == layout::kMmio32);
     CHECK(low.base + low.size == layout::kMmio32End);
+}
+
+TEST_CASE("the windows of segments lie one behind the other, inside those of one") {
+    const GuestAddress end{100 * GiB};
+    const Windows whole = windows_above(end);
+    for (const auto count : std::array<std::uint16_t, 4>{1, 2, 3, 16}) {
+        Window low{.base = whole.low.base};
+        Window high{.base = whole.high.base};
+        for (std::uint16_t segment = 0; segment < count; ++segment) {
+            const Windows windows = windows_above(end, segment, count);
+            CHECK(windows.low.base == low.base + low.size);
+            CHECK(windows.high.base == high.base + high.size);
+            CHECK(windows.low.size >= 40 * MiB);
+            CHECK(windows.high.size >= 4 * GiB);
+            low = windows.low;
+            high = windows.high;
+        }
+        CHECK(low.base + low.size <= whole.low.base + whole.low.size);
+        CHECK(high.base + high.size <= whole.high.base + whole.high.size);
+    }
+    CHECK(windows_above(end, 0, 1) == whole);
 }
 
 TEST_CASE("addresses are aligned, apart from each other, and come back when released") {

@@ -99,6 +99,21 @@ TEST_CASE("writing ones to a BAR shows its size, writing an address sticks to it
     CHECK(get(space, 0x1c, 4) == 0);
 }
 
+TEST_CASE("a device's own register has the bits that it was given, and a place of its own") {
+    ConfigSpace space(kIdentity);
+    REQUIRE(space.add_register(0x60, 2, 0x8027));
+    REQUIRE(space.add_register(0x68, 1, 7));
+    put(space, 0x60, 4, 0xffffffff);
+    put(space, 0x68, 4, 0xffffffff);
+    CHECK(get(space, 0x60, 4) == 0x8027);
+    CHECK(get(space, 0x68, 4) == 7);
+    CHECK_FALSE(space.add_register(0x61, 2, 0xffff));
+    CHECK_FALSE(space.add_register(0x3c, 1, 0xff));
+    CHECK_FALSE(space.add_register(0x70, 0, 0));
+    CHECK_FALSE(space.add_register(0x70, 5, 0));
+    CHECK_FALSE(space.add_register(4095, 2, 0xffff));
+}
+
 TEST_CASE("a BAR of 4 GiB has no writable bit in its lower half") {
     ConfigSpace space(kIdentity);
     REQUIRE(space.add_bar(4, BarType::kMemory64, 8 * GiB));

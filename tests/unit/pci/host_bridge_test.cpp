@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "devices/pci/segment.h"
 #include "tests/unit/pci/pci_driver.h"
 #include "tests/unit/pci/rig.h"
 
@@ -56,8 +57,10 @@ std::uint64_t legacy_read(test::PciRig& rig, Bdf bdf, std::uint16_t offset, std:
 TEST_CASE("a bus address has a text form and comes back from it") {
     CHECK(Bdf{0, 6, 0}.text() == "0000:00:06.0");
     CHECK(Bdf{255, 31, 7}.text() == "0000:ff:1f.7");
+    CHECK(Bdf{0, 2, 0, 1}.text() == "0001:00:02.0");
     CHECK(Bdf::parse("0000:00:1f.7") == Bdf{0, 31, 7});
-    for (const char* bad : {"", "00:06.0", "0000:00:20.0", "0000:00:06.8", "0001:00:06.0", "0000:00:06.0 ",
+    CHECK(Bdf::parse("00a1:00:02.0") == Bdf{0, 2, 0, 0xa1});
+    for (const char* bad : {"", "00:06.0", "0000:00:20.0", "0000:00:06.8", "000g:00:06.0", "0000:00:06.0 ",
                             "0000:0g:06.0", "0000-00:06.0", "0000:00:06,0", "0000:00:0x.0"})
         CHECK_FALSE_MESSAGE(Bdf::parse(bad), bad);
 }
@@ -268,6 +271,39 @@ TEST_CASE("the bridge built from its state is the same bridge") {
     const test::PciRig rig(saved);
     CHECK(rig.bridge->state() == saved);
     CHECK(saved.config_address == 0x80001234);
+}
+
+TEST_CASE("a second segment has its own bus, addresses and nothing at the old ports") {
+    constexpr GuestAddress kRamEnd{2 * MiB};
+    Bus mmio;
+    Bus ports;
+    const auto first = Segment::create(mmio, ports, kRamEnd, 0, 2).value();
+    HostBridge::State saved;
+    {
+        const auto second = Segment::create(mmio, ports, kRamEnd, 1, 2).value();
+        Probe one(first->space, 4 * KiB);
+        Probe two(second->space, 4 * KiB);
+        CHECK(first->bridge->add(one) == Bdf{0, 1, 0, 0});
+        CHECK(second->bridge->add(two) == Bdf{0, 1, 0, 1});
+        CHECK(second->bridge->find({0, 1, 0, 1}) == &two);
+        CHECK(second->bridge->find({0, 1, 0, 0}) == nullptr);
+        CHECK_FALSE(second->bridge->remove({0, 1, 0, 0}));
+        test::PciDriver far(mmio, {0, 1, 0, 1});
+        far.enable();
+        CHECK(far.bar(0) == first->space.windows().high.base + first->space.windows().high.size);
+        CHECK(second->space.decodes(far.bar(0), 4 * KiB));
+        CHECK_FALSE(first->space.decodes(far.bar(0), 4 * KiB));
+        CHECK(test::PciDriver(mmio, {0, 1, 0, 0}).bar(0) == first->space.windows().high.base);
+        test::PciDriver(mmio, {0, 0, 0, 1}).set_config(reg::kInterruptLine, 1, 0x77);
+        CHECK(test::PciDriver(mmio, {0, 0, 0, 0}).config(reg::kInterruptLine, 1) == 0);
+        saved = second->bridge->state();
+        CHECK(first->bridge->remove({0, 1, 0, 0}));
+        CHECK(second->bridge->remove({0, 1, 0, 1}));
+    }
+    CHECK(test::bus_read(mmio, layout::kEcam + layout::kEcamSize, 4) == 0xffffffff);
+    const auto again = Segment::create(mmio, ports, kRamEnd, 1, 2, saved).value();
+    CHECK(again->bridge->state() == saved);
+    CHECK(test::PciDriver(mmio, {0, 0, 0, 1}).config(reg::kInterruptLine, 1) == 0x77);
 }
 
 TEST_CASE("a bridge that goes away leaves the buses free") {

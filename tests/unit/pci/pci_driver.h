@@ -61,7 +61,7 @@ class PciDriver {
 
     // Configuration space.
     [[nodiscard]] std::uint64_t config_address(std::uint16_t offset) const {
-        return layout::kEcam +
+        return layout::kEcam + bdf_.segment * layout::kEcamSize +
                (std::uint64_t{bdf_.device} << 15 | std::uint64_t{bdf_.function} << 12 | offset);
     }
     std::uint32_t config(std::uint16_t offset, std::size_t length) {

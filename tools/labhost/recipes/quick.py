@@ -11,7 +11,7 @@ BUSYBOX = Path("/bin/busybox")
 MODULES = [
     "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "virtio_balloon", "virtio_mem",
     "virtiofs", "vmw_vsock_virtio_transport", "ext4", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "overlay",
-    "loop", "8250", "pvpanic-mmio", "pvpanic-pci", "vmgenid",
+    "loop", "8250", "pvpanic-mmio", "pvpanic-pci", "vmgenid", "i6300esb",
 ]
 
 

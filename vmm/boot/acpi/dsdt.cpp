@@ -73,33 +73,56 @@ Bytes slot_events() {
 }
 
 /// A function in any slot may come and go; slot 0 is the host bridge.
-Bytes slots() {
-    Bytes result = join({io_region("HREG", layout::kPortPciHotplug, kHotplugPorts),
+Bytes slots(std::uint16_t segment) {
+    Bytes result = join({io_region("HREG", layout::pci_hotplug_port(segment), kHotplugPorts),
                          dword_fields("HREG", std::array<std::string, 3>{"PCIU", "PCID", "PCIE"})});
     for (std::uint32_t slot = 1; slot < kSlots; ++slot)
         append(
             result,
             device(fmt::format("S{:02X}", slot),
-                   join({name("_SUN", integer(slot)), name("_ADR", integer(slot << 16)),
+                   join({name("_SUN", integer(segment * kSlots + slot)), name("_ADR", integer(slot << 16)),
                          method("_EJ0", 1, true, store(integer(std::uint32_t{1} << slot), path("PCIE")))})));
     return join({result, slot_events()});
 }
 
+std::string bridge_name(std::uint16_t segment) {
+    return fmt::format("PCI{:X}", segment);
+}
+
+/// What the bridge of a segment passes on (as pci::windows_above() gives it out). The old ports are the first
+/// one's.
+Bytes bridge_resources(const AcpiConfig& config, std::uint16_t segment) {
+    const std::uint64_t low =
+        layout::segment_share(layout::kMmio32End - layout::kMmio32, config.pci_segments);
+    const std::uint64_t high = layout::segment_share(layout::kMmio64Size, config.pci_segments);
+    const Bytes below = memory_window32(static_cast<std::uint32_t>(layout::kMmio32 + segment * low),
+                                        static_cast<std::uint32_t>(low));
+    const Bytes above = memory_window64(layout::mmio64_base(config.ram_end.value) + segment * high, high);
+    if (segment != 0) return crs({bus_numbers(0, 0), below, above});
+    return crs({bus_numbers(0, 0), io(layout::kPortPciAddress, 8), below, above});
+}
+
 /// No _PRT: hako's PCI functions have MSI-X and no interrupt pin.
-Bytes pci_host_bridge(const AcpiConfig& config) {
-    return device(
-        "PCI0", join({name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")),
-                      name("_UID", integer(0)), name("_SEG", integer(0)), name("_BBN", integer(0)),
-                      crs({bus_numbers(0, 0), io(layout::kPortPciAddress, 8),
-                           memory_window32(layout::kMmio32, layout::kMmio32End - layout::kMmio32),
-                           memory_window64(layout::mmio64_base(config.ram_end.value), layout::kMmio64Size)}),
-                      osc(), slots()}));
+Bytes pci_host_bridge(const AcpiConfig& config, std::uint16_t segment) {
+    return device(bridge_name(segment),
+                  join({name("_HID", eisa_id("PNP0A08")), name("_CID", eisa_id("PNP0A03")),
+                        name("_UID", integer(segment)), name("_SEG", integer(segment)),
+                        name("_BBN", integer(0)), bridge_resources(config, segment), osc(), slots(segment)}));
+}
+
+Bytes pci_host_bridges(const AcpiConfig& config) {
+    Bytes result;
+    for (std::uint16_t segment = 0; segment < config.pci_segments; ++segment)
+        append(result, pci_host_bridge(config, segment));
+    return result;
 }
 
 /// Motherboard resources: ECAM is taken (PCI Firmware 3.2, 4.1.2).
-Bytes motherboard() {
-    return device("MBRD", join({name("_HID", eisa_id("PNP0C02")), name("_UID", integer(0)),
-                                crs({memory32_fixed(layout::kEcam, layout::kEcamSize)})}));
+Bytes motherboard(const AcpiConfig& config) {
+    return device(
+        "MBRD", join({name("_HID", eisa_id("PNP0C02")), name("_UID", integer(0)),
+                      crs({memory32_fixed(layout::kEcam, static_cast<std::uint32_t>(config.pci_segments *
+                                                                                    layout::kEcamSize))})}));
 }
 
 Bytes serial_port() {
@@ -150,10 +173,17 @@ Bytes event_device(const AcpiConfig& config) {
     const auto on = [](std::uint8_t event, const Bytes& action) {
         return if_then(bit_and(local(0), integer(event)), action);
     };
-    Bytes actions = join(
-        {store(path("EVTS"), local(0)), on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
-         on(kEventPciSlots, path("\\_SB.PCI0.PCNT")), on(kEventPciBus, notify("\\_SB.PCI0", kNotifyBusCheck)),
-         on(kEventGeneration, notify("\\_SB.VGEN", kNotifyGeneration))});
+    Bytes slot_news;
+    Bytes bus_news;
+    for (std::uint16_t segment = 0; segment < config.pci_segments; ++segment) {
+        const std::string bridge = "\\_SB." + bridge_name(segment);
+        append(slot_news, path(bridge + ".PCNT"));
+        append(bus_news, notify(bridge, kNotifyBusCheck));
+    }
+    Bytes actions =
+        join({store(path("EVTS"), local(0)), on(kEventPowerButton, notify("\\_SB.PWRB", kNotifyPressed)),
+              on(kEventPciSlots, slot_news), on(kEventPciBus, bus_news),
+              on(kEventGeneration, notify("\\_SB.VGEN", kNotifyGeneration))});
     if (config.max_vcpus > 1) append(actions, on(kEventCpus, path("\\_SB.CPUN")));
     if (config.memory_hotplug) append(actions, on(kEventMemory, path("\\_SB.MEMN")));
     return device("GED0", join({name("_HID", string("ACPI0013")), name("_UID", integer(0)),
@@ -273,7 +303,7 @@ Bytes memory_devices() {
 }  // namespace
 
 Bytes dsdt_body(const AcpiConfig& config) {
-    Bytes devices = join({processors(config), pci_host_bridge(config), motherboard()});
+    Bytes devices = join({processors(config), pci_host_bridges(config), motherboard(config)});
     if (config.memory_hotplug) append(devices, memory_devices());
     if (config.serial) append(devices, serial_port());
     if (config.rtc) append(devices, clock(config.rtc_interrupt));

@@ -172,14 +172,16 @@ Bytes madt(const AcpiConfig& config) {
 }
 
 /// PCI Firmware 3.2, 4.1.2.
-Bytes mcfg() {
+Bytes mcfg(const AcpiConfig& config) {
     Bytes body;
     append_zeros(body, 8);
-    append(body, layout::kEcam, 8);
-    append(body, 0, 2);                            // segment
-    append(body, 0, 1);                            // first bus
-    append(body, layout::kEcamSize / MiB - 1, 1);  // last bus: 1 MiB each
-    append_zeros(body, 4);
+    for (std::uint16_t segment = 0; segment < config.pci_segments; ++segment) {
+        append(body, layout::kEcam + segment * layout::kEcamSize, 8);
+        append(body, segment, 2);
+        append(body, 0, 1);                            // first bus
+        append(body, layout::kEcamSize / MiB - 1, 1);  // last bus: 1 MiB each
+        append_zeros(body, 4);
+    }
     return table("MCFG", 1, body);
 }
 
@@ -219,7 +221,7 @@ Result<std::vector<AcpiTable>> build_tables(const AcpiConfig& config) {
     const GuestAddress dsdt = place("DSDT", table("DSDT", kDsdtRevision, dsdt_body(config)));
     Bytes pointers;
     for (const GuestAddress address :
-         {place("FACP", fadt(config, dsdt)), place("APIC", madt(config)), place("MCFG", mcfg())})
+         {place("FACP", fadt(config, dsdt)), place("APIC", madt(config)), place("MCFG", mcfg(config))})
         append(pointers, address.value, 8);
     tables.front().bytes = rsdp(place("XSDT", table("XSDT", 1, pointers)));
     if (next.value > layout::kAcpiEnd)

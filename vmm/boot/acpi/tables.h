@@ -17,10 +17,11 @@ struct AcpiConfig {
                                   ///< vCPU index
     std::uint32_t max_vcpus = 0;  ///< with those that may come; CPUs come and go if it is 2 or more
     bool memory_hotplug = false;  ///< memory comes and goes
-    GuestAddress ram_end;         ///< GuestMemory::end()
-    bool serial = true;           ///< COM1
-    bool rtc = true;              ///< CMOS RTC at ports 0x70 and 0x71
-    bool rtc_interrupt = false;   ///< its alarm interrupt works (layout::kIrqRtc)
+    std::uint16_t pci_segments = 1;  ///< 1 to layout::kMaxPciSegments
+    GuestAddress ram_end;            ///< GuestMemory::end()
+    bool serial = true;              ///< COM1
+    bool rtc = true;                 ///< CMOS RTC at ports 0x70 and 0x71
+    bool rtc_interrupt = false;      ///< its alarm interrupt works (layout::kIrqRtc)
     /// A keyboard controller worth probing: one that only resets the machine is better not declared, and
     /// works.
     bool i8042 = false;
