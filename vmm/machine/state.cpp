@@ -33,6 +33,7 @@ constexpr std::string_view kConsole = "console";
 constexpr std::string_view kVsock = "vsock";
 constexpr std::string_view kFs = "fs";
 constexpr std::string_view kBalloon = "balloon";
+constexpr std::string_view kMem = "mem";
 constexpr std::string_view kGoneDisk = "gone-disk";
 
 /// Calls `visit(name, member)` for each section of which there are several.
@@ -45,6 +46,7 @@ void for_each_device(State& state, Visit visit) {
     visit(kVsock, state.vsocks);
     visit(kFs, state.fs);
     visit(kBalloon, state.balloons);
+    visit(kMem, state.mems);
     visit(kGoneDisk, state.gone_disks);
 }
 
@@ -101,6 +103,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kVsock)) return describe_as<DeviceState<virtio::vsock::State>>(section);
     if (named(kFs)) return describe_as<DeviceState<virtio::fs::State>>(section);
     if (named(kBalloon)) return describe_as<DeviceState<virtio::balloon::State>>(section);
+    if (named(kMem)) return describe_as<DeviceState<virtio::mem::State>>(section);
     return std::nullopt;
 }
 

@@ -40,6 +40,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.vsocks == b.vsocks);
     CHECK(a.fs == b.fs);
     CHECK(a.balloons == b.balloons);
+    CHECK(a.mems == b.mems);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -72,6 +73,15 @@ TEST_CASE("a machine's state comes back from its bytes") {
          .slot = 11,
          .transport = state.rngs[0].transport,
          .device = {.features = 9, .num_pages = 65536, .actual = 65000, .poison_val = 0xaa}});
+    small.mems.push_back({.id = "__mem",
+                          .slot = 12,
+                          .transport = state.rngs[0].transport,
+                          .device = {.features = 5,
+                                     .address = 1ULL << 32,
+                                     .region_size = 256 * MiB,
+                                     .block_size = 2 * MiB,
+                                     .requested = 64 * MiB,
+                                     .plugged = {0xff, 1}}});
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);
