@@ -19,9 +19,9 @@ namespace {
 Result<GuestMemory> memory_of(migration::Chain chain, const hako::MemoryConfig& config,
                               const RestoreConfig& wanted) {
     const std::uint64_t saved = chain.top().state.facts.memory;
-    if (saved != config.total())
+    if (saved != config.mapped())
         return fail_input("{} of memory were saved, the VM of config.json has {}", format_size(saved),
-                          format_size(config.total()));
+                          format_size(config.mapped()));
     const bool on_demand = wanted.memory_restore_mode == MemoryRestoreMode::kOnDemand;
     const std::uint64_t filled = config.prefault ? config.total() : on_demand ? 0 : chain.data_bytes();
     const HostMemory host = HAKO_TRY(HostMemory::read());

@@ -310,10 +310,12 @@ Result<> Vmm::dump_core(const std::string& path) {
 Result<std::shared_ptr<const VmInfo>> Vmm::info() const {
     Published published = this->published();
     if (!published.info) return no_vm();
-    if (!published.info->config.balloon) return std::move(published.info);
-    // Without what the guest has given up by now.
+    const bool by_device = published.info->config.memory.hotplug_method == HotplugMethod::kVirtioMem;
+    if (!published.info->config.balloon && !by_device) return std::move(published.info);
+    // With what the guest has plugged, and without what it has given up by now.
     auto info = std::make_shared<VmInfo>(*published.info);
     window_.look([&](const Machine& machine) {
+        if (by_device) info->memory_actual_size = machine.memory_bytes();
         machine.devices().for_each<virtio::balloon::BalloonDevice>([&](const auto& balloon) {
             info->memory_actual_size -= std::min(info->memory_actual_size, balloon.actual());
         });
@@ -350,7 +352,8 @@ void Vmm::publish() {
             info->config.console.file = instance_->console_path(kFirstConsole);
         // Cloud Hypervisor forgets, with the machine, that there was one.
         info->state = text(now.state == VmState::kShutdown ? VmState::kCreated : *now.state);
-        info->memory_actual_size = instance_->config().memory.total();
+        const hako::MemoryConfig& memory = instance_->config().memory;
+        info->memory_actual_size = memory.growth == MemoryGrowth::kVirtioMem ? memory.size : memory.total();
         for (const seed::Helper& helper : instance_->config().helpers) {
             if (!info->helper_disks) info->helper_disks.emplace();
             info->helper_disks->push_back(info_of(helper));
@@ -496,6 +499,12 @@ Result<> Vmm::resize_memory(std::uint64_t bytes) {
     if (cold == nullptr) {
         Machine* const machine = HAKO_TRY(instance_->machine());
         return machine->resize_memory(bytes);
+    }
+    if (cold->memory.growth == MemoryGrowth::kVirtioMem) {
+        const hako::MemoryConfig next = HAKO_TRY(virtio::mem::resized(cold->memory, bytes));
+        if (cold->balloon) HAKO_TRY(virtio::balloon::check(*cold->balloon, next));
+        cold->memory = next;
+        return {};
     }
     // As a client that creates the VM says it.
     VmConfig next = from_machine(*cold, sent_);

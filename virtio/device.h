@@ -22,6 +22,7 @@ enum class DeviceType : std::uint16_t {
     kEntropy = 4,
     kBalloon = 5,
     kVsock = 19,
+    kMem = 24,
     kFs = 26,
 };
 

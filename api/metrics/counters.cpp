@@ -70,6 +70,14 @@ DeviceCounters of(virtio::balloon::BalloonDevice& balloon) {
     return all;
 }
 
+DeviceCounters of(const virtio::mem::MemDevice& mem) {
+    const virtio::mem::Metrics metrics = mem.metrics();
+    return {{"requested_bytes", mem.requested()},   {"plugged_bytes", mem.plugged()},
+            {"region_bytes", mem.region_size()},    {"requests", metrics.requests},
+            {"refused", metrics.refused},           {"errors", metrics.errors},
+            {"discarded_bytes", metrics.discarded}, {"kept_bytes", metrics.kept}};
+}
+
 }  // namespace
 
 Counters counters(const Machine& machine) {
@@ -86,6 +94,8 @@ Counters counters(const Machine& machine) {
         const watchdog::Metrics values = watchdog->metrics();
         all.emplace(watchdog->name(), DeviceCounters{{"kicks", values.kicks}, {"warnings", values.warnings}});
     }
+    machine.devices().for_each<virtio::mem::MemDevice>(
+        [&](const virtio::mem::MemDevice& mem) { all.emplace(mem.id(), of(mem)); });
     return all;
 }
 

@@ -198,6 +198,40 @@ void write_watchdog(PrometheusText& text, const watchdog::Device* watchdog) {
     text.sample({{"device", watchdog->name()}}, values.warnings);
 }
 
+void write_mems(PrometheusText& text, const Machine& machine) {
+    using virtio::mem::Metrics;
+    struct Values {
+        std::string device;
+        std::uint64_t requested = 0;
+        std::uint64_t plugged = 0;
+        Metrics metrics;
+    };
+    static constexpr std::array<Counter<Metrics>, 6> kCounters = {{
+        {"hako_mem_requests_total", "Requests of the driver.", &Metrics::requests},
+        {"hako_mem_refused_total", "Of these, refused for now.", &Metrics::refused},
+        {"hako_mem_errors_total", "Requests that were wrong.", &Metrics::errors},
+        {"hako_mem_discarded_bytes_total", "Unplugged memory that was given back to the host.",
+         &Metrics::discarded},
+        {"hako_mem_kept_bytes_total", "Unplugged memory that the host would not take back.", &Metrics::kept},
+        {"hako_mem_interrupts_total", "Interrupts raised.", &Metrics::interrupts},
+    }};
+    std::vector<Values> all;
+    machine.devices().for_each<virtio::mem::MemDevice>([&](const virtio::mem::MemDevice& mem) {
+        all.push_back({mem.id(), mem.requested(), mem.plugged(), mem.metrics()});
+    });
+    for (const auto& counter : kCounters) {
+        text.counter(counter.name, counter.help);
+        for (const Values& mem : all)
+            text.sample({{"device", mem.device}}, mem.metrics.*counter.member);
+    }
+    text.gauge("hako_mem_requested_bytes", "Memory that the guest is to plug.");
+    for (const Values& mem : all)
+        text.sample({{"device", mem.device}}, mem.requested);
+    text.gauge("hako_mem_plugged_bytes", "Memory that the guest has plugged.");
+    for (const Values& mem : all)
+        text.sample({{"device", mem.device}}, mem.plugged);
+}
+
 BlockQueues block_queues(const Machine& machine) {
     BlockQueues queues;
     machine.devices().for_each<virtio::blk::BlockDevice>([&](const virtio::blk::BlockDevice& disk) {
@@ -253,6 +287,7 @@ void write_machine(PrometheusText& text, const Machine& machine) {
     write_vsocks(text, vsock_queues(machine), vsock_connections(machine));
     write_balloons(text, balloon_values(machine));
     write_watchdog(text, machine.watchdog());
+    write_mems(text, machine);
 }
 
 void write_process(PrometheusText& text) {

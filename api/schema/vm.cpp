@@ -7,6 +7,7 @@
 
 #include "api/json/value.h"
 #include "api/schema/refusal.h"
+#include "virtio/mem/config.h"
 #include "virtio/net/mac.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/guest_memory.h"
@@ -194,7 +195,6 @@ Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
     const json::Place place = at("memory");
     if (config.zones && !config.zones->empty()) return not_supported(place, "zones", "give a size");
     if (config.mergeable) return not_supported(place, "mergeable");
-    if (config.hotplug_method != HotplugMethod::kAcpi) return not_supported(place, "hotplug_method");
     if (config.size < kMinMemory || config.size > kMaxMemory || !is_aligned(config.size, MiB))
         return refuse(place, "size",
                       fmt::format("a multiple of 1 MiB from {} to {}", format_size(kMinMemory),
@@ -213,6 +213,8 @@ Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
     // Clients give what the host has beside the guest, which is no round number.
     memory.room = align_down(config.hotplug_size.value_or(0), layout::kMemoryUnit);
     memory.plugged = config.size - memory.size;
+    if (config.hotplug_method == HotplugMethod::kVirtioMem && memory.plugged > 0)
+        return refuse(place, "boot_size", "size, or left out, with VirtioMem,", std::to_string(memory.size));
     if (memory.plugged > memory.room || !is_aligned(memory.plugged, layout::kMemoryUnit))
         return refuse(place, "boot_size",
                       fmt::format("size less a multiple of {} that is no more than hotplug_size",
@@ -232,6 +234,12 @@ Result<hako::MemoryConfig> to_machine(const MemoryConfig& config) {
     // Clients send their default for both: huge pages of hugetlbfs have no transparent ones.
     memory.thp = config.thp && !config.hugepages;
     memory.prefault = config.prefault;
+    if (config.hotplug_method == HotplugMethod::kVirtioMem) {
+        memory.growth = MemoryGrowth::kVirtioMem;
+        memory.plugged = config.hotplugged_size.value_or(0);
+        if (const auto fits = virtio::mem::check(memory); !fits)
+            return fail_input("memory.hotplugged_size: {}", fits.error().text());
+    }
     return memory;
 }
 
@@ -332,9 +340,15 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     if (!config.payload.command_line.empty()) vm.payload.cmdline = config.payload.command_line;
     vm.cpus.boot_vcpus = config.cpus.count;
     vm.cpus.max_vcpus = std::max(vm.cpus.max_vcpus, config.cpus.most());
-    vm.memory.size = config.memory.total();
     vm.memory.boot_size.reset();
-    if (config.memory.plugged > 0) vm.memory.boot_size = config.memory.size;
+    if (config.memory.growth == MemoryGrowth::kVirtioMem) {
+        vm.memory.hotplug_method = HotplugMethod::kVirtioMem;
+        vm.memory.size = config.memory.size;
+        vm.memory.hotplugged_size = config.memory.plugged;
+    } else {
+        vm.memory.size = config.memory.total();
+        if (config.memory.plugged > 0) vm.memory.boot_size = config.memory.size;
+    }
     if (!vm.memory.hotplug_size && config.memory.room > 0) vm.memory.hotplug_size = config.memory.room;
     vm.memory.hugepages = config.memory.hugepages;
     if (config.memory.hugepage_size != 0) vm.memory.hugepage_size = config.memory.hugepage_size;

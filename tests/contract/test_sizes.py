@@ -106,3 +106,22 @@ def test_memory_does_not_shrink_below_the_balloon(api):
     assert error.status == 400 and "balloon" in str(error), error
     assert api.get("vm.info")["memory_actual_size"] == 256 << 20
     api.put("vm.resize", {"desired_ram": 128 << 20})
+
+
+def test_memory_that_a_device_plugs_has_the_size_of_the_last_request(api):
+    memory = {"size": 64 << 20, "hotplug_size": 1 << 30, "hotplug_method": "VirtioMem"}
+    api.put("vm.create", vm_config(memory=memory))
+    for wanted in (0, 6 << 20, 6 << 20, 1 << 30, 2 << 20):
+        assert api.put("vm.resize", {"desired_ram": (64 << 20) + wanted}) is None
+        info = api.get("vm.info")
+        assert {**memory, "hotplugged_size": wanted}.items() <= info["config"]["memory"].items()
+        # It has no machine yet, so nothing is plugged.
+        assert info["memory_actual_size"] == 64 << 20
+    for wanted in (63 << 20, 65 << 20, (64 << 20) + (1 << 30) + (2 << 20), 1 << 63):
+        error = refusal(api.put, "vm.resize", {"desired_ram": wanted})
+        assert error.status == 400 and "desired_ram" in str(error), error
+    assert api.get("vm.info") == info
+    # As clients send what they were told.
+    api.put("vm.delete")
+    api.put("vm.create", info["config"])
+    assert api.get("vm.info") == info

@@ -47,6 +47,23 @@ Bytes mended(std::span<const std::byte> bytes) {
     return whole ? *std::move(whole) : Bytes{};
 }
 
+/// The only device that is one of the memory, too.
+void try_mem(const MachineState& state, io::Engine& engine) {
+    const virtio::mem::State& saved = state.mems.front().device;
+    const MemoryConfig config{.size = 2 * MiB,
+                              .room = 128 * MiB,
+                              .plugged = align_down(saved.requested % (129 * MiB), 2 * MiB),
+                              .growth = MemoryGrowth::kVirtioMem,
+                              .thp = false};
+    GuestMemory memory = GuestMemory::create(config).value();
+    const auto device =
+        virtio::mem::MemDevice::create(*virtio::mem::config_of(config), memory, engine, saved);
+    if (!device) return;
+    (*device)->resume();
+    (*device)->pause();
+    require((*device)->state() == saved, "a state changes when it is restored");
+}
+
 /// A bus on which devices are built that need nothing of the host. What does not fit is refused, and no more.
 void try_devices(const MachineState& state, io::Engine& engine) {
     constexpr std::size_t kTried = 2;
@@ -78,6 +95,7 @@ void try_devices(const MachineState& state, io::Engine& engine) {
         config.size = state.balloons[i].device.num_pages * virtio::balloon::kBalloonPage;
         (void)devices.add(config, &state.balloons[i]);
     }
+    if (!state.mems.empty()) try_mem(state, engine);
     for (std::size_t i = 0; i < std::min(state.gone_disks.size(), kTried); ++i)
         (void)devices.restore_gone(state.gone_disks[i]);
     for (int life = 0; life < 2; ++life) {

@@ -27,6 +27,8 @@ void test_dirty();
 void test_disk_dirty();
 void test_memory();
 void test_memory_kept();
+void test_mem();
+void test_mem_kept();
 void test_generation();
 void test_touch();
 void test_echo();
@@ -55,6 +57,8 @@ inline constexpr Test kTests[] = {
     {"disk-dirty", test_disk_dirty},
     {"memory", test_memory},
     {"memory-kept", test_memory_kept},
+    {"mem", test_mem},
+    {"mem-kept", test_mem_kept},
     {"generation", test_generation},
     {"touch", test_touch},
     {"echo", test_echo},

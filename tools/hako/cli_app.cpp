@@ -66,8 +66,8 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
           "number of CPUs, 1 to 64 (default 1), and how many `hako ctl resize` may make of them");
     value(*run, "--memory", memory, "SIZE[,KEY=VALUE...]", kHardware,
           "memory such as 512M or 2G (default 512M); keys: size= hotplug=SIZE (may grow by) "
-          "hugepages=on|off|2M|1G thp=on|off "
-          "prefault=on|off");
+          "hotplug_method=acpi|virtio-mem hotplugged=SIZE (of that, with virtio-mem, to be plugged at once) "
+          "hugepages=on|off|2M|1G thp=on|off prefault=on|off");
     value(*run, "--disk", disk, "PATH[,KEY=VALUE...]", kHardware,
           "raw image or block device, repeatable; keys: path= readonly serial=TEXT direct=on|off queues=N "
           "queue_size=N id=TEXT bandwidth=SIZE/s iops=N bandwidth_burst=SIZE iops_burst=N; write a comma in "

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tools/hako/cli_key_values.h"
+#include "virtio/mem/config.h"
 #include "vmm/base/units.h"
 #include "vmm/memory/layout.h"
 
@@ -15,7 +16,8 @@ namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr std::array kKeys = {"size"sv, "hotplug"sv, "hugepages"sv, "thp"sv, "prefault"sv};
+constexpr std::array kKeys = {"size"sv,      "hotplug"sv, "hotplug_method"sv, "hotplugged"sv,
+                              "hugepages"sv, "thp"sv,     "prefault"sv};
 constexpr std::array kFlags = {"hugepages"sv, "prefault"sv};
 constexpr std::array kBare = {"size"sv};
 constexpr KeyValueSyntax kSyntax = {.option = "--memory", .keys = kKeys, .flags = kFlags, .bare = kBare};
@@ -47,6 +49,21 @@ Result<> read_room(const KeyValues& values, MemoryConfig& memory) {
     return {};
 }
 
+Result<> read_method(const KeyValues& values, MemoryConfig& memory) {
+    if (const std::string* text = values.find("hotplug_method")) {
+        if (*text != "acpi" && *text != "virtio-mem")
+            return values.refuse("hotplug_method", "acpi or virtio-mem");
+        if (*text == "virtio-mem") memory.growth = MemoryGrowth::kVirtioMem;
+    }
+    const std::string* text = values.find("hotplugged");
+    if (text == nullptr) return {};
+    const auto bytes = parse_size(*text);
+    if (!bytes || memory.growth != MemoryGrowth::kVirtioMem)
+        return values.refuse("hotplugged", "a size, with hotplug_method=virtio-mem");
+    memory.plugged = *bytes;
+    return {};
+}
+
 Result<> read_hugepages(const KeyValues& values, MemoryConfig& memory) {
     const std::string* text = values.find("hugepages");
     if (text == nullptr || *text == "off") return {};
@@ -69,6 +86,7 @@ Result<MemoryConfig> parse_memory(std::string_view text) {
     MemoryConfig memory;
     HAKO_TRY(read_size(values, memory));
     HAKO_TRY(read_room(values, memory));
+    HAKO_TRY(read_method(values, memory));
     HAKO_TRY(read_hugepages(values, memory));
     HAKO_TRY(values.read_switch("thp", memory.thp));
     HAKO_TRY(values.read_switch("prefault", memory.prefault));
@@ -78,6 +96,7 @@ Result<MemoryConfig> parse_memory(std::string_view text) {
                 "thp=on (transparent huge pages) does not go with hugepages: choose one");
         memory.thp = false;
     }
+    HAKO_TRY_WRAP(virtio::mem::check(memory), "--memory {}", text);
     return memory;
 }
 

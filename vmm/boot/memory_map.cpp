@@ -20,7 +20,7 @@ std::vector<MemoryRange> memory_map(const GuestMemory& memory) {
     add(layout::kEcam, layout::kEcamEnd, MemoryType::kReserved);
     // The identity-map page and the TSS that KVM keeps in guest-physical space on some Intel hosts.
     add(layout::kIdentityMap, layout::kTss + 3 * kPageSize, MemoryType::kReserved);
-    for (const MemoryRegion& region : memory.regions().subspan(1))
+    for (const MemoryRegion& region : memory.boot_regions().subspan(1))
         add(region.base.value, region.base.value + region.size, MemoryType::kRam);
     return map;
 }

@@ -195,20 +195,24 @@ Result<> write_at(int fd, std::uint64_t offset, std::span<const std::byte> data)
     return {};
 }
 
-/// What was touched of a region, to `offset` in the file.
-Result<> write_region(int fd, std::uint64_t offset, const GuestMemory& memory, const MemoryRegion& region) {
-    const std::uint64_t end = region.file_offset + region.size;
-    for (std::uint64_t at = region.file_offset; at < end;) {
-        off_t data = ::lseek(memory.fd(), static_cast<off_t>(at), SEEK_DATA);
-        if (data < 0 && errno == ENXIO) return {};    // holes to the end
-        if (data < 0) data = static_cast<off_t>(at);  // this file system cannot tell
-        off_t hole = ::lseek(memory.fd(), data, SEEK_HOLE);
-        if (hole <= data) hole = static_cast<off_t>(end);
-        const std::uint64_t from = std::min(static_cast<std::uint64_t>(data), end);
-        const std::uint64_t to = std::min(static_cast<std::uint64_t>(hole), end);
-        const std::byte* const host = region.host + (from - region.file_offset);
-        HAKO_TRY(write_at(fd, offset + (from - region.file_offset), {host, to - from}));
-        at = to;
+/// What was touched of a region (see GuestMemory::touched()), to `offset` in the file.
+Result<> write_region(int fd, std::uint64_t offset, const MemoryRegion& region,
+                      std::span<const std::uint64_t> touched) {
+    const std::uint64_t pages = region.size / kPage;
+    const auto is_touched = [&](std::uint64_t page) { return (touched[page / 64] >> page % 64 & 1) != 0; };
+    for (std::uint64_t page = 0; page < pages;) {
+        if (touched[page / 64] >> page % 64 == 0) {
+            page = (page / 64 + 1) * 64;
+            continue;
+        }
+        if (!is_touched(page)) {
+            ++page;
+            continue;
+        }
+        const std::uint64_t first = page;
+        while (page < pages && is_touched(page))
+            ++page;
+        HAKO_TRY(write_at(fd, offset + first * kPage, {region.host + first * kPage, (page - first) * kPage}));
     }
     return {};
 }
@@ -217,8 +221,10 @@ Result<> write_all(int fd, const GuestMemory& memory, std::span<const CpuRegiste
     const Bytes head = head_of(memory, notes_of(cpus));
     HAKO_TRY(write_at(fd, 0, head));
     std::uint64_t offset = head.size();
-    for (const MemoryRegion& region : memory.regions()) {
-        HAKO_TRY(write_region(fd, offset, memory, region));
+    const auto touched = memory.touched();
+    for (std::size_t i = 0; i < touched.size(); ++i) {
+        const MemoryRegion& region = memory.regions()[i];
+        HAKO_TRY(write_region(fd, offset, region, touched[i]));
         offset += region.size;
     }
     if (::ftruncate(fd, static_cast<off_t>(offset)) != 0) return fail_errno(errno, "cannot set its size");

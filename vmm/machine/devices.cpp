@@ -78,6 +78,13 @@ Result<pci::Bdf> Devices::add(const virtio::balloon::Config& config,
     return plug(config.id, std::move(device), config.pci_segment, restored);
 }
 
+Result<pci::Bdf> Devices::add(const virtio::mem::Config& config,
+                              const DeviceState<virtio::mem::State>* restored) {
+    auto device =
+        HAKO_TRY(virtio::mem::MemDevice::create(config, services_.memory, engine_, own_state(restored)));
+    return plug(config.id, std::move(device), 0, restored);
+}
+
 Result<> Devices::restore_gone(const DeviceState<virtio::blk::State>& saved) {
     // What is left of its configuration is what the guest may still look at.
     virtio::blk::Config config;
@@ -155,6 +162,8 @@ Result<> Devices::save(MachineState& state) const {
                                 .device = HAKO_TRY((*fs)->state())});
         } else if (auto* const* const balloon = std::get_if<virtio::balloon::BalloonDevice*>(&slot.device)) {
             state.balloons.push_back(saved(**balloon));
+        } else if (auto* const* const mem = std::get_if<virtio::mem::MemDevice*>(&slot.device)) {
+            state.mems.push_back(saved(**mem));
         } else if (const auto* const gone = std::get_if<Disowned>(&slot.device)) {
             state.gone_disks.push_back(saved(*gone->device));
             state.gone_disks.back().id = std::to_string(slot.address.device);

@@ -18,6 +18,7 @@
 #include "virtio/blk/device.h"
 #include "virtio/console/device.h"
 #include "virtio/fs/device.h"
+#include "virtio/mem/device.h"
 #include "virtio/net/device.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/device.h"
@@ -67,6 +68,8 @@ class Devices final : public ForeignWrites {
                          const DeviceState<virtio::fs::State>* restored = nullptr);
     Result<pci::Bdf> add(const virtio::balloon::Config& config,
                          const DeviceState<virtio::balloon::State>* restored = nullptr);
+    Result<pci::Bdf> add(const virtio::mem::Config& config,
+                         const DeviceState<virtio::mem::State>* restored = nullptr);
     /// A disk that was disowned.
     Result<> restore_gone(const DeviceState<virtio::blk::State>& saved);
     /// Puts all of them into `state`. They are paused, and no vCPU runs. A daemon may not give its part.
@@ -121,10 +124,10 @@ class Devices final : public ForeignWrites {
     struct Disowned {
         virtio::blk::BlockDevice* device;
     };
-    using Any =
-        std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
-                     virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
-                     virtio::vsock::VsockDevice*, virtio::fs::FsDevice*, virtio::balloon::BalloonDevice*>;
+    using Any = std::variant<Disowned, virtio::blk::BlockDevice*, virtio::net::NetDevice*,
+                             virtio::rng::EntropyDevice*, virtio::console::ConsoleDevice*,
+                             virtio::vsock::VsockDevice*, virtio::fs::FsDevice*,
+                             virtio::balloon::BalloonDevice*, virtio::mem::MemDevice*>;
     struct Slot {
         std::string id;                                   ///< "" once disowned
         std::unique_ptr<virtio::PciTransport> transport;  ///< owns the device

@@ -88,8 +88,14 @@ Result<> DirtyTracker::collect(std::span<std::vector<std::uint64_t>> bits) {
         // KVM writes the whole bitmap, without regard to what was there.
         log_.assign(own.words(), 0);
         HAKO_TRY(vm_.dirty_log(slot, log_));
+        for (std::size_t word = 0; word < log_.size(); ++word)
+            log_[word] |= own.take(word);
+        // Looked at last: what is written into a block that is plugged from now on has a bit of its own.
+        if (const PluggedBlocks* const blocks = memory_.blocks();
+            blocks != nullptr && slot + 1 == regions.size())
+            blocks->drop_unplugged(log_);
         for (std::size_t word = 0; word < bits[slot].size(); ++word)
-            bits[slot][word] |= log_[word] | own.take(word);
+            bits[slot][word] |= log_[word];
     }
     return {};
 }

@@ -57,6 +57,10 @@ Result<> check_pieces(const MemoryConfig& config, const acpi_pm::MemoryHotplugSt
     return {};
 }
 
+bool grows_by_acpi(const MemoryConfig& memory) {
+    return memory.room > 0 && memory.growth == MemoryGrowth::kAcpi;
+}
+
 /// What memory grows by, at least.
 std::uint64_t memory_step(const MemoryConfig& memory) {
     return std::max(layout::kMemoryUnit, memory.hugepages ? memory.hugepage_size : 0);
@@ -78,10 +82,13 @@ Result<std::size_t> staying_pieces(const MemoryConfig& memory, const acpi_pm::Me
 /// A state is for the machine that it was taken of.
 Result<> check_shape(const MachineConfig& config, const MachineState& state, const GuestMemory& memory) {
     HAKO_TRY(check_cpu_set(config.cpus, state));
+    if (state.platform.memory_hotplug && config.memory.growth == MemoryGrowth::kVirtioMem)
+        return fail_input("memory that grows by ACPI was saved, the machine's has a device for it");
     if (state.platform.memory_hotplug) HAKO_TRY(check_pieces(config.memory, *state.platform.memory_hotplug));
-    if (state.facts.memory != config.memory.total() || memory.size() != config.memory.total())
+    const std::uint64_t bytes = config.memory.mapped();
+    if (state.facts.memory != bytes || memory.size() != bytes)
         return fail_input("{} of memory were saved, the machine has {}", format_size(state.facts.memory),
-                          format_size(config.memory.total()));
+                          format_size(bytes));
     const auto is_there = [](const auto& devices, const std::string& id) {
         return std::ranges::any_of(devices, [&](const auto& device) { return device.id == id; });
     };
@@ -136,6 +143,7 @@ class SavedDevices {
         HAKO_TRY(check_used(state_->vsocks, "vsock"));
         HAKO_TRY(check_used(state_->fs, "virtio-fs"));
         HAKO_TRY(check_used(state_->balloons, "balloon"));
+        HAKO_TRY(check_used(state_->mems, "memory device"));
         return {};
     }
 
@@ -160,6 +168,7 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
                                                  const MachineHost& host, MachineListener& listener,
                                                  std::optional<Restored> restored) {
     // What is wrong with the input is said before KVM is touched.
+    HAKO_TRY_WRAP(virtio::mem::check(config.memory), "memory");
     if (config.balloon) HAKO_TRY_WRAP(virtio::balloon::check(*config.balloon, config.memory), "balloon");
     if (restored) {
         HAKO_TRY(check_shape(config, restored->state, restored->memory));
@@ -197,7 +206,7 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const Mac
     : config_(std::move(config)),
       vm_(std::move(vm)),
       memory_(std::move(memory)),
-      memory_bytes_(memory_.size()),
+      memory_bytes_(memory_.blocks() == nullptr ? memory_.size() : config_.memory.size),
       interrupts_(vm_),
       kicks_(vm_),
       host_(host),
@@ -216,8 +225,8 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     HAKO_TRY(build_devices(std::move(chassis.resources), nullptr));
     const acpi::AcpiConfig acpi{.vcpus = config_.cpus.count,
                                 .max_vcpus = config_.cpus.most(),
-                                .memory_hotplug = config_.memory.room > 0,
-                                .pci_segments = config_.pci_segments,
+                                 .memory_hotplug = grows_by_acpi(config_.memory),
+                                 .pci_segments = config_.pci_segments,
                                 .ram_end = memory_.end(),
                                 .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));
@@ -261,7 +270,7 @@ void Machine::cpu_stopped(const VcpuStop& stop) {
 
 Result<> Machine::build_devices(HostResources resources, const MachineState* restored) {
     const PlatformState* const platform = restored == nullptr ? nullptr : &restored->platform;
-    PlatformUnits units{.memory = config_.memory.room > 0,
+    PlatformUnits units{.memory = grows_by_acpi(config_.memory),
                         .cpus = config_.cpus.most() > 1 ? first_units(config_.cpus.count) : 0,
                         .segments = {}};
     // How many there are the guest's ACPI tables say, which are those of its boot.
@@ -324,6 +333,10 @@ Result<> Machine::build_devices(HostResources resources, const MachineState* res
         HAKO_TRY_WRAP(devices_->add(*config_.balloon, state), "balloon");
     }
     HAKO_TRY(build_watchdog(restored));
+    if (const auto mem = virtio::mem::config_of(config_.memory)) {
+        const auto* const state = HAKO_TRY(saved.find(&MachineState::mems, "memory device", mem->id));
+        HAKO_TRY(devices_->add(*mem, state));
+    }
     HAKO_TRY(saved.finish());
     if (restored != nullptr) {
         for (const auto& gone : restored->gone_disks)
@@ -572,8 +585,25 @@ void Machine::finish_cpu_removal(std::uint32_t cpu) {
     log_info("CPU {} is removed", cpu);
 }
 
+std::uint64_t Machine::memory_bytes() const {
+    std::uint64_t bytes = memory_bytes_.load(std::memory_order_relaxed);
+    devices_->for_each<virtio::mem::MemDevice>(
+        [&](const virtio::mem::MemDevice& mem) { bytes += mem.plugged(); });
+    return bytes;
+}
+
+Result<> Machine::resize_blocks(std::uint64_t bytes) {
+    const MemoryConfig next = HAKO_TRY(virtio::mem::resized(config_.memory, bytes));
+    if (config_.balloon) HAKO_TRY(virtio::balloon::check(*config_.balloon, next));
+    config_.memory = next;
+    devices_->for_each<virtio::mem::MemDevice>(
+        [&](virtio::mem::MemDevice& mem) { mem.resize(next.plugged); });
+    return {};
+}
+
 Result<> Machine::resize_memory(std::uint64_t bytes) {
     const MemoryConfig& memory = config_.memory;
+    if (memory.growth == MemoryGrowth::kVirtioMem) return resize_blocks(bytes);
     const std::uint64_t least = memory.size;
     if (bytes < least || bytes - least > memory.room)
         return fail_input(
@@ -795,7 +825,8 @@ Result<> Machine::replace_net(const std::string& id, const virtio::net::Mac& mac
 
 Result<pci::Bdf> Machine::removable(const std::string& id) const {
     if ((config_.rng && id == config_.rng->id) || (config_.balloon && id == config_.balloon->id) ||
-        (config_.watchdog && id == config_.watchdog->id))
+        (config_.watchdog && id == config_.watchdog->id) ||
+        devices_->find<virtio::mem::MemDevice>(id) != nullptr)
         return fail_input(
             "device {} stays for the life of the VM: only disks, nets, consoles, vsocks and fs can be "
             "removed",

@@ -146,7 +146,8 @@ class Machine final : private PlatformEvents {
     /// Ends a CPU that the guest has let go of.
     void finish_cpu_removal(std::uint32_t cpu);
 
-    /// How many bytes of memory the guest is to have. It grows at once, and the guest is told; to let go of
+    /// How many bytes of memory the guest is to have. With a memory device it is told, and takes its time.
+    /// Otherwise memory grows at once, and the guest is told; to let go of
     /// what is to go it is asked (also again), and each piece goes once it has, and those behind it have
     /// (finish_memory_removal()). What the guest keeps stays in config(). A Fault::kBusy: some is still to go
     /// that is wanted now. The dirty tracker stops when memory comes or goes.
@@ -154,7 +155,7 @@ class Machine final : private PlatformEvents {
     /// Takes away a piece that the guest has let go of. True if the guest has less memory now.
     bool finish_memory_removal(unsigned piece);
     /// What the guest has now. Any thread.
-    [[nodiscard]] std::uint64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t memory_bytes() const;
 
     /// Adds a device and tells the guest. The image, tap or socket is opened first: an error leaves all as it
     /// was.
@@ -207,6 +208,7 @@ class Machine final : private PlatformEvents {
     [[nodiscard]] CpuPlace cpu_place();
     [[nodiscard]] Result<std::vector<kvm::VcpuState>> save_parked_cpus() const;
     Result<> grow_memory(std::uint64_t bytes);
+    Result<> resize_blocks(std::uint64_t bytes);
     Result<> set_plugged_slot(bool there);
     Result<> set_plugged(std::uint64_t bytes);
     Result<> plug_cpus(std::uint32_t from, std::uint32_t to);
@@ -243,7 +245,7 @@ class Machine final : private PlatformEvents {
     MachineConfig config_;
     kvm::Vm vm_;
     GuestMemory memory_;
-    std::atomic<std::uint64_t> memory_bytes_;
+    std::atomic<std::uint64_t> memory_bytes_;  ///< without what a device plugs
     DirtyTracker dirty_{vm_, memory_};
     Bus pio_;
     Bus mmio_;

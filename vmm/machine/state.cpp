@@ -41,6 +41,7 @@ constexpr std::string_view kConsole = "console";
 constexpr std::string_view kVsock = "vsock";
 constexpr std::string_view kFs = "fs";
 constexpr std::string_view kBalloon = "balloon";
+constexpr std::string_view kMem = "mem";
 constexpr std::string_view kGoneDisk = "gone-disk";
 constexpr std::string_view kWatchdog = "watchdog";
 
@@ -54,6 +55,7 @@ void for_each_device(State& state, Visit visit) {
     visit(kVsock, state.vsocks);
     visit(kFs, state.fs);
     visit(kBalloon, state.balloons);
+    visit(kMem, state.mems);
     visit(kGoneDisk, state.gone_disks);
 }
 
@@ -129,6 +131,7 @@ Result<std::optional<std::string>> describe_known(const Section& section) {
     if (named(kBalloon)) return describe_as<DeviceState<virtio::balloon::State>>(section);
     if (named(kSegment)) return describe_as<SegmentState>(section);
     if (named(kWatchdog)) return describe_as<WatchdogState>(section);
+    if (named(kMem)) return describe_as<DeviceState<virtio::mem::State>>(section);
     return std::nullopt;
 }
 

@@ -19,6 +19,7 @@
 #include "virtio/blk/state.h"
 #include "virtio/console/state.h"
 #include "virtio/fs/state.h"
+#include "virtio/mem/state.h"
 #include "virtio/net/state.h"
 #include "virtio/pci/transport.h"
 #include "virtio/rng/state.h"
@@ -103,6 +104,7 @@ struct MachineState {
     std::vector<DeviceState<virtio::vsock::State>> vsocks;
     std::vector<DeviceState<virtio::fs::State>> fs;
     std::vector<DeviceState<virtio::balloon::State>> balloons;
+    std::vector<DeviceState<virtio::mem::State>> mems;
     std::optional<WatchdogState> watchdog;
     /// Disks that the guest still sees though their images are taken away; the id is the slot's number.
     std::vector<DeviceState<virtio::blk::State>> gone_disks;

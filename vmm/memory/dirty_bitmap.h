@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "vmm/base/units.h"
+#include "vmm/memory/bit_range.h"
 
 namespace hako {
 
@@ -23,12 +24,9 @@ class DirtyBitmap {
         if (length == 0) return;
         const std::uint64_t first = offset / kPageSize;
         const std::uint64_t last = (offset + length - 1) / kPageSize;
-        for (std::uint64_t word = first / 64; word <= last / 64; ++word) {
-            const std::uint64_t from = word == first / 64 ? first % 64 : 0;
-            const std::uint64_t to = word == last / 64 ? last % 64 : 63;
-            const std::uint64_t mask = (~std::uint64_t{0} << from) & (~std::uint64_t{0} >> (63 - to));
+        for_each_word(first, last - first + 1, [this](std::uint64_t word, std::uint64_t mask) {
             bits_[word].fetch_or(mask, std::memory_order_release);
-        }
+        });
     }
 
     [[nodiscard]] std::size_t words() const { return words_; }

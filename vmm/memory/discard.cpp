@@ -31,6 +31,11 @@ bool GuestMemory::discard(GuestAddress address, std::uint64_t length) {
     return gone;
 }
 
+bool GuestMemory::populate(GuestAddress address, std::uint64_t length) {
+    const auto bytes = writable_later(address, length);
+    return bytes && ::madvise(bytes->data(), bytes->size(), MADV_POPULATE_WRITE) == 0;
+}
+
 /// A private page that is dropped would be the file's again: one of zeros takes its place, and takes no
 /// memory before it is touched. errno says why it could not.
 bool GuestMemory::map_zeros(std::byte* host, std::uint64_t length) {

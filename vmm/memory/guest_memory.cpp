@@ -47,10 +47,14 @@ Result<> check_size(const MemoryConfig& config) {
     if (config.room > kMaxMemory - config.size || config.plugged > config.room)
         return fail_input("memory that may grow by {}, {} of it plugged: give less", format_size(config.room),
                           format_size(config.plugged));
-    for (const std::uint64_t size : {config.room, config.plugged})
-        if (!is_aligned(size, layout::kMemoryUnit))
-            return fail_input("memory grows in steps of {}, not {}", format_size(layout::kMemoryUnit),
-                              format_size(size));
+    if (!is_aligned(config.room, layout::kMemoryUnit))
+        return fail_input("memory may grow by a multiple of {}, not {}", format_size(layout::kMemoryUnit),
+                          format_size(config.room));
+    const bool blocks = config.growth == MemoryGrowth::kVirtioMem;
+    const std::uint64_t step = blocks ? config.block_size() : layout::kMemoryUnit;
+    if (!is_aligned(config.plugged, step) || (blocks && !is_aligned(config.room, step)))
+        return fail_input("memory grows in steps of {}: not {} of {}", format_size(step),
+                          format_size(config.plugged), format_size(config.room));
     return {};
 }
 
@@ -87,7 +91,8 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
     memory.fd_ = std::move(file);
     memory.private_ = is_private;
     memory.thp_ = config.thp && !config.hugepages;
-    memory.prefault_ = config.prefault;
+    // Blocks are populated when they are plugged.
+    memory.prefault_ = config.prefault && config.growth == MemoryGrowth::kAcpi;
     memory.tracking_ = std::make_unique<std::atomic<bool>>(false);
 
     const std::uint64_t low = std::min(config.size, layout::kRamHole);
@@ -109,7 +114,9 @@ Result<GuestMemory> GuestMemory::create(const MemoryConfig& config, Fd file, boo
     if (config.size > low) HAKO_TRY(add_region(layout::kHighRam, config.size - low, low));
     if (config.room > 0) HAKO_TRY(memory.map_room(config));
     memory.show_plugged();
-    if (config.plugged > 0) HAKO_TRY(memory.set_plugged(config.plugged));
+    if (config.mapped() > config.size) HAKO_TRY(memory.set_plugged(config.mapped() - config.size));
+    if (config.room > 0 && config.growth == MemoryGrowth::kVirtioMem)
+        memory.blocks_ = std::make_unique<PluggedBlocks>(config.room, config.block_size());
     return memory;
 }
 
@@ -133,10 +140,11 @@ Result<> GuestMemory::map_room(const MemoryConfig& config) {
                                                     .host = static_cast<std::byte*>(host),
                                                     .file_offset = config.size});
     // What is plugged of private memory is in the file, and nothing else is.
-    if (private_ && config.plugged > 0 &&
-        ::mmap(host, config.plugged, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-               fd_.get(), static_cast<off_t>(config.size)) == MAP_FAILED)
-        return fail_errno(errno, "cannot map {} of plugged guest memory", format_size(config.plugged));
+    const std::uint64_t saved = config.mapped() - config.size;
+    if (private_ && saved > 0 &&
+        ::mmap(host, saved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd_.get(),
+               static_cast<off_t>(config.size)) == MAP_FAILED)
+        return fail_errno(errno, "cannot map {} of plugged guest memory", format_size(saved));
     advise(room_->host, room_->size);
     return {};
 }
@@ -278,6 +286,7 @@ std::vector<std::vector<std::uint64_t>> GuestMemory::touched() const {
         }
         if (private_) add_written(region, words);
     }
+    if (blocks_) blocks_->drop_unplugged(bits.back());
     return bits;
 }
 

@@ -17,19 +17,39 @@
 #include "vmm/memory/dirty_bitmap.h"
 #include "vmm/memory/discard_gate.h"
 #include "vmm/memory/guest_address.h"
+#include "vmm/memory/plugged_blocks.h"
 
 namespace hako {
 
+/// How memory grows.
+enum class MemoryGrowth : std::uint8_t {
+    kAcpi,       ///< in pieces, from the start of the room on: there is memory as far as they reach
+    kVirtioMem,  ///< in blocks, anywhere in the room: all of it is there, and PluggedBlocks tells who uses
+                 ///< what
+};
+
 struct MemoryConfig {
-    std::uint64_t size = 512 * MiB;   ///< bytes, a multiple of 1 MiB
-    std::uint64_t room = 0;           ///< bytes that it may grow by, a multiple of layout::kMemoryUnit
-    std::uint64_t plugged = 0;        ///< bytes of the room that are taken, from its start; likewise
+    std::uint64_t size = 512 * MiB;  ///< bytes, a multiple of 1 MiB
+    std::uint64_t room = 0;          ///< bytes that it may grow by, a multiple of layout::kMemoryUnit
+    /// Bytes of the room that are taken, a multiple of layout::kMemoryUnit. kVirtioMem: that the guest is to
+    /// take, a multiple of block_size().
+    std::uint64_t plugged = 0;
+    MemoryGrowth growth = MemoryGrowth::kAcpi;
     bool hugepages = false;           ///< hugetlbfs pages (memfd MFD_HUGETLB)
     std::uint64_t hugepage_size = 0;  ///< bytes, 0: the host's default size
     bool thp = true;                  ///< ask for transparent huge pages (MADV_HUGEPAGE)
     bool prefault = false;            ///< populate all pages before the guest runs
 
+    /// What the guest has, or is to have.
     [[nodiscard]] std::uint64_t total() const { return size + plugged; }
+    /// What is in the regions of its memory, and in a file of its memory.
+    [[nodiscard]] std::uint64_t mapped() const {
+        return size + (growth == MemoryGrowth::kVirtioMem ? room : plugged);
+    }
+    /// Of kVirtioMem: no page of the host's is part of two blocks.
+    [[nodiscard]] std::uint64_t block_size() const {
+        return hugepages && hugepage_size > 2 * MiB ? hugepage_size : 2 * MiB;
+    }
 };
 
 /// Smallest and largest RAM that hako gives a guest, bytes.
@@ -44,8 +64,8 @@ struct MemoryRegion {
     std::uint64_t file_offset = 0;  ///< where it starts in the memfd
 };
 
-/// Guest RAM in one file. Regions: [0, 3 GiB), from 4 GiB up, and what is plugged of the room to grow
-/// (vmm/memory/layout.h), if there is any of each.
+/// Guest RAM in one file. Regions: [0, 3 GiB), from 4 GiB up, and what is plugged of the room to grow, or all
+/// of it (MemoryGrowth; vmm/memory/layout.h), if there is any of each.
 ///
 /// The guest changes this memory at any time: copy a value out once, then check the copy.
 /// Addresses come from the guest: each accessor checks that the range lies inside one region and gives
@@ -53,9 +73,9 @@ struct MemoryRegion {
 class GuestMemory {
   public:
     static Result<GuestMemory> create(const MemoryConfig& config);
-    /// Private memory that begins as the content of `file`, a regular file of config.total() bytes: a page is
-    /// read when it is first touched, and many VMs share those that they only read. Nobody may change or cut
-    /// the file meanwhile: who touches a page that is gone gets SIGBUS. Has no memfd; no huge pages.
+    /// Private memory that begins as the content of `file`, a regular file of config.mapped() bytes: a page
+    /// is read when it is first touched, and many VMs share those that they only read. Nobody may change or
+    /// cut the file meanwhile: who touches a page that is gone gets SIGBUS. Has no memfd; no huge pages.
     static Result<GuestMemory> map(const MemoryConfig& config, Fd file);
     /// The memory of another process: a memfd as create() makes it, that nobody can shrink.
     static Result<GuestMemory> adopt(const MemoryConfig& config, Fd memfd);
@@ -64,9 +84,17 @@ class GuestMemory {
     ~GuestMemory();
 
     [[nodiscard]] std::span<const MemoryRegion> regions() const { return regions_; }
+    /// Those that a guest which boots is told of: the others are a device's.
+    [[nodiscard]] std::span<const MemoryRegion> boot_regions() const {
+        return regions().first(blocks_ ? fixed_ : regions_.size());
+    }
+    /// Of all regions.
     [[nodiscard]] std::uint64_t size() const { return size_ + plugged_; }
     /// One past the highest guest-physical address that RAM ever has.
     [[nodiscard]] GuestAddress end() const;
+    /// Of kVirtioMem, with room: which blocks of the last region the guest uses. What is in the others nobody
+    /// misses: they are neither touched() nor dirty, so who plugs one marks it. Null otherwise.
+    [[nodiscard]] PluggedBlocks* blocks() const { return blocks_.get(); }
 
     /// From now on so many bytes of the room are plugged. What goes is given back to the host, and is zeros
     /// when it comes again. Dirty tracking is off, and nobody uses the memory meanwhile.
@@ -109,10 +137,13 @@ class GuestMemory {
     bool write(GuestAddress address, std::span<const std::byte> data);
     bool read(GuestAddress address, std::span<std::byte> data) const;
 
-    /// Gives whole pages back to the host: they are zeros from now on, and dirty. Not of hugetlbfs memory.
+    /// Gives whole pages (of the size that the memory has) back to the host: they are zeros from now on, and
+    /// dirty.
     /// False: they stay as they are, because the gate is closed, the range is not all in one region, or the
     /// kernel would need too many mappings for it. One thread; one system call, or two.
     bool discard(GuestAddress address, std::uint64_t length);
+    /// Has the host give memory for these pages now. False: it has none, or the range is not in one region.
+    bool populate(GuestAddress address, std::uint64_t length);
     /// Outlives the memory for who holds it.
     [[nodiscard]] const std::shared_ptr<DiscardGate>& discard_gate() const { return discard_gate_; }
 
@@ -151,6 +182,7 @@ class GuestMemory {
     std::size_t fixed_ = 0;               ///< regions that are not the room's
     bool thp_ = false;
     bool prefault_ = false;
+    std::unique_ptr<PluggedBlocks> blocks_;  ///< of the room
     std::vector<MemoryRegion> regions_;
     std::vector<std::unique_ptr<DirtyBitmap>> dirty_;  ///< made when they are first needed
     std::unique_ptr<std::atomic<bool>> tracking_;

@@ -122,6 +122,27 @@ TEST_CASE("the serial port and the console go to their places") {
           "/dev/null");
 }
 
+TEST_CASE("memory that grows by a device comes back as it was sent, with what the guest is asked to plug") {
+    const VmConfig sent = json::decode<VmConfig>(std::string_view(R"({"payload":{"kernel":"/k"},
+        "memory":{"size":536870912,"hotplug_size":1073741824,"hotplug_method":"VirtioMem",
+                  "hotplugged_size":4194304}})"))
+                              .value();
+    MachineConfig made = to_machine(sent).value();
+    CHECK(made.memory.growth == MemoryGrowth::kVirtioMem);
+    CHECK(made.memory.size == 512 * MiB);
+    CHECK(made.memory.room == GiB);
+    CHECK(made.memory.plugged == 4 * MiB);
+    CHECK(made.memory.total() == 516 * MiB);
+    CHECK(made.memory.mapped() == 1536 * MiB);
+    made.memory.plugged = 8 * MiB;
+    const VmConfig told = from_machine(made, sent);
+    CHECK(told.memory.size == 512 * MiB);
+    CHECK(told.memory.hotplugged_size == 8 * MiB);
+    CHECK(told.memory.hotplug_method == HotplugMethod::kVirtioMem);
+    CHECK_FALSE(told.memory.boot_size);
+    CHECK(to_machine(told)->memory.plugged == 8 * MiB);
+}
+
 TEST_CASE("what a VM cannot be is refused by its field") {
     CHECK(machine("{}").error().chain().back() == "payload: missing, and must be given");
     CHECK(machine(R"({"payload":{}})").error().chain().back().starts_with("payload.kernel: the path"));
@@ -139,8 +160,16 @@ TEST_CASE("what a VM cannot be is refused by its field") {
     CHECK(refusal(R"("memory":{"size":1048576,"hugepage_size":4096})").starts_with("memory.hugepage_size"));
     CHECK(refusal(R"("memory":{"size":1048576,"zones":[{"id":"a"}]})").starts_with("memory.zones"));
     CHECK(refusal(R"("memory":{"size":1048576,"mergeable":true})").starts_with("memory.mergeable"));
-    CHECK(refusal(R"("memory":{"size":1048576,"hotplug_method":"VirtioMem"})")
-              .starts_with("memory.hotplug_method"));
+    const auto blocks = [](const std::string& fields) {
+        return refusal(R"("memory":{"size":1048576,"hotplug_method":"VirtioMem",)" + fields + "}");
+    };
+    CHECK(blocks(R"("hotplugged_size":2097152)").starts_with("memory.hotplugged_size"));
+    CHECK(blocks(R"("hotplug_size":134217728,"hotplugged_size":1048576)")
+              .starts_with("memory.hotplugged_size"));
+    CHECK(refusal(R"("memory":{"size":135266304,"boot_size":1048576,"hotplug_size":268435456,)"
+                  R"("hotplug_method":"VirtioMem"})")
+              .starts_with("memory.boot_size"));
+    CHECK(blocks(R"("hotplug_size":134217728,"hugepages":true)").starts_with("memory.hotplugged_size"));
     CHECK(refusal(R"("serial":{"mode":"File"})").starts_with("serial.file: the path of a file"));
     CHECK(refusal(R"("serial":{"mode":"Socket"})").starts_with("serial.socket: a path of 1 to 107 bytes"));
     CHECK(refusal(R"("serial":{"mode":"tty"})").starts_with(R"(serial.mode: one of "Off" "Pty" "Tty")"));

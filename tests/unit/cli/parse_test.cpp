@@ -244,6 +244,18 @@ TEST_CASE("a vsock has an address and a place") {
           std::vector{virtio::vsock::Config{.id = "agent", .cid = 0xffff'fffe, .socket = "v"}});
 }
 
+TEST_CASE("memory grows by ACPI, or by a device") {
+    const auto memory = [](const char* text) {
+        return run_command({"--kernel", "k", "--memory", text}).machine.memory;
+    };
+    CHECK(memory("512M,hotplug=1G").growth == MemoryGrowth::kAcpi);
+    CHECK(memory("512M,hotplug=1G,hotplug_method=acpi").growth == MemoryGrowth::kAcpi);
+    const MemoryConfig blocks = memory("512M,hotplug=1G,hotplug_method=virtio-mem,hotplugged=6M");
+    CHECK(blocks.growth == MemoryGrowth::kVirtioMem);
+    CHECK(blocks.room == GiB);
+    CHECK(blocks.plugged == 6 * MiB);
+}
+
 TEST_CASE("a balloon begins empty, or with a size") {
     const auto balloon = [](const char* text) {
         return run_command({"--kernel", "k", "--balloon", text}).machine.balloon.value();
@@ -367,10 +379,15 @@ TEST_CASE("bad values are refused with the option, the value and what is allowed
         {{"--memory", "1048577"}, {"multiple of 1 MiB"}},
         {{"--memory", "99999T"}, {"16 TiB"}},
         {{"--memory", "size="}, {"size", "empty"}},
-        {{"--memory", "1G,2G"}, {"2G is not KEY=VALUE", "size, hotplug, hugepages, thp, prefault"}},
+        {{"--memory", "1G,2G"},
+         {"2G is not KEY=VALUE", "size, hotplug, hotplug_method, hotplugged, hugepages, thp, prefault"}},
         {{"--memory", "1G,size=2G"}, {"size is given twice"}},
         {{"--memory", "1G,hugepages=4M"}, {"hugepages must be on, off, 2M or 1G, not 4M"}},
         {{"--memory", "1G,hotplug=100M"}, {"hotplug must be", "128 MiB"}},
+        {{"--memory", "1G,hotplug=1G,hotplug_method=dimm"}, {"hotplug_method must be acpi or virtio-mem"}},
+        {{"--memory", "1G,hotplug=1G,hotplugged=2M"}, {"hotplugged must be", "virtio-mem"}},
+        {{"--memory", "1G,hotplug=1G,hotplug_method=virtio-mem,hotplugged=1M"}, {"2 MiB", "not 1 MiB"}},
+        {{"--memory", "1G,hotplug=128M,hotplug_method=virtio-mem,hugepages=1G"}, {"1 GiB", "128 MiB"}},
         {{"--memory", "1025M,hugepages=2M"}, {"1025 MiB", "2 MiB"}},
         {{"--memory", "1G,hugepages=on,thp=on"}, {"thp=on", "choose one"}},
         {{"--memory", "1G,thp=yes"}, {"thp must be on or off, not yes"}},

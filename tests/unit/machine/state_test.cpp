@@ -42,6 +42,7 @@ void check_equal(const MachineState& a, const MachineState& b) {
     CHECK(a.fs == b.fs);
     CHECK(a.balloons == b.balloons);
     CHECK(a.watchdog == b.watchdog);
+    CHECK(a.mems == b.mems);
     CHECK(a.gone_disks == b.gone_disks);
     CHECK(state::differences(a.irqchip, b.irqchip).empty());
     REQUIRE(a.cpus.size() == b.cpus.size());
@@ -85,6 +86,15 @@ TEST_CASE("a machine's state comes back from its bytes") {
     small.watchdog = {
         .slot = 12,
         .device = {.timer1 = 5, .unlocked = 1, .countdown = {.stage = 2, .left_ns = 7, .timed_out = true}}};
+    small.mems.push_back({.id = "__mem",
+                          .slot = 12,
+                          .transport = state.rngs[0].transport,
+                          .device = {.features = 5,
+                                     .address = 1ULL << 32,
+                                     .region_size = 256 * MiB,
+                                     .block_size = 2 * MiB,
+                                     .requested = 64 * MiB,
+                                     .plugged = {0xff, 1}}});
     const auto again = decode(encode(small).value());
     REQUIRE(again);
     check_equal(small, *again);
