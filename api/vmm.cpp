@@ -341,6 +341,8 @@ void Vmm::publish() {
             info->config.serial.file = instance_->serial_path();
         if (info->config.console.mode == ConsoleMode::kPty)
             info->config.console.file = instance_->console_path(kFirstConsole);
+        for (VmAddConsole& console : info->config.consoles)
+            if (console.mode == ConsoleMode::kPty) console.file = instance_->console_path(*console.id);
         // Cloud Hypervisor forgets, with the machine, that there was one.
         info->state = text(now.state == VmState::kShutdown ? VmState::kCreated : *now.state);
         info->memory_actual_size = instance_->config().memory.total();

@@ -53,7 +53,9 @@ struct VmAddConsole {
 /// Refusals name the field, as part of what is at `place`.
 [[nodiscard]] Result<console::Config> to_machine(const ConsoleConfig& config, const json::Place& place);
 /// `config.id` is set.
-[[nodiscard]] Result<virtio::console::Config> to_machine(const VmAddConsole& config);
+[[nodiscard]] Result<virtio::console::Config> to_machine(const VmAddConsole& config,
+                                                         const json::Place& place = {});
+[[nodiscard]] VmAddConsole from_machine(const virtio::console::Config& config);
 [[nodiscard]] ConsoleConfig from_machine(const console::Config& config);
 
 }  // namespace hako::api
