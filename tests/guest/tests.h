@@ -5,6 +5,13 @@
 
 namespace guest {
 
+// What several tests do.
+/// Writes into `pages` pages, having checked what it wrote in the round before; round 0 is the first.
+void count(std::uint64_t pages, std::uint64_t round);
+void say_round(std::uint64_t round);
+/// Looks at memory that has come, and lets go of what is to go; `keeps_odd`: of every other piece.
+void answer_memory(bool keeps_odd);
+
 void test_ports();
 void test_pci();
 void test_block();
@@ -29,6 +36,7 @@ void test_memory_kept();
 void test_generation();
 void test_touch();
 void test_echo();
+void test_hot();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -55,6 +63,7 @@ inline constexpr Test kTests[] = {
     {"generation", test_generation},
     {"touch", test_touch},
     {"echo", test_echo},
+    {"hot", test_hot},
 };
 
 }  // namespace guest
