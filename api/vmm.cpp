@@ -400,7 +400,12 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<
     config.id = HAKO_TRY(choose_id(config.id, "_net"));
     const virtio::net::Config net = HAKO_TRY(to_machine(config, fds));
     auto info = HAKO_TRY(add(&MachineConfig::nets, net, &Machine::add_net));
-    if (!fds.empty()) fds_.insert_or_assign(net.id, std::move(fds));
+    // Wherever the VM goes on, it needs as many again.
+    config.num_fds.reset();
+    if (!fds.empty()) {
+        config.num_fds = static_cast<std::uint16_t>(fds.size());
+        fds_.insert_or_assign(net.id, std::move(fds));
+    }
     replace(sent_.net, std::move(config));
     tell("device-added", {{"id", net.id}});
     return info;
