@@ -37,6 +37,7 @@ void test_generation();
 void test_touch();
 void test_echo();
 void test_hot();
+void test_obey();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -64,6 +65,7 @@ inline constexpr Test kTests[] = {
     {"touch", test_touch},
     {"echo", test_echo},
     {"hot", test_hot},
+    {"obey", test_obey},
 };
 
 }  // namespace guest
