@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.test_events import kept
 from tests.support.api import refusal
+from tests.support.resident import resident
 from tests.support.serve import Server, vm_config
 
 TTY = {"serial": {"mode": "Tty"}}
@@ -137,8 +138,8 @@ def test_over_tcp_with_many_connections(server):
     goes_on(destination, 5)
 
 
-def certificates(folder) -> str:
-    """A CA, and what it signed for either side of a migration on this host."""
+def certificates(folder, address: str = "127.0.0.1") -> str:
+    """A CA, and what it signed for either side of a migration to that address."""
 
     def openssl(*words) -> None:
         subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=folder)
@@ -146,7 +147,7 @@ def certificates(folder) -> str:
     openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 2, "-subj",
             "/CN=test CA", "-keyout", "ca-key.pem", "-out", "ca-cert.pem")
     for side in ("server", "client"):
-        (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
+        (folder / "extensions").write_text(f"subjectAltName=IP:{address}\n")
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={side}",
                 "-keyout", f"{side}-key.pem", "-out", f"{side}.csr")
         openssl("x509", "-req", "-in", f"{side}.csr", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem", "-days", 2,
@@ -315,3 +316,16 @@ def test_what_cannot_be_sent(server):
         assert refusal(api.get, "vm.migration-progress").status == 404
         assert refusal(api.put, "vm.receive-migration", {"receiver_url": "unix:/x"}).status == 500
     goes_on(source)
+
+
+def test_memory_that_holds_nothing_costs_nothing(server):
+    """1 GiB of it, which the guest has hardly touched."""
+    source, destination = server(), server()
+    with source.api() as api:
+        api.put("vm.create", vm_config("dirty", **TTY) | {"memory": {"size": 1 << 30}})
+        api.put("vm.boot")
+        goes_on(source, 1)
+        api.put("vm.pause")
+    memory = move(source, destination)["memory_transmission_info"]
+    assert memory["memory_bytes_total"] == 1 << 30 and memory["memory_bytes_transmitted"] < 16 << 20, memory
+    assert resident(destination.pid).guest < 64 << 20
