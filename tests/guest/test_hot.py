@@ -207,7 +207,7 @@ class Moving:
         self.source, self.destination = source, destination
         self.answer = receive(destination, url_of(destination), **fields)
         with source.api() as api:
-            api.put("vm.send-migration", {"destination_url": url_of(destination), "bandwidth": MIB})
+            api.put("vm.send-migration", {"destination_url": url_of(destination), "bandwidth": 1 << 16})
 
     def refuses(self, wanted: Operation, rounds: int) -> None:
         """On both sides, with a reason, and nothing changes by it."""

@@ -51,6 +51,7 @@ class Instance final : private MachineListener {
   public:
     struct Options {
         bool reboot = true;  ///< carry out the guest's wish to reboot; otherwise InstanceEvents::ended
+        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
     };
 
     /// Starts the io thread and opens the host ends of the consoles; all else waits for boot(). `window`:
@@ -120,6 +121,9 @@ class Instance final : private MachineListener {
 
     template <typename Action>
     void post(Action action);
+    [[nodiscard]] MachineHost host() {
+        return {.engine = *engine_, .consoles = *consoles_, .dirty_log = options_.dirty_log};
+    }
     void handle_end(const MachineEnd& end);
     void handle_ejection(std::uint8_t slot);
     Result<> adopt(Result<std::unique_ptr<Machine>> made);

@@ -198,6 +198,7 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const Mac
       vm_(std::move(vm)),
       memory_(std::move(memory)),
       memory_bytes_(memory_.size()),
+      dirty_(vm_, memory_, host.dirty_log),
       interrupts_(vm_),
       kicks_(vm_),
       pci_space_(mmio_, pci::windows_above(memory_.end())),
