@@ -63,7 +63,8 @@ class Operation:
         self.settle(vm, first)
 
     def settle(self, vm: Vm, first: bool) -> None:
-        poll(lambda: self.done(vm, first), f"{self.requests[0 if first else 1]} comes to no end: {vm.config()}")
+        poll(lambda: self.done(vm, first), f"{self.requests[0 if first else 1]} comes to no end: {vm.config()}",
+             pause=0.004)
 
 
 def added(call: str, kind: str, body: dict, **fields: Any) -> Operation:

@@ -64,12 +64,12 @@ def receive(server, url: str, fds: list[int] | None = None, **fields):
     return api
 
 
-def poll(look, what: str):
-    """What `look` gives, once that is something."""
-    for _ in range(3000):
+def poll(look, what: str, pause: float = 0.02):
+    """What `look` gives, once that is something; it is asked each `pause` seconds, for a minute at least."""
+    for _ in range(round(60 / pause)):
         if found := look():
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
     raise AssertionError(what)
 
 
