@@ -350,6 +350,8 @@ void Vmm::publish() {
             info->config.serial.file = instance_->serial_path();
         if (info->config.console.mode == ConsoleMode::kPty)
             info->config.console.file = instance_->console_path(kFirstConsole);
+        for (VmAddConsole& console : info->config.consoles)
+            if (console.mode == ConsoleMode::kPty) console.file = instance_->console_path(*console.id);
         // Cloud Hypervisor forgets, with the machine, that there was one.
         info->state = text(now.state == VmState::kShutdown ? VmState::kCreated : *now.state);
         const hako::MemoryConfig& memory = instance_->config().memory;
@@ -408,7 +410,12 @@ Result<std::optional<PciDeviceInfo>> Vmm::add_net(NetConfig config, std::vector<
     config.id = HAKO_TRY(choose_id(config.id, "_net"));
     const virtio::net::Config net = HAKO_TRY(to_machine(config, fds));
     auto info = HAKO_TRY(add(&MachineConfig::nets, net, &Machine::add_net));
-    if (!fds.empty()) fds_.insert_or_assign(net.id, std::move(fds));
+    // Wherever the VM goes on, it needs as many again.
+    config.num_fds.reset();
+    if (!fds.empty()) {
+        config.num_fds = static_cast<std::uint16_t>(fds.size());
+        fds_.insert_or_assign(net.id, std::move(fds));
+    }
     replace(sent_.net, std::move(config));
     tell("device-added", {{"id", net.id}});
     return info;

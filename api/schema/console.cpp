@@ -71,25 +71,25 @@ Result<console::Config> to_machine(const ConsoleConfig& config, const json::Plac
     return machine;
 }
 
-Result<virtio::console::Config> to_machine(const VmAddConsole& config) {
+Result<virtio::console::Config> to_machine(const VmAddConsole& config, const json::Place& place) {
     virtio::console::Config machine;
     machine.id = config.id.value_or("");
-    HAKO_TRY(check_id({}, machine.id));
-    machine.console =
-        HAKO_TRY(to_machine({.mode = config.mode, .file = config.file, .socket = config.socket}, {}));
+    HAKO_TRY(check_id(place, machine.id));
+    machine.pci_segment = config.pci_segment.value_or(0);
+    machine.console = HAKO_TRY(
+        to_machine(ConsoleConfig{.mode = config.mode, .file = config.file, .socket = config.socket}, place));
     if (config.mode == ConsoleMode::kOff && config.ports.empty())
         return fail_input("give a mode for the console, ports, or both");
-    const json::Place body;
-    const json::Place ports{.outer = &body, .name = "ports"};
+    const json::Place ports{.outer = &place, .name = "ports"};
     if (config.ports.size() >= virtio::console::kMaxPorts)
-        return refuse(body, "ports", fmt::format("at most {} ports", virtio::console::kMaxPorts - 1),
+        return refuse(place, "ports", fmt::format("at most {} ports", virtio::console::kMaxPorts - 1),
                       std::to_string(config.ports.size()));
     for (std::size_t index = 0; index < config.ports.size(); ++index) {
-        const json::Place place{.outer = &ports, .name = {}, .index = index};
-        auto port = HAKO_TRY(to_port(config.ports[index], place));
+        const json::Place one{.outer = &ports, .name = {}, .index = index};
+        auto port = HAKO_TRY(to_port(config.ports[index], one));
         if (std::ranges::find(machine.ports, port.name, &virtio::console::PortConfig::name) !=
             machine.ports.end())
-            return refuse(place, "name", "a name of its own", port.name);
+            return refuse(one, "name", "a name of its own", port.name);
         machine.ports.push_back(std::move(port));
     }
     return machine;
@@ -116,6 +116,21 @@ ConsoleConfig from_machine(const console::Config& config) {
             break;
     }
     return serial;
+}
+
+VmAddConsole from_machine(const virtio::console::Config& config) {
+    const auto host_of = [](auto made, const console::Config& host) {
+        ConsoleConfig known = from_machine(host);
+        made.mode = known.mode;
+        made.file = std::move(known.file);
+        made.socket = std::move(known.socket);
+        return made;
+    };
+    VmAddConsole console = host_of(VmAddConsole{.id = config.id}, config.console);
+    for (const virtio::console::PortConfig& port : config.ports)
+        console.ports.push_back(host_of(ConsolePortConfig{.name = port.name}, port.host));
+    if (config.pci_segment != 0) console.pci_segment = config.pci_segment;
+    return console;
 }
 
 }  // namespace hako::api

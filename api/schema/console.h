@@ -48,6 +48,7 @@ struct VmAddConsole {
     std::optional<std::string> file;
     std::optional<std::string> socket;
     std::vector<ConsolePortConfig> ports;
+    std::optional<std::uint16_t> pci_segment;
 
     bool operator==(const VmAddConsole&) const = default;
 };
@@ -55,7 +56,9 @@ struct VmAddConsole {
 /// Refusals name the field, as part of what is at `place`.
 [[nodiscard]] Result<console::Config> to_machine(const ConsoleConfig& config, const json::Place& place);
 /// `config.id` is set.
-[[nodiscard]] Result<virtio::console::Config> to_machine(const VmAddConsole& config);
+[[nodiscard]] Result<virtio::console::Config> to_machine(const VmAddConsole& config,
+                                                         const json::Place& place = {});
+[[nodiscard]] VmAddConsole from_machine(const virtio::console::Config& config);
 [[nodiscard]] ConsoleConfig from_machine(const console::Config& config);
 
 }  // namespace hako::api
@@ -86,7 +89,7 @@ struct hako::api::json::Fields<hako::api::ConsolePortConfig> {
 template <>
 struct hako::api::json::Fields<hako::api::VmAddConsole> {
     using T = VmAddConsole;
-    static constexpr auto list =
-        std::tuple(field("id", &T::id), field("mode", &T::mode), field("file", &T::file),
-                   field("socket", &T::socket), field("ports", &T::ports));
+    static constexpr auto list = std::tuple(field("id", &T::id), field("mode", &T::mode),
+                                            field("file", &T::file), field("socket", &T::socket),
+                                            field("ports", &T::ports), field("pci_segment", &T::pci_segment));
 };

@@ -96,6 +96,13 @@ Result<> add_console(const ConsoleConfig& config, MachineConfig& machine) {
     return {};
 }
 
+/// Whether VmConfig::console says all of it.
+bool is_plain(const virtio::console::Config& console) {
+    using enum console::Mode;
+    return console.id == kFirstConsole && console.ports.empty() && console.console.mode != kOff &&
+           console.console.mode != kTty;
+}
+
 /// cloud-init's disk first: guests find it sooner.
 Result<> add_helpers(const VmConfig& config, MachineConfig& machine) {
     if (config.cloud_init)
@@ -247,6 +254,7 @@ void name_devices(VmConfig& config) {
     name(config.disks, "_disk");
     name(config.net, "_net");
     name(config.fs, "_fs");
+    name(config.consoles, "_console");
     if (config.vsock && !config.vsock->id) config.vsock->id = "_vsock0";
     if (config.balloon && !config.balloon->id) config.balloon->id = virtio::balloon::Config{}.id;
 }
@@ -309,6 +317,10 @@ Result<MachineConfig> to_machine(const VmConfig& config) {
     machine.memory = HAKO_TRY(to_machine(config.memory));
     machine.serial = HAKO_TRY(to_machine(config.serial, at("serial")));
     HAKO_TRY(add_console(config.console, machine));
+    const json::Place consoles = at("consoles");
+    for (std::size_t index = 0; index < config.consoles.size(); ++index)
+        machine.consoles.push_back(
+            HAKO_TRY(to_machine(config.consoles[index], {.outer = &consoles, .name = {}, .index = index})));
     const json::Place disks = at("disks");
     for (std::size_t index = 0; index < config.disks.size(); ++index)
         machine.disks.push_back(
@@ -358,11 +370,16 @@ VmConfig from_machine(const MachineConfig& config, const VmConfig& sent) {
     vm.disks = merge(config.disks, sent.disks);
     vm.net = merge(config.nets, sent.net);
     vm.serial = from_machine(config.serial);
-    for (const virtio::console::Config& console : config.consoles)
-        if (console.id == kFirstConsole) {
+    if (vm.console.mode != ConsoleMode::kTty) vm.console = {.mode = ConsoleMode::kOff};
+    vm.consoles.clear();
+    for (const virtio::console::Config& console : config.consoles) {
+        if (is_plain(console)) {
             vm.console = from_machine(console.console);
             if (console.pci_segment != 0) vm.console.pci_segment = console.pci_segment;
+        } else {
+            vm.consoles.push_back(from_machine(console));
         }
+    }
     if (config.rng && config.rng->pci_segment != 0) vm.rng.pci_segment = config.rng->pci_segment;
     if (config.pci_segments > 1 && !vm.platform) vm.platform.emplace().num_pci_segments = config.pci_segments;
     vm.vsock.reset();

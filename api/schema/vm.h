@@ -43,6 +43,7 @@ struct VmConfig {
     ConsoleConfig serial;
     /// kOff and kTty, which is what a client gets that says nothing, both mean none.
     ConsoleConfig console = {.mode = ConsoleMode::kTty};
+    std::vector<VmAddConsole> consoles;  ///< hako's own: those that `console` has no words for
     std::optional<BalloonConfig> balloon;
     std::optional<VsockConfig> vsock;
     std::vector<FsConfig> fs;
@@ -68,7 +69,8 @@ struct VmConfig {
     bool operator==(const VmConfig&) const = default;
 };
 
-/// Gives the disks, interfaces, shared directories, the vsock and the balloon without an id one: "_disk0" …
+/// Gives the disks, interfaces, consoles, shared directories, the vsock and the balloon without an id one:
+/// "_disk0" …
 void name_devices(VmConfig& config);
 
 /// Of a config whose devices have their ids; builds the helper disks. Refusals name the field.
@@ -101,10 +103,11 @@ struct hako::api::json::Fields<hako::api::VmConfig> {
     static constexpr auto list = std::tuple(
         field("cpus", &T::cpus), field("memory", &T::memory), required("payload", &T::payload),
         field("disks", &T::disks), field("net", &T::net), field("rng", &T::rng), field("serial", &T::serial),
-        field("console", &T::console), field("platform", &T::platform), field("cloud_init", &T::cloud_init),
-        field("helper_disks", &T::helper_disks), field("pvpanic", &T::pvpanic), field("iommu", &T::iommu),
-        field("watchdog", &T::watchdog), field("landlock_enable", &T::landlock_enable),
-        field("balloon", &T::balloon), field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
+        field("console", &T::console), field("consoles", &T::consoles), field("platform", &T::platform),
+        field("cloud_init", &T::cloud_init), field("helper_disks", &T::helper_disks),
+        field("pvpanic", &T::pvpanic), field("iommu", &T::iommu), field("watchdog", &T::watchdog),
+        field("landlock_enable", &T::landlock_enable), field("balloon", &T::balloon),
+        field("vsock", &T::vsock), field("tpm", &T::tpm), field("fs", &T::fs),
         field("generic_vhost_user", &T::generic_vhost_user), field("pmem", &T::pmem),
         field("devices", &T::devices), field("user_devices", &T::user_devices), field("vdpa", &T::vdpa),
         field("numa", &T::numa), field("pci_segments", &T::pci_segments),

@@ -1,4 +1,5 @@
 // PCI and the block device, driven the way a driver does.
+#include "balloon.h"
 #include "tests.h"
 #include "virtio.h"
 
@@ -167,47 +168,18 @@ void test_hostile_queue() {
     disk.reset();
 }
 
-/// Gives as many pages as the host wants, from 32 MiB on, each with a mark in it, and takes them back: they
-/// are zeros then, whatever happened to the VM meanwhile. Ends when one page is wanted.
+/// Follows the size that the host wants. Ends when that is one page.
 void test_balloon() {
-    constexpr std::uint64_t kArea = 32 << 20;
-    constexpr std::uint32_t kMost = 2048;
-    static std::uint32_t numbers[kMost];
     const int slot = pci_find(0x1af4, 0x1045);
     CHECK(slot > 0);
     enable_apic();
-    VirtioPci balloon(static_cast<std::uint16_t>(slot));
-    balloon.negotiate(kVersion1);
-    balloon.set_up(rings, kQueueInterrupt, kConfigInterrupt);
-    balloon.driver_ok();
+    Balloon balloon(slot);
     print("ready\n");
-    const auto page = [](std::uint32_t number) {
-        return reinterpret_cast<volatile std::uint64_t*>(kArea + std::uint64_t{number} * 4096);
-    };
-    for (std::uint32_t actual = 0;;) {
-        const auto wanted = mmio_read<std::uint32_t>(balloon.device_config());
-        CHECK(wanted <= kMost);
+    for (;;) {
+        const std::uint32_t wanted = balloon.wanted();
         if (wanted == 1) return;
-        if (wanted == actual) continue;
-        if (wanted > actual) {
-            for (std::uint32_t number = actual; number < wanted; ++number) {
-                *page(number) = 0x1234'5678 + number;
-                numbers[number - actual] = static_cast<std::uint32_t>(kArea / 4096) + number;
-            }
-            rings.descriptors[0] = {reinterpret_cast<std::uint64_t>(&numbers), 4 * (wanted - actual), 0, 0};
-            rings.available.ring[rings.available.index % kQueueSize] = 0;
-            asm volatile("" ::: "memory");
-            ++rings.available.index;
-            asm volatile("" ::: "memory");
-            balloon.notify();
-            while (*const_cast<volatile std::uint16_t*>(&rings.used.index) != rings.available.index)
-                asm volatile("pause");
-        }
-        for (std::uint32_t number = wanted < actual ? wanted : actual;
-             number < (wanted < actual ? actual : wanted); ++number)
-            if (*page(number) != 0) fail("a page that was given back has content", __FILE__, __LINE__);
-        actual = wanted;
-        mmio_write<std::uint32_t>(balloon.device_config() + 4, actual);
+        if (wanted == balloon.actual()) continue;
+        balloon.resize(wanted);
         print("done\n");
     }
 }

@@ -5,7 +5,6 @@ namespace guest {
 namespace {
 
 constexpr std::uint64_t kFirst = 16 << 20;
-constexpr std::uint64_t kPages = 1024;
 constexpr std::uint64_t kPageSize = 4096;
 
 volatile std::uint64_t& word_of(std::uint64_t page) {
@@ -14,18 +13,26 @@ volatile std::uint64_t& word_of(std::uint64_t page) {
 
 }  // namespace
 
+void count(std::uint64_t pages, std::uint64_t round) {
+    for (std::uint64_t page = 0; page < pages; ++page) {
+        CHECK(round == 0 || word_of(page) == page + round - 1);
+        word_of(page) = page + round;
+    }
+}
+
+void say_round(std::uint64_t round) {
+    print("round ");
+    print_hex(round);
+    print("\n");
+}
+
 /// Counts in one page after the other, and checks what it counted a round ago. Says each round.
 void test_dirty() {
-    for (std::uint64_t page = 0; page < kPages; ++page)
-        word_of(page) = page;
+    constexpr std::uint64_t kPages = 1024;
+    count(kPages, 0);
     for (std::uint64_t round = 1;; ++round) {
-        for (std::uint64_t page = 0; page < kPages; ++page) {
-            CHECK(word_of(page) == page + round - 1);
-            word_of(page) = page + round;
-        }
-        print("round ");
-        print_hex(round);
-        print("\n");
+        count(kPages, round);
+        say_round(round);
     }
 }
 

@@ -40,6 +40,8 @@ template <typename T>
 void mmio_write(std::uint64_t address, T value) {
     *reinterpret_cast<volatile T*>(address) = value;
 }
+/// What a port reads at which there is no device.
+constexpr std::uint32_t kNothing = 0xffffffff;
 inline std::uint64_t read_msr(std::uint32_t index) {
     std::uint32_t low;
     std::uint32_t high;

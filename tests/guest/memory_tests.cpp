@@ -55,15 +55,20 @@ void look_at(unsigned piece, bool keeps) {
 
 [[noreturn]] void watch_memory(bool keeps_odd) {
     for (std::uint64_t round = 1;; ++round) {
-        for (unsigned piece = 0; piece < kPieces && in32(kPort + piece * kStride + 8) != 0; ++piece)
-            look_at(piece, keeps_odd && piece % 2 == 1);
-        print("round ");
-        print_hex(round);
-        print("\n");
+        answer_memory(keeps_odd);
+        say_round(round);
     }
 }
 
 }  // namespace
+
+void answer_memory(bool keeps_odd) {
+    for (unsigned piece = 0; piece < kPieces; ++piece) {
+        const std::uint32_t size = in32(static_cast<std::uint16_t>(kPort + piece * kStride + 8));
+        if (size == 0 || size == kNothing) return;
+        look_at(piece, keeps_odd && piece % 2 == 1);
+    }
+}
 
 /// Takes and gives up whatever it is offered and asked for, for ever. Says so, and each round.
 void test_memory() {

@@ -365,6 +365,29 @@ def test_what_the_destination_lacks_is_named_before_the_pause(server, disk):
     goes_on(destination)
 
 
+def test_a_network_that_the_destination_lacks(server, tmp_path):
+    """A tap that came as a descriptor and needs another; a socket on which nobody listens any more."""
+    source, destination = server("-v"), server("-v")
+    tap, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    path = str(tmp_path / "passt")
+    listener = socket.socket(socket.AF_UNIX)
+    with tap, ours, listener:
+        listener.bind(path)
+        listener.listen()
+        boot(source)
+        with source.api() as api:
+            api.put("vm.add-net", {"id": "lan"}, fds=[tap.fileno()])
+        assert "net_fds: network interface lan" in " ".join(attempt(source, destination))
+        with source.api() as api:
+            api.put("vm.remove-device", {"id": "lan", "force": True})
+            api.put("vm.add-net", {"id": "wan", "socket": path})
+        os.rename(path, path + ".away")
+        assert path in " ".join(attempt(source, destination))
+        os.rename(path + ".away", path)
+        move(source, destination)
+    goes_on(destination)
+
+
 def test_an_image_that_is_not_the_sources(server, disk, tmp_path):
     """Its storage has no record of the VM, which the source has written beside its own image."""
     record = disk.with_name(disk.name + ".hako-epoch")

@@ -5,6 +5,13 @@
 
 namespace guest {
 
+// What several tests do.
+/// Writes into `pages` pages, having checked what it wrote in the round before; round 0 is the first.
+void count(std::uint64_t pages, std::uint64_t round);
+void say_round(std::uint64_t round);
+/// Looks at memory that has come, and lets go of what is to go; `keeps_odd`: of every other piece.
+void answer_memory(bool keeps_odd);
+
 void test_ports();
 void test_pci();
 void test_block();
@@ -33,6 +40,8 @@ void test_generation();
 void test_touch();
 void test_echo();
 void test_watchdog();
+void test_hot();
+void test_obey();
 
 inline constexpr Test kTests[] = {
     {"ports", test_ports},
@@ -63,6 +72,8 @@ inline constexpr Test kTests[] = {
     {"touch", test_touch},
     {"echo", test_echo},
     {"watchdog", test_watchdog},
+    {"hot", test_hot},
+    {"obey", test_obey},
 };
 
 }  // namespace guest

@@ -9,12 +9,14 @@ import time
 
 import pytest
 
-from tests.guest.test_migration import receive, wait_for_end, wait_for_no_vm
+from tests.guest.test_migration import certificates, receive, wait_for_end, wait_for_no_vm
+from tests.guest.test_postcopy import POSTCOPY, assert_whole, progress_of
 from tests.lab.conftest import artifact
 from tests.lab.test_debian import image
 from tests.lab.test_net import HOST, SET_UP, iperf_server, ip
 from tests.lab.test_runtimes import open_tap
-from tests.support.hako import BUILD, ROOT
+from tests.support.hako import BUILD, HAKO, ROOT
+from tests.support.migration_proxy import Fault, Proxy
 from tests.support.serve import Server
 
 #: A disk that is verified, memory that is checked, registers and timers (witness.cpp), time that does not go back, all CPUs
@@ -66,10 +68,12 @@ def server(tmp_path):
     with contextlib.ExitStack() as stack:
         made = []
 
-        def make() -> Server:
+        def make(namespace: str | None = None) -> Server:
+            """`namespace`: of a network, in which it lives."""
             folder = tmp_path / f"server{len(made)}"
             folder.mkdir()
-            made.append(stack.enter_context(Server(folder, typing=True)))
+            command = ["ip", "netns", "exec", namespace, HAKO, "serve"] if namespace else None
+            made.append(stack.enter_context(Server(folder, typing=True, command=command)))
             return made[-1]
 
         yield make
@@ -116,6 +120,13 @@ def move(source, destination, url: str, fds=(), net_fds=None, **fields) -> dict:
     return progress
 
 
+def assert_works_to_its_end(vm) -> None:
+    """A guest that works until it is told."""
+    vm.type("end\n")
+    vm.wait_for("witness: ", timeout=300)
+    vm.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+
+
 @pytest.mark.parametrize("cpus", [1, 4])
 def test_a_working_guest_moves_again_and_again(server, config, cpus):
     a, b = server(), server()
@@ -129,9 +140,7 @@ def test_a_working_guest_moves_again_and_again(server, config, cpus):
         b.console.skip()
         b.wait_for("tick ", timeout=120)
         a, b = b, a
-    a.type("end\n")
-    a.wait_for("witness: ", timeout=300)
-    a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+    assert_works_to_its_end(a)
 
 
 def test_a_disk_moves_along(server, config, tmp_path):
@@ -200,6 +209,61 @@ ping -c 2 {HOST} >/dev/null || echo NETWORK FAILED
             b.wait_for("tick ", timeout=120)
             a, b = b, a
         a.wait_for("HAKO-TEST-EXIT=0", timeout=300)
+
+
+@pytest.fixture
+def namespaces():
+    """Two networks with a cable between them: name and address of each."""
+    made = {"hako-a": "10.77.0.1", "hako-b": "10.77.0.2"}
+    ip("link", "add", "hako-veth-a", "type", "veth", "peer", "name", "hako-veth-b")
+    for name, address in made.items():
+        device = name.replace("hako", "hako-veth")
+        ip("netns", "add", name)
+        ip("link", "set", device, "netns", name)
+        ip("-n", name, "address", "add", f"{address}/24", "dev", device)
+        ip("-n", name, "link", "set", device, "up")
+    yield made
+    for name in made:
+        ip("netns", "del", name)
+
+
+def test_from_one_network_to_another_with_tls(server, config, tmp_path, namespaces):
+    """There and back, each side with the other's address only."""
+    sides = []
+    for name, address in namespaces.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        sides.append((server(name), f"tcp:{address}:47615", certificates(folder, address)))
+    boot(sides[0][0], config(until_told(WORK)))
+    for (vm, _, _), (other, url, keys) in (sides, sides[::-1]):
+        with receive(other, url, tls_dir=keys) as answer, vm.api(timeout=120) as api:
+            api.put("vm.send-migration", {"destination_url": url, "tls_dir": keys, "connections": 2})
+            progress = wait_for_end(api)
+            assert progress["status"] == "finished", json.dumps(progress)
+            wait_for_no_vm(api)
+            assert answer.response().status == 204
+        print(f"{progress['transportation_mode']}: downtime {progress['downtime_us']} us")
+        other.console.skip()
+        other.wait_for("tick ", timeout=120)
+    assert_works_to_its_end(sides[0][0])
+
+
+def test_a_guests_memory_comes_later(server, config, tmp_path):
+    """While it works; all connections break at the first page that it waits for, and it goes on when they are there again."""
+    a, b = server(), server()
+    boot(a, config(until_told(WORK)))
+    with Proxy(tmp_path, "/run/moves.sock", Fault("PAGE_REQUEST", keep=0, cut=True)) as proxy:
+        with receive(b, "unix:/run/moves.sock") as answer, a.api(timeout=120) as api:
+            api.put("vm.send-migration", {"destination_url": proxy.url, "connections": 2, **POSTCOPY})
+            assert answer.response().status == 204
+            assert wait_for_end(api)["status"] == "finished"
+            wait_for_no_vm(api)
+    postcopy = assert_whole(progress_of(b))
+    print(postcopy)
+    assert postcopy["interruptions"] >= 1 and postcopy["fault_count"] > 0
+    b.console.skip()
+    b.wait_for("tick ", timeout=120)
+    assert_works_to_its_end(b)
 
 
 def test_a_working_guest_is_saved_and_restored(server, config, tmp_path):

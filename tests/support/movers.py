@@ -44,12 +44,44 @@ class Heart(Console):
             return [(when, data.count(b".")) for when, data in self._pieces if b"." in data and since <= when < until]
 
 
+@dataclass(frozen=True)
+class Postcopy:
+    """What is dirty after the first round comes when the guest runs. `background`: bytes/s of what it does not ask for;
+    0: no limit."""
+
+    background: int = 0
+
+
+@dataclass
+class Waits:
+    """Of those who touched a page that was not there yet."""
+
+    count: int
+    p50_us: float
+    p99_us: float
+
+    @classmethod
+    def of_buckets(cls, counts: list[int]) -> "Waits":
+        """Bucket N counts what took from 2^N to 2^(N+1) microseconds, whose middle it is taken for."""
+
+        def percentile(part: float) -> float:
+            seen = 0
+            for number, count in enumerate(counts):
+                seen += count
+                if count and seen >= part * sum(counts):
+                    return 1.5 * 2**number
+            return float("nan")
+
+        return cls(sum(counts), percentile(0.5), percentile(0.99))
+
+
 @dataclass
 class Outcome:
     """Of one move, as the program that moved reports it."""
 
     downtime_ms: float
     sent: int  # bytes
+    waits: Waits | None = None
 
 
 class Hako:
@@ -67,17 +99,26 @@ class Hako:
                 api.put("vm.boot")
         self.console = self._server.console
 
-    def move(self, destination: "Hako", connections: int, downtime_ms: int) -> Outcome:
+    def move(self, destination: "Hako", connections: int, downtime_ms: int, postcopy: Postcopy | None) -> Outcome:
         answer = receive(destination._server, destination._url)
         with answer, self._server.api(timeout=600) as api:
             api.put("vm.send-migration", {"destination_url": destination._url, "connections": connections,
-                                          "downtime_ms": downtime_ms, **({"local": True} if self._local else {})})
+                                          "downtime_ms": downtime_ms, **({"local": True} if self._local else {}),
+                                          **({"memory_mode": "Postcopy"} if postcopy else {})})
+            if postcopy and postcopy.background:
+                poll(lambda: api.get("vm.migration-progress")["step"] == "serving", "the guest is not handed over")
+                api.put("vm.migration-bandwidth", {"bandwidth": postcopy.background})
             progress = poll(lambda: (now := api.get("vm.migration-progress"))["status"] != "ongoing" and now, "no end")
             if progress["status"] != "finished":
                 raise SystemExit(f"tools/bench-migrate: hako: {progress['error']}")
             answer.response()
+        waits = None
+        if postcopy:
+            with destination._server.api() as api:
+                faults = api.get("vm.migration-progress")["postcopy"]
+                waits = Waits(faults["fault_count"], faults["fault_p50_us"], faults["fault_p99_us"])
         memory = progress["memory_transmission_info"]
-        return Outcome(progress["downtime_us"] / 1000, memory["memory_bytes_transmitted"])
+        return Outcome(progress["downtime_us"] / 1000, memory["memory_bytes_transmitted"], waits)
 
 
 class Qemu:
@@ -109,16 +150,22 @@ class Qemu:
                 raise SystemExit(f"tools/bench-migrate: QEMU: {command}: {answer['error']['desc']}")
         return answer["return"]
 
-    def _set_up(self, connections: int) -> None:
-        """One connection carries all, as QEMU does it by default; more are its multifd."""
-        if connections > 1:
+    def _set_up(self, connections: int, postcopy: Postcopy | None) -> None:
+        """One connection carries all, as QEMU does it by default; more are its multifd. Postcopy has one more for what is
+        asked for."""
+        if postcopy:
+            self._ask("migrate-set-capabilities", capabilities=[
+                {"capability": name, "state": True}
+                for name in ("postcopy-ram", "postcopy-preempt", "postcopy-blocktime", "return-path")])
+            self._ask("migrate-set-parameters", max_postcopy_bandwidth=postcopy.background)
+        elif connections > 1:
             self._ask("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": True}])
             self._ask("migrate-set-parameters", multifd_channels=connections)
 
-    def move(self, destination: "Qemu", connections: int, downtime_ms: int) -> Outcome:
-        destination._set_up(connections)
+    def move(self, destination: "Qemu", connections: int, downtime_ms: int, postcopy: Postcopy | None) -> Outcome:
+        destination._set_up(connections, postcopy)
         destination._ask("migrate-incoming", uri=f"unix:{destination._path}")
-        self._set_up(connections)
+        self._set_up(connections, postcopy)
         self._ask("migrate-set-parameters", max_bandwidth=0, downtime_limit=downtime_ms)
         self._ask("migrate", uri=f"unix:{destination._path}")
 
@@ -126,7 +173,11 @@ class Qemu:
             info = self._ask("query-migrate")
             return info if info["status"] in ("completed", "failed", "cancelled") else None
 
+        if postcopy:  # after the first round, as hako does it
+            poll(lambda: self._ask("query-migrate").get("ram", {}).get("dirty-sync-count", 0) > 1, "no second round")
+            self._ask("migrate-start-postcopy")
         info = poll(end, "no end")
         if info["status"] != "completed":
             raise SystemExit(f"tools/bench-migrate: QEMU: {info}")
-        return Outcome(info["downtime"], info["ram"]["transferred"])
+        waits = Waits.of_buckets(destination._ask("query-migrate").get("postcopy-latency-dist", [])) if postcopy else None
+        return Outcome(info["downtime"], info["ram"]["transferred"], waits)

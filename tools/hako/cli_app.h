@@ -32,7 +32,7 @@ struct App {
 
     Values kernel, initrd, cmdline, cpus, memory, disk, net, rng, balloon, serial, console, port, vsock, fs,
         cloud_init, helper_disk, output, config, api_socket, shutdown_timeout, event_monitor, log_file,
-        seccomp;
+        seccomp, dirty_log;
     bool check = false;
     bool no_reboot = false;
     bool watchdog = false;

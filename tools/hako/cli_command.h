@@ -13,6 +13,7 @@
 #include "tools/hako/seed_command.h"
 #include "vmm/base/result.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/dirty_log_mode.h"
 
 namespace hako::cli {
 
@@ -41,7 +42,8 @@ struct ServeCommand {
     ApiSocket api_socket;
     std::optional<EventMonitor> event_monitor;
     std::optional<std::string> log_file;
-    bool outlive_vm = true;  ///< stay when the guest has ended its VM
+    bool outlive_vm = true;                                ///< stay when the guest has ended its VM
+    DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
     unsigned verbosity = 0;
 };
 

@@ -162,6 +162,12 @@ Result<Command> run_command(const App& app) {
     return command;
 }
 
+Result<DirtyLogMode> parse_dirty_log(std::string_view value) {
+    for (const auto mode : {DirtyLogMode::kClassic, DirtyLogMode::kManual, DirtyLogMode::kInitiallySet})
+        if (text(mode) == value) return mode;
+    return fail_input("--dirty-log {}: must be classic, manual or initially-set", value);
+}
+
 /// `persona`: under the name of cloud-hypervisor.
 Result<Command> serve_command(const App& app, bool persona) {
     ServeCommand command;
@@ -176,6 +182,8 @@ Result<Command> serve_command(const App& app, bool persona) {
     if (const std::string* value = HAKO_TRY(single("--seccomp", app.seccomp)))
         if (*value != "true" && *value != "false" && *value != "log" && *value != "errno")
             return fail_input("--seccomp {}: must be true, false, log or errno", *value);
+    if (const std::string* value = HAKO_TRY(single("--dirty-log", app.dirty_log)))
+        command.dirty_log = HAKO_TRY(parse_dirty_log(*value));
     command.outlive_vm = !persona || app.no_shutdown;
     command.verbosity = verbosity(app);
     return command;

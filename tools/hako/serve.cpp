@@ -36,7 +36,8 @@ Result<ExitCode> run(const cli::ServeCommand& command) {
     // First of all: libvirt waits for the FIFO to be opened, and looks at the socket afterwards.
     if (command.event_monitor)
         monitor = HAKO_TRY_WRAP(open_monitor(*command.event_monitor), "--event-monitor");
-    Session session({.api_socket = command.api_socket, .outlive_vm = command.outlive_vm});
+    Session session(
+        {.api_socket = command.api_socket, .outlive_vm = command.outlive_vm, .dirty_log = command.dirty_log});
     if (monitor) session.events().subscribe([&](const api::Event& event) { monitor->write(event); });
     session.events().add("vmm", "starting");
     HAKO_TRY(session.listen());

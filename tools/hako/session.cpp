@@ -46,7 +46,7 @@ Session::Session(Options options)
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
       deadline_(io_),
       disk_timer_(io_),
-      vmm_(io_, events_, {.reboot = options_.reboot},
+      vmm_(io_, events_, {.reboot = options_.reboot, .dirty_log = options_.dirty_log},
            {.ended = [this](const MachineEnd& end) { ended(end); },
             .reboot_failed =
                 [this](Error error) {

@@ -20,6 +20,7 @@
 #include "tools/hako/cli_command.h"
 #include "tools/hako/exit_code.h"
 #include "vmm/base/result.h"
+#include "vmm/machine/dirty_log_mode.h"
 
 namespace hako {
 
@@ -27,8 +28,9 @@ class Session {
   public:
     struct Options {
         std::optional<cli::ApiSocket> api_socket;
-        bool reboot = true;      ///< carry out the guest's wish to reboot
-        bool outlive_vm = true;  ///< stay when the guest has ended its VM
+        bool reboot = true;                                    ///< carry out the guest's wish to reboot
+        bool outlive_vm = true;                                ///< stay when the guest has ended its VM
+        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
         /// SIGTERM presses the power button, and the guest has this long. Unset: it ends the VM at once.
         std::optional<std::chrono::seconds> shutdown_timeout;
     };

@@ -57,6 +57,7 @@ Result<> DirtyTracker::start() {
     if (logging && mode_ == DirtyLogMode::kInitiallySet) logging = clear_all();
     if (logging && foreign_ != nullptr) logging = foreign_->start_logging();
     if (!logging) stop();
+    log_info("KVM's dirty log: {}", text(mode_));
     return logging;
 }
 

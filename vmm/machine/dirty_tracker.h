@@ -7,17 +7,10 @@
 
 #include "vmm/base/result.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/machine/dirty_log_mode.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace hako {
-
-/// How KVM's log is read (KVM api.rst, 4.8 KVM_GET_DIRTY_LOG and 7.18 KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
-enum class DirtyLogMode {
-    kClassic,       ///< a read write-protects all pages again
-    kManual,        ///< a page is protected when it is about to be copied; reading costs next to nothing
-    kInitiallySet,  ///< manual, and the log begins without holding up the guest: pages are protected bit by
-                    ///< bit
-};
 
 /// Writers of guest memory that neither KVM nor hako's own bitmap sees: other processes.
 class ForeignWrites {

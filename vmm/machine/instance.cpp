@@ -64,8 +64,7 @@ Result<> Instance::restore(Machine::Restored saved) {
     if (machine_) return wrong_state(state_, "not booted");
     HostResources resources = HAKO_TRY(HostResources::open(config_));
     ++life_;
-    HAKO_TRY(adopt(Machine::create(config_, std::move(resources),
-                                   {.engine = *engine_, .consoles = *consoles_}, *this, std::move(saved))));
+    HAKO_TRY(adopt(Machine::create(config_, std::move(resources), host(), *this, std::move(saved))));
     state_ = VmState::kPaused;
     return {};
 }
@@ -73,8 +72,8 @@ Result<> Instance::restore(Machine::Restored saved) {
 Result<> Instance::restore(const MachineState& state, Chassis chassis) {
     if (machine_) return wrong_state(state_, "not booted");
     ++life_;
-    HAKO_TRY(adopt(Machine::create(config_, std::move(chassis), {.engine = *engine_, .consoles = *consoles_},
-                                   *this, state, kvm::Downtime::kCounts)));
+    HAKO_TRY(
+        adopt(Machine::create(config_, std::move(chassis), host(), *this, state, kvm::Downtime::kCounts)));
     state_ = VmState::kPaused;
     return {};
 }
@@ -91,8 +90,7 @@ Result<> Instance::adopt(Result<std::unique_ptr<Machine>> made) {
 
 Result<> Instance::start(HostResources resources) {
     ++life_;
-    HAKO_TRY(adopt(
-        Machine::create(config_, std::move(resources), {.engine = *engine_, .consoles = *consoles_}, *this)));
+    HAKO_TRY(adopt(Machine::create(config_, std::move(resources), host(), *this)));
     log_moment("start");
     machine_->resume();
     state_ = VmState::kRunning;

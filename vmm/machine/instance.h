@@ -52,8 +52,9 @@ struct InstanceEvents {
 class Instance final : private MachineListener {
   public:
     struct Options {
-        bool reboot =
-            true;  ///< carry out the wish to reboot of guest and watchdog; else InstanceEvents::ended
+        /// Carry out the wish to reboot of guest and watchdog; otherwise InstanceEvents::ended.
+        bool reboot = true;
+        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
     };
 
     /// Starts the io thread and opens the host ends of the consoles; all else waits for boot(). `window`:
@@ -123,6 +124,9 @@ class Instance final : private MachineListener {
 
     template <typename Action>
     void post(Action action);
+    [[nodiscard]] MachineHost host() {
+        return {.engine = *engine_, .consoles = *consoles_, .dirty_log = options_.dirty_log};
+    }
     void handle_end(const MachineEnd& end);
     void handle_ejection(pci::Bdf address);
     Result<> adopt(Result<std::unique_ptr<Machine>> made);

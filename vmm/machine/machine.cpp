@@ -207,6 +207,7 @@ Machine::Machine(MachineConfig config, kvm::Vm vm, GuestMemory memory, const Mac
       vm_(std::move(vm)),
       memory_(std::move(memory)),
       memory_bytes_(memory_.blocks() == nullptr ? memory_.size() : config_.memory.size),
+      dirty_(vm_, memory_, host.dirty_log),
       interrupts_(vm_),
       kicks_(vm_),
       host_(host),
@@ -225,8 +226,8 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     HAKO_TRY(build_devices(std::move(chassis.resources), nullptr));
     const acpi::AcpiConfig acpi{.vcpus = config_.cpus.count,
                                 .max_vcpus = config_.cpus.most(),
-                                 .memory_hotplug = grows_by_acpi(config_.memory),
-                                 .pci_segments = config_.pci_segments,
+                                .memory_hotplug = grows_by_acpi(config_.memory),
+                                .pci_segments = config_.pci_segments,
                                 .ram_end = memory_.end(),
                                 .serial = host_.consoles.serial() != nullptr};
     HAKO_TRY(acpi::write_tables(memory_, acpi));

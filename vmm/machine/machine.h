@@ -67,6 +67,7 @@ class MachineListener {
 struct MachineHost {
     io::Engine& engine;
     Consoles& consoles;
+    DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
 };
 
 /// A built VM. Used by the control thread; one KVM VM, one process.
@@ -246,7 +247,7 @@ class Machine final : private PlatformEvents {
     kvm::Vm vm_;
     GuestMemory memory_;
     std::atomic<std::uint64_t> memory_bytes_;  ///< without what a device plugs
-    DirtyTracker dirty_{vm_, memory_};
+    DirtyTracker dirty_;
     Bus pio_;
     Bus mmio_;
     GsiRouter interrupts_;

@@ -143,6 +143,25 @@ TEST_CASE("memory that grows by a device comes back as it was sent, with what th
     CHECK(to_machine(told)->memory.plugged == 8 * MiB);
 }
 
+TEST_CASE("VmConfig: consoles that a command line or vm.add-console made are told, and are the same again") {
+    using console::Mode;
+    const MachineConfig none = machine(R"({"payload":{"kernel":"/k"}})").value();
+    MachineConfig some = none;
+    some.pci_segments = 2;
+    some.consoles = {{.id = "_console0", .console = {.mode = Mode::kTty}},
+                     {.id = "agent",
+                      .ports = {{.name = "a", .host = {.mode = Mode::kSocket, .socket = "/a"}},
+                                {.name = "b", .host = {.mode = Mode::kFile, .path = "/b", .socket = "/c"}}},
+                      .pci_segment = 1}};
+    // A client had said something else of the first one.
+    const VmConfig told = from_machine(some, {.console = {.mode = ConsoleMode::kNull}});
+    CHECK(told.console.mode == ConsoleMode::kOff);
+    const auto again = to_machine(told);
+    REQUIRE(again);
+    CHECK(again->consoles == some.consoles);
+    CHECK(from_machine(none, told).consoles.empty());
+}
+
 TEST_CASE("what a VM cannot be is refused by its field") {
     CHECK(machine("{}").error().chain().back() == "payload: missing, and must be given");
     CHECK(machine(R"({"payload":{}})").error().chain().back().starts_with("payload.kernel: the path"));

@@ -287,7 +287,7 @@ TEST_CASE("migration faults: the destination cancels at every state") {
 }
 
 TEST_CASE("migration faults: of a cancel and a commit that race, exactly one happens") {
-    for (int turn = 0; turn < 200; ++turn) {
+    for (int turn = 0; turn < 1000; ++turn) {
         Rig rig;
         std::latch near(1);
         rig.source_observer = [&](const Progress& progress) {
