@@ -142,6 +142,8 @@ void Engine::loop() {
         dispatch();
         run_scheduled();
     }
+    // Linux 6.1 would keep what was unregistered open for up to a second, and its file systems busy.
+    if (!file_slots_.empty()) io_uring_unregister_files(&ring_);
     io_uring_queue_exit(&ring_);
 }
 
