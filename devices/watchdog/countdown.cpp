@@ -13,6 +13,10 @@ void Countdown::set_course(const Course& course) {
     course_ = course;
 }
 
+std::uint64_t Countdown::left() const {
+    return static_cast<std::uint64_t>(std::max<std::int64_t>((end_ - now_()).count(), 0));
+}
+
 bool Countdown::begin(std::uint8_t stage) {
     const std::chrono::nanoseconds length =
         std::max<std::chrono::nanoseconds>(stage == 1 ? course_.first : course_.second, kShortest);
@@ -50,7 +54,7 @@ bool Countdown::resume() {
 void Countdown::pause() {
     const std::lock_guard lock(mutex_);
     if (std::exchange(paused_, true) || state_.stage == 0) return;
-    state_.left_ns = static_cast<std::uint64_t>(std::max<std::int64_t>((end_ - now_()).count(), 0));
+    state_.left_ns = left();
 }
 
 void Countdown::clear_interrupt() {
@@ -66,8 +70,7 @@ void Countdown::clear_timed_out() {
 CountdownState Countdown::state() const {
     const std::lock_guard lock(mutex_);
     CountdownState state = state_;
-    if (!paused_ && state.stage != 0)
-        state.left_ns = static_cast<std::uint64_t>(std::max<std::int64_t>((end_ - now_()).count(), 0));
+    if (!paused_ && state.stage != 0) state.left_ns = left();
     return state;
 }
 

@@ -67,8 +67,10 @@ class Countdown final : public io::Sleeper {
     std::optional<io::Time> look() override;
 
   private:
-    /// With the lock held.
+    // With the lock held.
+
     bool begin(std::uint8_t stage);
+    [[nodiscard]] std::uint64_t left() const;  ///< ns, of a stage that counts
 
     const std::function<void()> expired_;
     const Clock now_;

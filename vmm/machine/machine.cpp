@@ -489,7 +489,7 @@ Machine::Legacy Machine::stop() {
     if (watchdog_) watchdog_->pause();
     running_ = false;
     dirty_.set_foreign(nullptr);
-    if (watchdog_ && config_.watchdog) config_.watchdog->timed_out = watchdog_->timed_out();
+    if (watchdog_) config_.watchdog->timed_out = watchdog_->timed_out();
     drop_watchdog();
     Legacy legacy{.config = std::move(config_), .resources = {}};
     if (devices_) devices_->take_apart(legacy.resources, legacy.config.helpers);
@@ -587,10 +587,8 @@ void Machine::finish_cpu_removal(std::uint32_t cpu) {
 }
 
 std::uint64_t Machine::memory_bytes() const {
-    std::uint64_t bytes = memory_bytes_.load(std::memory_order_relaxed);
-    devices_->for_each<virtio::mem::MemDevice>(
-        [&](const virtio::mem::MemDevice& mem) { bytes += mem.plugged(); });
-    return bytes;
+    const PluggedBlocks* blocks = memory_.blocks();
+    return memory_bytes_.load(std::memory_order_relaxed) + (blocks == nullptr ? 0 : blocks->plugged());
 }
 
 Result<> Machine::resize_blocks(std::uint64_t bytes) {
