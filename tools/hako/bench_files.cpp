@@ -35,7 +35,7 @@ Result<std::string> Folder::make_file(std::string_view name, std::uint64_t size)
     std::string path = path_ + "/" + std::string(name);
     const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!file.valid()) return fail_errno(errno, "cannot make {}", path);
-    std::vector<std::uint64_t> block(MiB / sizeof(std::uint64_t));
+    std::vector<std::uint64_t> block((std::min(size, MiB) + 7) / sizeof(std::uint64_t));
     std::mt19937_64 numbers;  // the same in each file
     std::generate(block.begin(), block.end(), numbers);
     for (std::uint64_t done = 0; done < size;) {

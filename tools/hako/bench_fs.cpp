@@ -5,10 +5,10 @@
 #include <memory>
 
 #include "tools/hako/bench.h"
-#include "tools/hako/bench_contest.h"
 #include "tools/hako/bench_files.h"
 #include "tools/hako/bench_fio_guest.h"
 #include "tools/hako/bench_fs_jobs.h"
+#include "tools/hako/bench_pair.h"
 #include "tools/hako/bench_vmm.h"
 
 namespace hako::bench {
@@ -93,19 +93,8 @@ Result<std::vector<Row>> measure_fs(const Command& command) {
         HAKO_TRY(wait_for_shells({&one->guest}));
         HAKO_TRY(one->mount());
     }
-    std::vector<Row> rows;
-    for (const FsJob& job : fs_jobs()) {
-        if (!wanted(command, job.name)) continue;
-        std::vector<Contestant> contestants;
-        for (const auto& one : guests)
-            contestants.push_back({.name = one->guest.name(), .run = [&, who = one.get()](bool counting) {
-                                       return who->run(command, job, counting);
-                                   }});
-        const auto rounds = HAKO_TRY(hold(command, job.name, std::move(contestants)));
-        rows.push_back(make_row(std::string(job.name), job.engine.empty() ? "request" : "file", rounds[0],
-                                guests.size() > 1 ? rounds[1] : std::vector<Figures>{}, {}));
-    }
-    return rows;
+    return measure_pair(command, fs_jobs(), guests,
+                        [](const FsJob& job) { return job.engine.empty() ? "request" : "file"; });
 }
 
 }  // namespace hako::bench

@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "tools/hako/bench.h"
-#include "tools/hako/bench_contest.h"
 #include "tools/hako/bench_files.h"
+#include "tools/hako/bench_pair.h"
 #include "tools/hako/bench_vmm.h"
 #include "tools/hako/bench_vsock_peer.h"
 
@@ -72,19 +72,8 @@ Result<std::vector<Row>> measure_vsock(const Command& command) {
         HAKO_TRY(wait_for_shells({&one->guest}));
         HAKO_TRY(one->find_device());
     }
-    std::vector<Row> rows;
-    for (const VsockJob& job : vsock_jobs()) {
-        if (!wanted(command, job.name)) continue;
-        std::vector<Contestant> contestants;
-        for (const auto& one : guests)
-            contestants.push_back({.name = one->guest.name(), .run = [&, who = one.get()](bool counting) {
-                                       return who->run(command, job, counting);
-                                   }});
-        const auto rounds = HAKO_TRY(hold(command, job.name, std::move(contestants)));
-        rows.push_back(make_row(std::string(job.name), job.part == VsockPart::kEcho ? "message" : "MiB",
-                                rounds[0], guests.size() > 1 ? rounds[1] : std::vector<Figures>{}, {}));
-    }
-    return rows;
+    return measure_pair(command, vsock_jobs(), guests,
+                        [](const VsockJob& job) { return job.part == VsockPart::kEcho ? "message" : "MiB"; });
 }
 
 }  // namespace hako::bench

@@ -21,17 +21,22 @@ using Clock = std::chrono::steady_clock;
 /// Longer than any guest stands still.
 constexpr timeval kSilence{.tv_sec = 30, .tv_usec = 0};
 
+template <typename Address>
+Result<Fd> listen_at(int family, const Address& address, const std::string& name) {
+    Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!socket.valid() ||
+        ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(socket.get(), 1) != 0)
+        return fail_errno(errno, "cannot listen on {}", name);
+    return socket;
+}
+
 Result<Fd> listen_unix(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) return fail_input("{}: too long for a socket's path", path);
     std::memcpy(address.sun_path, path.data(), path.size());
-    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket.valid() ||
-        ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(socket.get(), 1) != 0)
-        return fail_errno(errno, "cannot listen on {}", path);
-    return socket;
+    return listen_at(AF_UNIX, address, path);
 }
 
 Result<Fd> listen_vsock() {
@@ -39,12 +44,7 @@ Result<Fd> listen_vsock() {
     address.svm_family = AF_VSOCK;
     address.svm_cid = VMADDR_CID_ANY;
     address.svm_port = kVsockPort;
-    Fd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket.valid() ||
-        ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(socket.get(), 1) != 0)
-        return fail_errno(errno, "cannot listen on port {} of AF_VSOCK", kVsockPort);
-    return socket;
+    return listen_at(AF_VSOCK, address, fmt::format("port {} of AF_VSOCK", kVsockPort));
 }
 
 Result<std::size_t> write_some(const Fd& to, std::span<const std::byte> data) {
