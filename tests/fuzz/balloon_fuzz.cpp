@@ -12,7 +12,6 @@
 #include "tests/fuzz/drivers.h"
 #include "tests/fuzz/input.h"
 #include "virtio/balloon/device.h"
-#include "vmm/base/log.h"
 
 using namespace hako;
 using hako::fuzz::Input;
@@ -32,21 +31,9 @@ constexpr std::uint64_t kMark = 0x0123'4567'89ab'cdef;
 constexpr std::size_t kMaxSteps = 64;
 constexpr std::uint64_t kMaxSize = 1 * MiB;
 
-struct World {
-    World() {
-        set_log_level(LogLevel::kError);
-        for (int i = 0; i < 4; ++i)
-            kicks.push_back(EventFd::create().value());
-    }
-    std::unique_ptr<io::Engine> engine = io::Engine::create().value();
-    GuestMemory memory = GuestMemory::create({.size = kMemory, .thp = false}).value();
-    fuzz::Hooks hooks{4};
-    std::vector<EventFd> kicks;
-};
-
 class Run {
   public:
-    Run(World& world, Input input) : world_(world), input_(input) {
+    Run(fuzz::World& world, Input input) : world_(world), input_(input) {
         config_.free_page_reporting = (input_.byte() & 1) != 0;
         config_.deflate_on_oom = (input_.byte() & 1) != 0;
         make({});
@@ -166,7 +153,7 @@ class Run {
         if (drivers_[index].add(std::span(buffers).first(count))) drivers_.kick(index);
     }
 
-    World& world_;
+    fuzz::World& world_;
     Input input_;
     bl::Config config_;
     std::unique_ptr<bl::BalloonDevice> device_;
@@ -177,7 +164,7 @@ class Run {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    static World world;
+    static fuzz::World world({.size = kMemory, .thp = false}, 4);
     Run(world, Input(data, size)).all();
     return 0;
 }

@@ -20,7 +20,6 @@
 #include "tests/fuzz/input.h"
 #include "virtio/console/device.h"
 #include "virtio/console/protocol.h"
-#include "vmm/base/log.h"
 
 using namespace hako;
 using hako::fuzz::Input;
@@ -35,9 +34,8 @@ constexpr std::size_t kPorts = 3;
 constexpr std::size_t kMaxSteps = 64;
 
 /// What is made once: the thread, the host ends and guest memory.
-struct World {
-    World() {
-        set_log_level(LogLevel::kError);
+struct World : fuzz::World {
+    World() : fuzz::World({.size = kMemory}, 2 * kPorts + 2) {
         std::array<int, 2> fds{};
         if (::pipe2(fds.data(), O_CLOEXEC | O_NONBLOCK) != 0) std::abort();
         typed = Fd(fds[0]);
@@ -51,8 +49,6 @@ struct World {
         config.ports.resize(kPorts - 1);
         for (vcon::PortConfig& port : config.ports)
             port.name = "port";
-        for (std::size_t i = 0; i < 2 * kPorts + 2; ++i)
-            kicks.push_back(EventFd::create().value());
     }
     [[nodiscard]] std::unique_ptr<vcon::ConsoleDevice> make(const std::optional<vcon::State>& state = {}) {
         auto device = vcon::ConsoleDevice::create(
@@ -62,13 +58,9 @@ struct World {
     }
 
     boost::asio::io_context io;
-    std::unique_ptr<io::Engine> engine = io::Engine::create().value();
     Fd typed;
     Fd keyboard;
     Fd null;
-    GuestMemory memory = GuestMemory::create({.size = kMemory}).value();
-    fuzz::Hooks hooks{2 * kPorts + 2};
-    std::vector<EventFd> kicks;
     vcon::Config config;
     std::vector<std::unique_ptr<console::Backend>> backends;
 };

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -11,8 +12,26 @@
 #include "tests/unit/virtio/driver_queue.h"
 #include "virtio/device.h"
 #include "vmm/base/eventfd.h"
+#include "vmm/base/log.h"
+#include "vmm/io/engine.h"
+#include "vmm/memory/guest_memory.h"
 
 namespace hako::fuzz {
+
+/// What a device under a fuzz target has around it, made once.
+struct World {
+    World(const MemoryConfig& config, std::size_t queues)
+        : memory(GuestMemory::create(config).value()), hooks(queues) {
+        set_log_level(LogLevel::kError);
+        for (std::size_t i = 0; i < queues; ++i)
+            kicks.push_back(EventFd::create().value());
+    }
+
+    std::unique_ptr<io::Engine> engine = io::Engine::create().value();
+    GuestMemory memory;
+    Hooks hooks;
+    std::vector<EventFd> kicks;
+};
 
 class Drivers {
   public:

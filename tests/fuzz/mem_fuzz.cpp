@@ -12,7 +12,6 @@
 #include "tests/fuzz/drivers.h"
 #include "tests/fuzz/input.h"
 #include "virtio/mem/device.h"
-#include "vmm/base/log.h"
 #include "vmm/memory/layout.h"
 
 using namespace hako;
@@ -39,20 +38,9 @@ MemoryConfig memory_config(std::uint64_t requested) {
             .thp = false};
 }
 
-struct World {
-    World() {
-        set_log_level(LogLevel::kError);
-        kicks.push_back(EventFd::create().value());
-    }
-    std::unique_ptr<io::Engine> engine = io::Engine::create().value();
-    GuestMemory memory = GuestMemory::create(memory_config(0)).value();
-    fuzz::Hooks hooks{1};
-    std::vector<EventFd> kicks;
-};
-
 class Run {
   public:
-    Run(World& world, Input input) : world_(world), input_(input) {
+    Run(fuzz::World& world, Input input) : world_(world), input_(input) {
         world_.memory.blocks()->set(0, kBlocks, false);
         config_ = vm::config_of(memory_config(0)).value();
         config_.populate = (input_.byte() & 1) != 0;
@@ -177,7 +165,7 @@ class Run {
         if (drivers_[0].add(buffers)) drivers_.kick(0);
     }
 
-    World& world_;
+    fuzz::World& world_;
     Input input_;
     vm::Config config_;
     std::unique_ptr<vm::MemDevice> device_;
@@ -191,7 +179,7 @@ class Run {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    static World world;
+    static fuzz::World world(memory_config(0), 1);
     Run(world, Input(data, size)).all();
     return 0;
 }

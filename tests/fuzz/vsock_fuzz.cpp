@@ -24,7 +24,6 @@
 #include "tests/fuzz/input.h"
 #include "virtio/vsock/device.h"
 #include "virtio/vsock/protocol.h"
-#include "vmm/base/log.h"
 
 using namespace hako;
 using hako::fuzz::Input;
@@ -49,9 +48,8 @@ sockaddr_un address_of(const std::string& path) {
 }
 
 /// What is made once: the thread, guest memory, and who listens on the host.
-struct World {
-    World() {
-        set_log_level(LogLevel::kError);
+struct World : fuzz::World {
+    World() : fuzz::World({.size = kMemory}, 3) {
         std::string name = (std::filesystem::temp_directory_path() / "hako-fuzz-XXXXXX").string();
         if (::mkdtemp(name.data()) == nullptr) std::abort();
         folder = name;
@@ -63,8 +61,6 @@ struct World {
         if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
             ::listen(listener.get(), 64) != 0)
             std::abort();
-        for (int i = 0; i < 3; ++i)
-            kicks.push_back(EventFd::create().value());
     }
     ~World() {
         std::error_code ignored;
@@ -79,10 +75,6 @@ struct World {
     std::string folder;
     vs::Config config;
     Fd listener;
-    std::unique_ptr<io::Engine> engine = io::Engine::create().value();
-    GuestMemory memory = GuestMemory::create({.size = kMemory}).value();
-    fuzz::Hooks hooks{3};
-    std::vector<EventFd> kicks;
 };
 
 class Run {

@@ -30,13 +30,7 @@ void Balloon::give(std::uint32_t count) {
         numbers[index] = static_cast<std::uint32_t>(kArea / kPageSize) + actual_ + index;
     }
     rings.descriptors[0] = {reinterpret_cast<std::uint64_t>(&numbers), 4 * count, 0, 0};
-    rings.available.ring[rings.available.index % kQueueSize] = 0;
-    asm volatile("" ::: "memory");
-    ++rings.available.index;
-    asm volatile("" ::: "memory");
-    device_.notify();
-    while (*const_cast<volatile std::uint16_t*>(&rings.used.index) != rings.available.index)
-        asm volatile("pause");
+    device_.carry_out(rings);
 }
 
 void Balloon::resize(std::uint32_t wanted) {

@@ -45,13 +45,7 @@ std::uint64_t ask(VirtioPci& device, std::uint16_t type, std::uint64_t address, 
     response = {0xffff, {}, 0xffff};
     mem_rings.descriptors[0] = {reinterpret_cast<std::uint64_t>(&request), sizeof request, kNext, 1};
     mem_rings.descriptors[1] = {reinterpret_cast<std::uint64_t>(&response), 10, kWrite, 0};
-    mem_rings.available.ring[mem_rings.available.index % kQueueSize] = 0;
-    asm volatile("" ::: "memory");
-    ++mem_rings.available.index;
-    asm volatile("" ::: "memory");
-    device.notify();
-    while (*const_cast<volatile std::uint16_t*>(&mem_rings.used.index) != mem_rings.available.index)
-        asm volatile("pause");
+    device.carry_out(mem_rings);
     return response.type;
 }
 

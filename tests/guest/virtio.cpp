@@ -152,6 +152,16 @@ void VirtioPci::driver_ok() {
     mmio_write<std::uint8_t>(common_ + kStatus, 15);
 }
 
+void VirtioPci::carry_out(Rings& rings) {
+    rings.available.ring[rings.available.index % kQueueSize] = 0;
+    barrier();
+    ++rings.available.index;
+    barrier();
+    notify();
+    while (*const_cast<volatile std::uint16_t*>(&rings.used.index) != rings.available.index)
+        asm volatile("pause");
+}
+
 VirtioPci find_device(std::uint16_t type) {
     const int slot = pci_find(0x1af4, static_cast<std::uint16_t>(0x1040 + type));
     CHECK(slot > 0);

@@ -57,6 +57,8 @@ class VirtioPci {
     void driver_ok();
     void reset();
     void notify() { mmio_write<std::uint16_t>(notify_[0], 0); }
+    /// Gives the device the chain at descriptor 0 of queue 0, and waits until it has used it.
+    void carry_out(Rings& rings);
     void notify_second() { mmio_write<std::uint16_t>(notify_[1], 1); }
     [[nodiscard]] std::uint8_t status() { return mmio_read<std::uint8_t>(common_ + 0x14); }
     [[nodiscard]] std::uint64_t offered();
