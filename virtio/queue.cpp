@@ -122,6 +122,21 @@ bool Chain::take_readable(std::span<std::byte> data) {
     return true;
 }
 
+std::uint32_t Chain::write(GuestMemory& memory, std::span<const std::byte> data, std::size_t offset) const {
+    const std::size_t all = data.size();
+    for (const Segment& segment : writable()) {
+        if (data.empty()) break;
+        const auto skipped = static_cast<std::uint32_t>(std::min<std::size_t>(segment.length, offset));
+        offset -= skipped;
+        const auto count = std::min<std::size_t>(segment.length - skipped, data.size());
+        if (count == 0) continue;
+        std::memcpy(segment.host + skipped, data.data(), count);
+        memory.mark_dirty(segment.address + skipped, count);
+        data = data.subspan(count);
+    }
+    return static_cast<std::uint32_t>(all - data.size());
+}
+
 std::optional<Segment> Chain::take_last_writable() {
     if (writable_bytes_ == 0) return std::nullopt;
     --writable_bytes_;

@@ -69,6 +69,9 @@ class Chain {
     /// Copies `data.size()` bytes off the front of the readable part, once, however they are cut into
     /// buffers. False, and nothing taken, if there are fewer.
     bool take_readable(std::span<std::byte> data);
+    /// Copies `data` into the writable part from `offset` on, however it is cut into buffers, and marks in
+    /// `memory` what has changed. How many bytes there was room for.
+    std::uint32_t write(GuestMemory& memory, std::span<const std::byte> data, std::size_t offset = 0) const;
     /// Takes the last byte of the writable part, if it has one.
     std::optional<Segment> take_last_writable();
 

@@ -9,6 +9,7 @@
 #include "virtio/balloon/page_queue.h"
 #include "virtio/balloon/report_queue.h"
 #include "virtio/balloon/stats_queue.h"
+#include "virtio/config_bytes.h"
 #include "virtio/quiesce.h"
 
 namespace hako::virtio::balloon {
@@ -79,11 +80,7 @@ State BalloonDevice::state() const {
 void BalloonDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
     const ConfigSpace space{
         .num_pages = num_pages_.load(), .actual = actual_.load(), .poison_val = poison_val_.load()};
-    std::ranges::fill(data, std::byte{0});
-    const auto bytes = std::as_bytes(std::span(&space, 1));
-    if (offset >= bytes.size()) return;
-    const auto rest = bytes.subspan(offset);
-    std::ranges::copy(rest.first(std::min(rest.size(), data.size())), data.begin());
+    read_config_bytes(space, offset, data);
 }
 
 void BalloonDevice::write_config(std::uint32_t offset, std::span<const std::byte> data) {

@@ -7,6 +7,7 @@
 
 #include "virtio/blk/protocol.h"
 #include "virtio/blk/request_queue.h"
+#include "virtio/config_bytes.h"
 #include "virtio/quiesce.h"
 #include "vmm/base/units.h"
 
@@ -146,10 +147,7 @@ void BlockDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
         space.max_write_zeroes_seg = kMaxRanges;
         space.write_zeroes_may_unmap = 1;
     }
-    std::ranges::fill(data, std::byte{0});
-    if (offset >= sizeof space) return;
-    const auto bytes = std::as_bytes(std::span(&space, 1)).subspan(offset);
-    std::ranges::copy(bytes.first(std::min(bytes.size(), data.size())), data.begin());
+    read_config_bytes(space, offset, data);
 }
 
 void BlockDevice::write_config(std::uint32_t offset, std::span<const std::byte> data) {

@@ -1,9 +1,7 @@
 #include "virtio/console/control_queues.h"
 
-#include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 
 namespace hako::virtio::console {
 namespace {
@@ -56,16 +54,7 @@ bool ControlRxQueue::send(GuestPort& port) {
 
 /// Of a message that is longer than the buffer the driver gets the beginning.
 bool ControlRxQueue::put(const DeviceMessage& message) {
-    std::span<const std::byte> left = message.bytes();
-    std::uint32_t done = 0;
-    for (const Segment& segment : chain_.writable()) {
-        const std::size_t count = std::min<std::size_t>(segment.length, left.size());
-        if (count == 0) break;
-        std::memcpy(segment.host, left.data(), count);
-        setup_.memory.mark_dirty(segment.address, count);
-        left = left.subspan(count);
-        done += static_cast<std::uint32_t>(count);
-    }
+    const std::uint32_t done = chain_.write(setup_.memory, message.bytes());
     queue_.push_used(chain_.head(), done);
     setup_.metrics.chains.add(1);
     setup_.metrics.bytes.add(done);

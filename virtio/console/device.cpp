@@ -5,6 +5,7 @@
 #include <latch>
 #include <utility>
 
+#include "virtio/config_bytes.h"
 #include "virtio/console/protocol.h"
 #include "virtio/console/rx_queue.h"
 #include "virtio/console/tx_queue.h"
@@ -105,10 +106,7 @@ void ConsoleDevice::read_config(std::uint32_t offset, std::span<std::byte> data)
                             .rows = static_cast<std::uint16_t>(size >> 16),
                             .max_ports = static_cast<std::uint32_t>(ports_.size()),
                             .emergency_write = 0};
-    std::ranges::fill(data, std::byte{0});
-    if (offset >= sizeof space) return;
-    const auto bytes = std::as_bytes(std::span(&space, 1)).subspan(offset);
-    std::ranges::copy(bytes.first(std::min(bytes.size(), data.size())), data.begin());
+    read_config_bytes(space, offset, data);
 }
 
 void ConsoleDevice::write_config(std::uint32_t offset, std::span<const std::byte> data) {

@@ -1,7 +1,6 @@
 #include "virtio/console/rx_queue.h"
 
-#include <algorithm>
-#include <cstring>
+#include <span>
 #include <utility>
 
 namespace hako::virtio::console {
@@ -38,15 +37,8 @@ bool RxQueue::take_chain() {
 }
 
 std::size_t RxQueue::fill(std::span<const std::uint8_t> bytes) {
-    std::size_t done = 0;
-    for (const Segment& segment : chain_.writable()) {
-        const std::size_t count = std::min<std::size_t>(segment.length, bytes.size() - done);
-        if (count == 0) break;
-        std::memcpy(segment.host, bytes.data() + done, count);
-        setup_.memory.mark_dirty(segment.address, count);
-        done += count;
-    }
-    queue_.push_used(chain_.head(), static_cast<std::uint32_t>(done));
+    const std::uint32_t done = chain_.write(setup_.memory, std::as_bytes(bytes));
+    queue_.push_used(chain_.head(), done);
     setup_.metrics.chains.add(1);
     setup_.metrics.bytes.add(done);
     return done;

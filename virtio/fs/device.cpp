@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "virtio/config_bytes.h"
 #include "virtio/vhost_user/device_state.h"
 
 namespace hako::virtio::fs {
@@ -59,10 +60,7 @@ void FsDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
     std::ranges::copy(std::as_bytes(std::span(config_.tag)), bytes.begin());
     const std::uint32_t queues = config_.queues;
     std::ranges::copy(std::as_bytes(std::span(&queues, 1)), bytes.begin() + kQueuesOffset);
-    std::ranges::fill(data, std::byte{0});
-    if (offset >= bytes.size()) return;
-    const auto rest = std::span(bytes).subspan(offset);
-    std::ranges::copy(rest.first(std::min(rest.size(), data.size())), data.begin());
+    read_config_bytes(bytes, offset, data);
 }
 
 void FsDevice::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*data*/) {}

@@ -6,6 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "virtio/config_bytes.h"
+#include "virtio/only_queue.h"
 #include "virtio/quiesce.h"
 
 namespace hako::virtio::mem {
@@ -84,11 +86,7 @@ void MemDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
                             .usable_region_size = config_.region_size,
                             .plugged_size = blocks_.plugged(),
                             .requested_size = requested_.load()};
-    std::ranges::fill(data, std::byte{0});
-    const auto bytes = std::as_bytes(std::span(&space, 1));
-    if (offset >= bytes.size()) return;
-    const auto rest = bytes.subspan(offset);
-    std::ranges::copy(rest.first(std::min(rest.size(), data.size())), data.begin());
+    read_config_bytes(space, offset, data);
 }
 
 void MemDevice::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*data*/) {}
@@ -96,22 +94,14 @@ void MemDevice::write_config(std::uint32_t /*offset*/, std::span<const std::byte
 Result<> MemDevice::activate(const Activation& activation) {
     if (active_) return fail_host("memory device {} is active already", config_.id);
     std::unique_ptr<RequestQueue> queue;
-    if (!activation.queues.empty() && activation.queues[0].enabled) {
-        const QueueConfig& config = activation.queues[0];
-        if (config.size > kQueueSize || activation.kicks.empty())
-            return fail_input("memory device {}: the queue has size {}, more than was offered", config_.id,
-                              config.size);
-        const QueuePosition position =
-            activation.positions.empty() ? QueuePosition{} : activation.positions[0];
-        Queue rings = HAKO_TRY_WRAP(Queue::create(activation.memory, config, activation.features, position),
-                                    "memory device {}", config_.id);
+    if (auto rings = HAKO_TRY(only_queue(activation, kQueueSize, "memory device " + config_.id))) {
         queue = std::make_unique<RequestQueue>(PromptSetup<DeviceMetrics>{.index = 0,
                                                                           .engine = engine_,
                                                                           .memory = activation.memory,
                                                                           .hooks = activation.hooks,
                                                                           .broken = broken_,
                                                                           .metrics = metrics_},
-                                               std::move(rings),
+                                               *std::move(rings),
                                                Region{.address = config_.address,
                                                       .blocks = blocks_,
                                                       .requested = requested_,

@@ -1,14 +1,12 @@
 #include "virtio/mem/request_queue.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
+
+#include "virtio/mem/piece.h"
 
 namespace hako::virtio::mem {
 namespace {
-
-/// What a batch populates, so that the engine's other devices come in between.
-constexpr std::uint64_t kPiece = 8 * MiB;
 
 constexpr Response of(ResponseType type) {
     return {.type = type, .padding = {}, .state = {}};
@@ -96,7 +94,7 @@ std::optional<Response> RequestQueue::plug(const Range& range) {
 std::optional<Response> RequestQueue::populate_more() {
     const Range range = *populating_;
     const std::uint64_t size = region_.blocks.block_size();
-    const std::uint64_t count = std::min(range.count - populated_, std::max<std::uint64_t>(kPiece / size, 1));
+    const std::uint64_t count = std::min(range.count - populated_, blocks_at_once(size));
     const GuestAddress from = region_.address + (range.first + populated_) * size;
     if (!setup_.memory.populate(from, count * size)) {
         populating_.reset();
@@ -145,17 +143,10 @@ void RequestQueue::respond(const Response& response) {
     if (response.type == ResponseType::kNack || response.type == ResponseType::kBusy)
         setup_.metrics.refused.add(1);
     const auto bytes = std::as_bytes(std::span(&response, 1));
-    std::size_t done = 0;
-    for (const Segment& segment : chain_.writable()) {
-        const std::size_t count = std::min<std::size_t>(segment.length, bytes.size() - done);
-        if (count == 0) break;
-        std::memcpy(segment.host, bytes.data() + done, count);
-        setup_.memory.mark_dirty(segment.address, count);
-        done += count;
-    }
+    const std::uint32_t done = chain_.write(setup_.memory, bytes);
     // What was asked for is done; who leaves no room for the answer does not hear of it.
     if (done < bytes.size()) setup_.metrics.errors.add(1);
-    queue_.push_used(chain_.head(), static_cast<std::uint32_t>(done));
+    queue_.push_used(chain_.head(), done);
 }
 
 }  // namespace hako::virtio::mem

@@ -1,18 +1,12 @@
 #include "virtio/mem/sweeper.h"
 
-#include <algorithm>
 #include <bit>
 #include <utility>
 
+#include "virtio/mem/piece.h"
 #include "vmm/memory/bit_range.h"
 
 namespace hako::virtio::mem {
-namespace {
-
-/// What one call gives back, so that the engine's other devices come in between.
-constexpr std::uint64_t kPiece = 8 * MiB;
-
-}  // namespace
 
 Sweeper::Sweeper(io::Engine& engine, GuestMemory& memory, GuestAddress address, DeviceMetrics& metrics)
     : engine_(engine),
@@ -78,7 +72,7 @@ void Sweeper::sweep() {
         return;
     }
     const std::uint64_t size = memory_.blocks()->block_size();
-    const std::uint64_t most = std::max<std::uint64_t>(kPiece / size, 1);
+    const std::uint64_t most = blocks_at_once(size);
     const std::uint64_t first = next_block();
     std::uint64_t count = 1;
     while (count < most && (first + count) / 64 < waiting_.size() &&

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <latch>
 
+#include "virtio/config_bytes.h"
 #include "virtio/net/protocol.h"
 #include "virtio/net/rarp.h"
 #include "virtio/net/rx_queue.h"
@@ -159,10 +160,7 @@ void NetDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
     if (backend_.announce.load(std::memory_order_relaxed)) space.status |= kStatusAnnounce;
     space.max_virtqueue_pairs = config_.queue_pairs;
     space.mtu = mtu_;
-    std::ranges::fill(data, std::byte{0});
-    if (offset >= sizeof space) return;
-    const auto bytes = std::as_bytes(std::span(&space, 1)).subspan(offset);
-    std::ranges::copy(bytes.first(std::min(bytes.size(), data.size())), data.begin());
+    read_config_bytes(space, offset, data);
 }
 
 void NetDevice::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*data*/) {

@@ -1,7 +1,6 @@
 #include "virtio/net/packet_delivery.h"
 
-#include <algorithm>
-#include <cstring>
+#include <span>
 
 namespace hako::virtio::net {
 
@@ -23,7 +22,7 @@ PacketDelivery::Outcome PacketDelivery::deliver(const Header& header, std::span<
         Chain& chain = is_first ? first_ : next_;
         if (const auto ended = take_chain(chain)) return *ended;
         const std::size_t offset = is_first ? sizeof(Header) : 0;
-        const std::uint32_t bytes = fill(chain, offset, left);
+        const std::uint32_t bytes = chain.write(setup_.memory, left, offset);
         parts_[part_count_++] = {.head = chain.head(), .bytes = static_cast<std::uint32_t>(offset) + bytes};
         left = left.subspan(bytes);
         if (!mergeable && !left.empty()) {
@@ -34,7 +33,7 @@ PacketDelivery::Outcome PacketDelivery::deliver(const Header& header, std::span<
         }
     }
     const Header shown = received_header(header, static_cast<std::uint16_t>(part_count_), setup_.features);
-    fill(first_, 0, std::as_bytes(std::span(&shown, 1)));
+    first_.write(setup_.memory, std::as_bytes(std::span(&shown, 1)));
     for (const Part& part : std::span(parts_).first(part_count_))
         queue_.push_used(part.head, part.bytes);
     setup_.metrics.packets.add(1);
@@ -67,21 +66,6 @@ std::optional<PacketDelivery::Outcome> PacketDelivery::take_chain(Chain& chain) 
     while (part_count_ > 0)
         queue_.forget(parts_[--part_count_].head);
     return Outcome::kBroken;
-}
-
-std::uint32_t PacketDelivery::fill(const Chain& chain, std::size_t offset, std::span<const std::byte> data) {
-    const std::size_t all = data.size();
-    for (const Segment& segment : chain.writable()) {
-        if (data.empty()) break;
-        const auto skipped = static_cast<std::uint32_t>(std::min<std::size_t>(segment.length, offset));
-        offset -= skipped;
-        const auto count = std::min<std::size_t>(segment.length - skipped, data.size());
-        if (count == 0) continue;
-        std::memcpy(segment.host + skipped, data.data(), count);
-        setup_.memory.mark_dirty(segment.address + skipped, count);
-        data = data.subspan(count);
-    }
-    return static_cast<std::uint32_t>(all - data.size());
 }
 
 void PacketDelivery::give_back() {

@@ -41,7 +41,6 @@ class PacketDelivery {
     /// Takes the next chain, and looks again after asking for a kick. Nothing: none there, or broken.
     [[nodiscard]] std::optional<Outcome> take_chain(Chain& chain);
     /// Copies what fits of `data` into the chain from `offset` on; how much that is.
-    std::uint32_t fill(const Chain& chain, std::size_t offset, std::span<const std::byte> data);
     void give_back();
 
     const QueueSetup& setup_;

@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <bit>
 #include <latch>
+#include <span>
 
+#include "virtio/only_queue.h"
+#include "virtio/quiesce.h"
 #include "virtio/rng/request_queue.h"
 
 namespace hako::virtio::rng {
@@ -53,22 +56,14 @@ void EntropyDevice::write_config(std::uint32_t /*offset*/, std::span<const std::
 Result<> EntropyDevice::activate(const Activation& activation) {
     if (active_) return fail_host("entropy device {} is active already", config_.id);
     std::unique_ptr<RequestQueue> queue;
-    if (!activation.queues.empty() && activation.queues[0].enabled) {
-        const QueueConfig& config = activation.queues[0];
-        if (config.size > queue_sizes_[0] || activation.kicks.empty())
-            return fail_input("entropy device {}: the queue has size {}, more than was offered", config_.id,
-                              config.size);
-        const QueuePosition position =
-            activation.positions.empty() ? QueuePosition{} : activation.positions[0];
-        Queue rings = HAKO_TRY_WRAP(Queue::create(activation.memory, config, activation.features, position),
-                                    "entropy device {}", config_.id);
+    if (auto rings = HAKO_TRY(only_queue(activation, queue_sizes_[0], "entropy device " + config_.id))) {
         const QueueSetup setup{.index = 0,
                                .engine = engine_,
                                .memory = activation.memory,
                                .hooks = activation.hooks,
                                .backend = backend_,
                                .metrics = metrics_};
-        queue = std::make_unique<RequestQueue>(setup, std::move(rings));
+        queue = std::make_unique<RequestQueue>(setup, *std::move(rings));
     }
     active_ = true;
     queue_ = std::move(queue);
@@ -79,26 +74,15 @@ Result<> EntropyDevice::activate(const Activation& activation) {
     return {};
 }
 
-/// Calls `action(queue, latch)` on the io thread and waits for the latch.
-template <typename Action>
-void EntropyDevice::quiesce(Action action) {
-    if (!queue_) return;
-    std::latch idle(1);
-    engine_.run_sync([&] { action(*queue_, idle); });
-    idle.wait();
-    // One more round on the io thread: it has let go of the latch and the queue then.
-    engine_.run_sync([&] { engine_.unschedule(*queue_); });
-}
-
 void EntropyDevice::reset() {
-    quiesce([](RequestQueue& queue, std::latch& idle) { queue.stop(idle); });
+    quiesce(engine_, std::span(&queue_, 1), [](RequestQueue& queue, std::latch& idle) { queue.stop(idle); });
     queue_.reset();
     active_ = false;
 }
 
 void EntropyDevice::pause() {
     paused_ = true;
-    quiesce([](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
+    quiesce(engine_, std::span(&queue_, 1), [](RequestQueue& queue, std::latch& idle) { queue.drain(idle); });
 }
 
 void EntropyDevice::resume() {

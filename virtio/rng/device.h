@@ -55,8 +55,6 @@ class EntropyDevice final : public Device {
 
   private:
     EntropyDevice(const Config& config, io::Engine& engine, const State& state);
-    template <typename Action>
-    void quiesce(Action action);
 
     const Config config_;
     io::Engine& engine_;

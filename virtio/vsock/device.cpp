@@ -4,6 +4,7 @@
 #include <latch>
 #include <utility>
 
+#include "virtio/config_bytes.h"
 #include "virtio/quiesce.h"
 #include "virtio/vsock/event_queue.h"
 #include "virtio/vsock/protocol.h"
@@ -47,10 +48,7 @@ VsockDevice::~VsockDevice() {
 void VsockDevice::read_config(std::uint32_t offset, std::span<std::byte> data) {
     // struct virtio_vsock_config (virtio 1.3, 5.10.4)
     const std::uint64_t guest_cid = config_.cid;
-    std::ranges::fill(data, std::byte{0});
-    if (offset >= sizeof guest_cid) return;
-    const auto bytes = std::as_bytes(std::span(&guest_cid, 1)).subspan(offset);
-    std::ranges::copy(bytes.first(std::min(bytes.size(), data.size())), data.begin());
+    read_config_bytes(guest_cid, offset, data);
 }
 
 void VsockDevice::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*data*/) {}
