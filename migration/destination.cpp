@@ -347,6 +347,8 @@ Outcome<DestinationState> Destination::receive() {
         publish([&](Progress& progress) { progress.memory.iteration = number; });
         const Wait wait{.silence = config_.timeouts.silence, .stop = stop_.get()};
         Frame frame = HAKO_TRY(next_frame(wait));
+        for (; frame.type == Type::kMissing; frame = HAKO_TRY(next_frame(wait)))
+            HAKO_TRY(take_missing(frame));
         if (frame.type == Type::kState) {
             state_ = std::move(frame.payload);
             return DestinationState::kLoading;
@@ -357,6 +359,7 @@ Outcome<DestinationState> Destination::receive() {
         HAKO_TRY(pool_->finish(round, within(config_.timeouts.silence)));
         // Else all of it would be waited for in the pause.
         HAKO_TRY(sync_disks());
+        if (postcopy_) HAKO_TRY(trap_->remove(told_missing_));
         HAKO_TRY(send_message(*control_, RoundDone{.round = number, .pages = round.pages + round.zero_pages},
                               within(config_.timeouts.silence)));
     }

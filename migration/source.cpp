@@ -299,6 +299,7 @@ Outcome<SourceState> Source::precopy() {
         ++round_;
         if (decision.throttle_percent != throttled) machine_.throttle(throttled = decision.throttle_percent);
         postcopy_ = decision.verdict == Verdict::kPostcopy;
+        if (postcopy_) HAKO_TRY(announce_missing());
         if (decision.verdict == Verdict::kPause || postcopy_) return SourceState::kPausing;
         if (decision.verdict == Verdict::kGiveUp)
             return fail_as(
@@ -308,6 +309,18 @@ Outcome<SourceState> Source::precopy() {
                 round_, std::chrono::duration_cast<milliseconds>(decision.predicted_downtime).count(),
                 config_.convergence.downtime.count());
     }
+}
+
+/// Of what is written since the last round nothing will go before the guest does. The destination takes away
+/// what it has of it in a round without pages, and not in the pause.
+Outcome<> Source::announce_missing() {
+    HAKO_TRY(send_missing(bits_));
+    missing_ = std::exchange(bits_, make_bits(machine_.memory().layout, false));
+    const MemoryTotals none = HAKO_TRY(send_round(false));
+    HAKO_TRY(acknowledge_round(none));
+    HAKO_TRY(machine_.fetch_dirty_blocks(blocks_));
+    ++round_;
+    return {};
 }
 
 Outcome<MemoryTotals> Source::send_round(bool last) {
@@ -397,9 +410,14 @@ Outcome<SourceState> Source::last_round() {
     } else {
         HAKO_TRY(machine_.fetch_dirty(bits_));  // on top of what precopy() found last
         HAKO_TRY(machine_.fetch_dirty_blocks(blocks_));
-        if (postcopy_) missing_ = std::exchange(bits_, make_bits(machine_.memory().layout, false));
+        PageBits more;
+        if (postcopy_) {
+            more = std::exchange(bits_, make_bits(machine_.memory().layout, false));
+            remove_bits(more, missing_);
+            add_bits(missing_, more);
+        }
         sent = HAKO_TRY(send_round(true));
-        if (postcopy_) HAKO_TRY(send_missing());
+        if (postcopy_) HAKO_TRY(send_missing(more));
     }
     HAKO_TRY(send_message(*control_,
                           Round{.round = round_,
@@ -411,8 +429,8 @@ Outcome<SourceState> Source::last_round() {
     return SourceState::kAwaitReady;
 }
 
-Outcome<> Source::send_missing() {
-    for (const Missing& part : split_missing(missing_))
+Outcome<> Source::send_missing(const PageBits& pages) {
+    for (const Missing& part : split_missing(pages))
         HAKO_TRY(send_message(*control_, part, within(config_.timeouts.ready)));
     return {};
 }

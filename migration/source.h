@@ -100,7 +100,8 @@ class Source {
     SourceState strand(Error why);
 
     Outcome<MemoryTotals> send_round(bool last);
-    Outcome<> send_missing();
+    Outcome<> announce_missing();
+    Outcome<> send_missing(const PageBits& pages);
     Outcome<PageBits> receive_missing();
     Outcome<std::vector<std::unique_ptr<Stream>>> join_all(const Token& token, const Stop* stop);
     void runs_there(const Running& running);

@@ -5,30 +5,27 @@
 namespace hako::migration {
 namespace {
 
-/// Faults that are read in one go.
-constexpr std::size_t kMaxFaults = 64;
+/// Waits for zeros that are ended in one go.
+constexpr std::size_t kMaxZeros = 64;
 
 }  // namespace
 
-Result<std::vector<PagePlace>> MissingPages::take_faults() {
-    std::vector<PagePlace> wanted;
-    for (std::size_t count = 0; count < kMaxFaults; ++count) {
+Result<std::optional<PagePlace>> MissingPages::take_fault() {
+    for (std::size_t count = 0; count < kMaxZeros; ++count) {
         const std::optional<PagePlace> page = HAKO_TRY(trap_.take());
         if (!page) break;
         {
             const std::lock_guard lock(mutex_);
             if (is_missing(*page)) {
-                // A second one who waits for it is woken with the first.
-                if (waited_for_.try_emplace({page->region, page->first}, Clock::now()).second)
-                    wanted.push_back(*page);
-                continue;
+                if (waited_for_.try_emplace({page->region, page->first}, Clock::now()).second) return page;
+                continue;  // a second one who waits for it is woken with the first
             }
         }
         // Not missing, and yet not there: zeros. Unless it has come meanwhile; then it stays as it is.
         HAKO_TRY(trap_.put_zeros(*page, 1));
         trap_.wake(*page);
     }
-    return wanted;
+    return std::nullopt;
 }
 
 std::vector<PagePlace> MissingPages::waited_for() const {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "migration/memory/latencies.h"
@@ -13,16 +14,16 @@
 
 namespace hako::migration {
 
-/// Any thread; take_faults() on one at a time.
+/// Any thread; take_fault() on one at a time.
 class MissingPages {
   public:
     /// `trap` is armed with `missing`.
     MissingPages(PageTrap& trap, PageBits missing)
         : trap_(trap), missing_(std::move(missing)), left_(count_bits(missing_)) {}
 
-    /// Pages that somebody waits for since the last call. Who waits for one that is only zeros has it by
-    /// then.
-    Result<std::vector<PagePlace>> take_faults();
+    /// A page that is missing and that somebody waits for who did not yet; nothing: nobody does for now. Who
+    /// waits for one that is only zeros has it by then.
+    Result<std::optional<PagePlace>> take_fault();
     /// All that somebody waits for, asked for already or not.
     [[nodiscard]] std::vector<PagePlace> waited_for() const;
 

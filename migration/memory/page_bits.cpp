@@ -26,4 +26,10 @@ void add_bits(PageBits& bits, const PageBits& more) {
             bits[region][word] |= more[region][word];
 }
 
+void remove_bits(PageBits& bits, const PageBits& less) {
+    for (std::size_t region = 0; region < bits.size(); ++region)
+        for (std::size_t word = 0; word < bits[region].size(); ++word)
+            bits[region][word] &= ~less[region][word];
+}
+
 }  // namespace hako::migration

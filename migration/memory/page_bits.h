@@ -21,6 +21,8 @@ using PageBits = std::vector<RegionBits>;
 [[nodiscard]] std::uint64_t count_bits(const PageBits& bits);
 /// Sets in `bits` what is set in `more`; both are of one layout.
 void add_bits(PageBits& bits, const PageBits& more);
+/// Clears in `bits` what is set in `less`.
+void remove_bits(PageBits& bits, const PageBits& less);
 
 struct PageRun {
     std::uint64_t first = 0;

@@ -12,18 +12,20 @@ bool PageQueue::ask(const PagePlace& place, std::uint64_t pages) {
                           .run = {.first = place.first, .pages = std::min(pages, kBackgroundPages)},
                           .asked_for = true});
     }
-    changed_.notify_all();
+    changed_.notify_one();
     return true;
 }
 
 std::optional<PageQueue::Item> PageQueue::next(bool asked_only, std::chrono::nanoseconds time) {
     const auto end = Clock::now() + time;
     std::unique_lock lock(mutex_);
-    for (;;) {
+    for (bool late = false;;) {
         if (closed_ || left_ == 0) return std::nullopt;
+        // Even if it is late: a request wakes one of those who wait, and that may be this one.
         if (auto item = take_asked()) return item;
         if (!asked_only) return take_next();
-        if (changed_.wait_until(lock, end) == std::cv_status::timeout) return std::nullopt;
+        if (late) return std::nullopt;
+        late = changed_.wait_until(lock, end) == std::cv_status::timeout;
     }
 }
 

@@ -20,6 +20,8 @@ class PageTrap {
     PageTrap& operator=(const PageTrap&) = delete;
     virtual ~PageTrap() = default;
 
+    /// Pages that are of no use any more, before arm(): it has the less to take away.
+    virtual Result<> remove(const PageBits& stale) = 0;
     /// Before the guest runs. `missing` pages are not there any more, whatever came for them; from now on who
     /// touches a page that is not there waits. That includes pages that never had memory because they are
     /// zeros.

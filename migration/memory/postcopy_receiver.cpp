@@ -54,25 +54,26 @@ void PostcopyReceiver::ask() {
 }
 
 Outcome<> PostcopyReceiver::ask_all() {
-    HAKO_TRY(ask_for(setup_.missing.waited_for()));
+    for (const PagePlace& page : setup_.missing.waited_for())
+        HAKO_TRY(ask_for(page));
     for (;;) {
+        if (const std::optional<PagePlace> page = HAKO_TRY(setup_.missing.take_fault())) {
+            HAKO_TRY(ask_for(*page));
+            continue;
+        }
         const Outcome<> ready =
             wait_ready(setup_.trap.fd(), POLLIN, {.silence = setup_.silence, .stop = &stop_});
-        if (!ready && (ready.error().event != Event::kTimeout || stop_.reason())) return ready;
+        if (ready) continue;
+        if (ready.error().event != Event::kTimeout || stop_.reason()) return ready;
         // A request, or its answer, that is lost while all else seems well.
-        if (!ready && setup_.missing.longest_wait() >= setup_.silence)
+        if (setup_.missing.longest_wait() >= setup_.silence)
             return fail_as(Event::kTimeout, "a page that was asked for does not come");
-        const std::vector<PagePlace> pages = HAKO_TRY(setup_.missing.take_faults());
-        HAKO_TRY(ask_for(pages));
     }
 }
 
-Outcome<> PostcopyReceiver::ask_for(const std::vector<PagePlace>& pages) {
-    for (const PagePlace& page : pages) {
-        const std::uint64_t base = setup_.memory.layout.regions[page.region].address;
-        HAKO_TRY(setup_.ask({.address = base + page.first * kPageSize, .pages = 1}));
-    }
-    return {};
+Outcome<> PostcopyReceiver::ask_for(const PagePlace& page) {
+    const std::uint64_t base = setup_.memory.layout.regions[page.region].address;
+    return setup_.ask({.address = base + page.first * kPageSize, .pages = 1});
 }
 
 void PostcopyReceiver::receive(unsigned index) {

@@ -53,7 +53,7 @@ class PostcopyReceiver {
     void receive(unsigned index);
     void ask();
     Outcome<> ask_all();
-    Outcome<> ask_for(const std::vector<PagePlace>& pages);
+    Outcome<> ask_for(const PagePlace& page);
     Outcome<Round> receive_all(Stream& stream);
     Outcome<MemoryTotals> receive_pages(Stream& stream, const Pages& pages, Blob& content, const Wait& wait);
     [[nodiscard]] Outcome<PagePlace> check(const Run& run) const;

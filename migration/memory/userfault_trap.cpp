@@ -38,15 +38,19 @@ Result<> UserfaultTrap::arm(const PageBits& missing) {
     if (gate_) gate_->close();
     for (const std::span<std::byte> mapping : memory_.mappings)
         HAKO_TRY(faults_.watch(mapping));
-    for (std::size_t region = 0; region < missing.size(); ++region) {
-        RunScanner scanner(missing[region], 0, memory_.layout.regions[region].pages(), kLookPages);
+    return remove(missing);
+}
+
+Result<> UserfaultTrap::remove(const PageBits& stale) {
+    for (std::size_t region = 0; region < stale.size(); ++region) {
+        RunScanner scanner(stale[region], 0, memory_.layout.regions[region].pages(), kLookPages);
         while (const auto run = scanner.next())
-            HAKO_TRY(remove(region, *run));
+            HAKO_TRY(remove_run(region, *run));
     }
     return {};
 }
 
-Result<> UserfaultTrap::remove(std::size_t region, const PageRun& run) const {
+Result<> UserfaultTrap::remove_run(std::size_t region, const PageRun& run) const {
     const std::span<std::byte> host = memory_.pages({.region = region, .first = run.first}, run.pages);
     if (::madvise(host.data(), host.size(), MADV_REMOVE) != 0)
         return fail_errno(errno, "cannot take old pages away");

@@ -19,6 +19,7 @@ class UserfaultTrap final : public PageTrap {
                                                     std::shared_ptr<DiscardGate> gate = nullptr);
     ~UserfaultTrap() override;
 
+    Result<> remove(const PageBits& stale) override;
     Result<> arm(const PageBits& missing) override;
     Result<> disarm() override;
     [[nodiscard]] int fd() const override { return faults_.fd(); }
@@ -30,7 +31,7 @@ class UserfaultTrap final : public PageTrap {
   private:
     UserfaultTrap(const MemoryView& memory, bool huge, Userfault faults, std::shared_ptr<DiscardGate> gate)
         : memory_(memory), huge_(huge), faults_(std::move(faults)), gate_(std::move(gate)) {}
-    Result<> remove(std::size_t region, const PageRun& run) const;
+    Result<> remove_run(std::size_t region, const PageRun& run) const;
 
     const MemoryView memory_;
     const bool huge_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstring>
 
 #include "vmm/base/ancillary_fds.h"
 
@@ -15,6 +16,8 @@ namespace {
 
 /// One comes with one FD frame; more is a peer that wants to use up descriptors.
 constexpr std::size_t kMaxWaitingFds = 4;
+/// Parts that one system call fills.
+constexpr std::size_t kMaxParts = 256;
 
 }  // namespace
 
@@ -84,12 +87,33 @@ Outcome<> SocketStream::send_fd(std::span<const std::byte> data, int fd, const W
 }
 
 Outcome<> SocketStream::receive(std::span<iovec> parts, const Wait& wait) {
+    take_ahead(parts);
+    while (!parts.empty())
+        HAKO_TRY(receive_some(parts, wait));
+    return {};
+}
+
+void SocketStream::take_ahead(std::span<iovec>& parts) {
     consume(parts, 0);
-    while (!parts.empty()) {
+    while (!parts.empty() && !ahead_left_.empty()) {
+        const std::size_t count = std::min(parts.front().iov_len, ahead_left_.size());
+        std::memcpy(parts.front().iov_base, ahead_left_.data(), count);
+        ahead_left_ = ahead_left_.subspan(count);
+        consume(parts, count);
+    }
+}
+
+/// Nothing is left of what was read ahead.
+Outcome<> SocketStream::receive_some(std::span<iovec>& parts, const Wait& wait) {
+    std::array<iovec, kMaxParts + 1> all{};
+    const std::size_t count = std::min(parts.size(), kMaxParts);
+    const auto end = std::ranges::copy(parts.first(count), all.begin()).out;
+    *end = {.iov_base = ahead_.data(), .iov_len = count == parts.size() ? ahead_.size() : 0};
+    for (;;) {
         FdControl<kMaxWaitingFds> control;
         msghdr message{};
-        message.msg_iov = parts.data();
-        message.msg_iovlen = std::min<std::size_t>(parts.size(), IOV_MAX);
+        message.msg_iov = all.data();
+        message.msg_iovlen = count + 1;
         control.receive_with(message);
         const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (received < 0) {
@@ -104,9 +128,14 @@ Outcome<> SocketStream::receive(std::span<iovec> parts, const Wait& wait) {
             return fail_as(Event::kGarbage, "the peer sent descriptors that nobody asked for");
         }
         if (received == 0) return fail_as(Event::kLost, "the peer closed the connection");
-        consume(parts, static_cast<std::size_t>(received));
+        std::size_t asked = 0;
+        for (const iovec& part : parts.first(count))
+            asked += part.iov_len;
+        const std::size_t came = static_cast<std::size_t>(received);
+        if (came > asked) ahead_left_ = std::span(ahead_).first(came - asked);
+        consume(parts, std::min(came, asked));
+        return {};
     }
-    return {};
 }
 
 std::optional<Fd> SocketStream::take_fd() {

@@ -1,6 +1,7 @@
 // A plain socket: nothing of guest memory is copied on the way to the kernel.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "migration/transport/stream.h"
@@ -23,8 +24,16 @@ class SocketStream : public Stream {
 
   private:
     Outcome<std::size_t> send_some(std::span<iovec> parts, int fd, const Wait& wait);
+    /// From what was read ahead.
+    void take_ahead(std::span<iovec>& parts);
+    Outcome<> receive_some(std::span<iovec>& parts, const Wait& wait);
+
+    /// A frame with a page, or many small ones, in one system call.
+    static constexpr std::size_t kAhead = 8 * 1024;
 
     Fd socket_;
+    std::array<std::byte, kAhead> ahead_{};  ///< what came with the last receive() and was not asked for
+    std::span<const std::byte> ahead_left_;
     std::uint64_t handed_ = 0;
     std::vector<Fd> fds_;  ///< received, the oldest first
 };

@@ -4,12 +4,13 @@ import json
 import socket
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.guest.test_migration import poll, receive
+from tests.support.api import ApiError
 from tests.support.console import Console
 from tests.support.hako import GUEST
 from tests.support.serve import Server, vm_config
@@ -106,8 +107,10 @@ class Hako:
                                           "downtime_ms": downtime_ms, **({"local": True} if self._local else {}),
                                           **({"memory_mode": "Postcopy"} if postcopy else {})})
             if postcopy and postcopy.background:
-                poll(lambda: api.get("vm.migration-progress")["step"] == "serving", "the guest is not handed over")
-                api.put("vm.migration-bandwidth", {"bandwidth": postcopy.background})
+                poll(lambda: api.get("vm.migration-progress")["step"] in ("serving", "handed-over"),
+                     "the guest is not handed over", pause=0.001)
+                with suppress(ApiError):  # all has gone without a limit already
+                    api.put("vm.migration-bandwidth", {"bandwidth": postcopy.background})
             progress = poll(lambda: (now := api.get("vm.migration-progress"))["status"] != "ongoing" and now, "no end")
             if progress["status"] != "finished":
                 raise SystemExit(f"tools/bench-migrate: hako: {progress['error']}")

@@ -47,16 +47,20 @@ class FakeTrap final : public PageTrap {
         changed_.notify_all();
     }
 
+    Result<> remove(const PageBits& stale) override {
+        const std::lock_guard lock(mutex_);
+        removed_early_ += count_bits(stale);
+        take_away(stale);
+        return {};
+    }
+    /// How many pages remove() took away.
+    [[nodiscard]] std::uint64_t removed_early() const {
+        const std::lock_guard lock(mutex_);
+        return removed_early_;
+    }
     Result<> arm(const PageBits& missing) override {
         const std::lock_guard lock(mutex_);
-        for (std::size_t region = 0; region < missing.size(); ++region) {
-            for (std::uint64_t page = 0; page < memory_.layout.regions[region].pages(); ++page) {
-                if ((missing[region][page / 64] >> page % 64 & 1) == 0) continue;
-                there_[region][page / 64] &= ~(std::uint64_t{1} << page % 64);
-                // What came for it before is wrong.
-                std::memset(memory_.pages({.region = region, .first = page}, 1).data(), 0xee, kPageSize);
-            }
-        }
+        take_away(missing);
         armed_ = true;
         return {};
     }
@@ -93,6 +97,16 @@ class FakeTrap final : public PageTrap {
     void wake(const PagePlace& /*page*/) override { changed_.notify_all(); }
 
   private:
+    void take_away(const PageBits& pages) {
+        for (std::size_t region = 0; region < pages.size(); ++region) {
+            for (std::uint64_t page = 0; page < memory_.layout.regions[region].pages(); ++page) {
+                if ((pages[region][page / 64] >> page % 64 & 1) == 0) continue;
+                there_[region][page / 64] &= ~(std::uint64_t{1} << page % 64);
+                // What came for it before is wrong.
+                std::memset(memory_.pages({.region = region, .first = page}, 1).data(), 0xee, kPageSize);
+            }
+        }
+    }
     [[nodiscard]] bool there(const PagePlace& page) const {
         return (there_[page.region][page.first / 64] >> page.first % 64 & 1) != 0;
     }
@@ -115,6 +129,7 @@ class FakeTrap final : public PageTrap {
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     PageBits there_;
+    std::uint64_t removed_early_ = 0;
     bool armed_ = false;
     std::deque<PagePlace> waiting_;
     EventFd event_ = EventFd::create().value();
@@ -126,6 +141,7 @@ class LentTrap final : public PageTrap {
   public:
     explicit LentTrap(std::shared_ptr<FakeTrap> trap) : trap_(std::move(trap)) {}
     ~LentTrap() override { trap_->open(); }
+    Result<> remove(const PageBits& stale) override { return trap_->remove(stale); }
     Result<> arm(const PageBits& missing) override { return trap_->arm(missing); }
     Result<> disarm() override { return trap_->disarm(); }
     [[nodiscard]] int fd() const override { return trap_->fd(); }

@@ -27,7 +27,10 @@ void set(PageBits& bits, std::size_t region, std::uint64_t page) {
 std::vector<PagePlace> next_faults(PageTrap& trap, MissingPages& missing) {
     pollfd polled{.fd = trap.fd(), .events = POLLIN, .revents = 0};
     REQUIRE(::poll(&polled, 1, 60'000) == 1);
-    return missing.take_faults().value();
+    std::vector<PagePlace> wanted;
+    while (const std::optional<PagePlace> page = missing.take_fault().value())
+        wanted.push_back(*page);
+    return wanted;
 }
 
 }  // namespace
