@@ -4,7 +4,7 @@
 
 namespace hako::migration {
 
-bool PageQueue::ask(const PagePlace& place, std::uint64_t pages) {
+bool PageQueue::ask(const PagePlace& place, std::uint64_t pages, bool wake) {
     {
         const std::lock_guard lock(mutex_);
         if (asked_.size() >= kMaxRequests) return false;
@@ -12,14 +12,14 @@ bool PageQueue::ask(const PagePlace& place, std::uint64_t pages) {
                           .run = {.first = place.first, .pages = std::min(pages, kBackgroundPages)},
                           .asked_for = true});
     }
-    changed_.notify_one();
+    if (wake) changed_.notify_one();
     return true;
 }
 
 std::optional<PageQueue::Item> PageQueue::next(bool asked_only, std::chrono::nanoseconds time) {
     const auto end = Clock::now() + time;
     std::unique_lock lock(mutex_);
-    for (bool late = false;;) {
+    for (bool late = time.count() == 0;;) {
         if (closed_ || left_ == 0) return std::nullopt;
         // Even if it is late: a request wakes one of those who wait, and that may be this one.
         if (auto item = take_asked()) return item;
@@ -74,6 +74,11 @@ void PageQueue::give_out(const Item& item) {
 bool PageQueue::over() const {
     const std::lock_guard lock(mutex_);
     return closed_ || left_ == 0;
+}
+
+bool PageQueue::wait_for_end(std::chrono::nanoseconds time) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, time, [&] { return closed_ || left_ == 0; });
 }
 
 std::uint64_t PageQueue::left() const {

@@ -30,13 +30,15 @@ class PageQueue {
         bool asked_for = false;
     };
 
-    /// False: more requests than can be.
-    bool ask(const PagePlace& place, std::uint64_t pages);
+    /// False: more requests than can be. `wake`: one of those who wait in next() is to have it.
+    bool ask(const PagePlace& place, std::uint64_t pages, bool wake = true);
     /// Waits for at most `time`; nothing then, or when all are given out or it is closed. `asked_only`: for
     /// what is asked for.
     std::optional<Item> next(bool asked_only, std::chrono::nanoseconds time);
     /// All are given out, or it is closed.
     [[nodiscard]] bool over() const;
+    /// over(), or it waits for that, for at most `time`.
+    bool wait_for_end(std::chrono::nanoseconds time);
     [[nodiscard]] std::uint64_t left() const;
     /// Nothing more is given out.
     void close();

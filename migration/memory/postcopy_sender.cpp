@@ -38,8 +38,19 @@ Outcome<> PostcopySender::ask(const PageRequest& request) {
     if (!place || request.pages == 0)
         return fail_as(Event::kGarbage, "PAGE_REQUEST for {} pages at {:#x}, which are not the guest's",
                        request.pages, request.address);
-    if (!queue_.ask(*place, request.pages))
+    if (!queue_.ask(*place, request.pages, !has_fast_lane()))
         return fail_as(Event::kGarbage, "the destination asks for pages without an end");
+    return has_fast_lane() ? send_asked() : Outcome<>();
+}
+
+Outcome<> PostcopySender::send_asked() {
+    // What is taken from the queue has gone before keep_fast_lane() says that all has.
+    const std::lock_guard lock(fast_mutex_);
+    while (const auto item = queue_.next(true, {})) {
+        const MemoryTotals more = HAKO_TRY(send_item(*streams_[0], *item));
+        fast_sent_.pages += more.pages;
+        fast_sent_.zero_pages += more.zero_pages;
+    }
     return {};
 }
 
@@ -52,7 +63,8 @@ void PostcopySender::run(unsigned index) {
 }
 
 Outcome<> PostcopySender::send_share(unsigned index) {
-    const MemoryTotals sent = HAKO_TRY(send_all(*streams_[index], index == 0 && streams_.size() > 1));
+    const bool fast = index == 0 && has_fast_lane();
+    const MemoryTotals sent = HAKO_TRY(fast ? keep_fast_lane() : send_queue(*streams_[index]));
     Round sum{.round = setup_.round, .last = true};
     {
         const std::lock_guard lock(mutex_);
@@ -65,12 +77,24 @@ Outcome<> PostcopySender::send_share(unsigned index) {
     return setup_.done(sum);
 }
 
-Outcome<MemoryTotals> PostcopySender::send_all(Stream& stream, bool asked_only) {
-    const Wait wait{.silence = setup_.silence, .stop = &stop_};
+Outcome<MemoryTotals> PostcopySender::keep_fast_lane() {
+    for (;;) {
+        const bool over = queue_.wait_for_end(setup_.ping);
+        if (auto reason = stop_.reason()) return std::unexpected(std::move(*reason));
+        const std::lock_guard lock(fast_mutex_);
+        if (over) {
+            HAKO_TRY(send_round(*streams_[0], fast_sent_));
+            return fast_sent_;
+        }
+        HAKO_TRY(send_message(*streams_[0], Ping{}, {.silence = setup_.silence, .stop = &stop_}));
+    }
+}
+
+Outcome<MemoryTotals> PostcopySender::send_queue(Stream& stream) {
     MemoryTotals sent;
     for (auto last = Clock::now();;) {
         // Pages that wait for the limit stay in the queue, where they can still be asked for.
-        const std::chrono::nanoseconds hold = asked_only ? setup_.ping : setup_.limit.wait_for_some();
+        const std::chrono::nanoseconds hold = setup_.limit.wait_for_some();
         const auto item =
             queue_.next(hold.count() > 0, std::min<std::chrono::nanoseconds>(hold, setup_.ping));
         if (auto reason = stop_.reason()) return std::unexpected(std::move(*reason));
@@ -82,17 +106,21 @@ Outcome<MemoryTotals> PostcopySender::send_all(Stream& stream, bool asked_only) 
         } else if (queue_.over()) {
             break;
         } else if (Clock::now() - last >= setup_.ping) {
-            HAKO_TRY(send_message(stream, Ping{}, wait));
+            HAKO_TRY(send_message(stream, Ping{}, {.silence = setup_.silence, .stop = &stop_}));
         } else {
             continue;
         }
         last = Clock::now();
     }
-    HAKO_TRY(send_message(
+    HAKO_TRY(send_round(stream, sent));
+    return sent;
+}
+
+Outcome<> PostcopySender::send_round(Stream& stream, const MemoryTotals& sent) {
+    return send_message(
         stream,
         Round{.round = setup_.round, .last = true, .pages = sent.pages, .zero_pages = sent.zero_pages},
-        wait));
-    return sent;
+        {.silence = setup_.silence, .stop = &stop_});
 }
 
 Outcome<MemoryTotals> PostcopySender::send_item(Stream& stream, const PageQueue::Item& item) {

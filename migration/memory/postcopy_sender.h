@@ -39,6 +39,8 @@ class PostcopySender {
     PostcopySender& operator=(const PostcopySender&) = delete;
 
     /// A PAGE_REQUEST of the peer.
+    /// Where there is a connection for it, the pages go at once: a thread that had to wake up first would take as
+    /// long as all the rest.
     Outcome<> ask(const PageRequest& request);
     /// Ends the connections.
     void shut_down();
@@ -53,13 +55,22 @@ class PostcopySender {
           running_(streams_.size()) {}
     void run(unsigned index);
     Outcome<> send_share(unsigned index);
-    Outcome<MemoryTotals> send_all(Stream& stream, bool asked_only);
+    [[nodiscard]] bool has_fast_lane() const { return streams_.size() > 1; }
+    /// What is asked for, on the first connection.
+    Outcome<> send_asked();
+    /// The rest of what is said there, and ROUND.
+    Outcome<MemoryTotals> keep_fast_lane();
+    Outcome<MemoryTotals> send_queue(Stream& stream);
+    Outcome<> send_round(Stream& stream, const MemoryTotals& sent);
     Outcome<MemoryTotals> send_item(Stream& stream, const PageQueue::Item& item);
 
     const PostcopySenderSetup setup_;
     PageQueue queue_;
     std::vector<std::unique_ptr<Stream>> streams_;
     Stop& stop_;
+
+    std::mutex fast_mutex_;  ///< who sends on the first of several connections
+    MemoryTotals fast_sent_;
 
     std::mutex mutex_;
     std::size_t running_;
