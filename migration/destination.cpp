@@ -424,6 +424,8 @@ Outcome<> Destination::set_trap() {
 }
 
 Outcome<DestinationState> Destination::await_release() {
+    // Its threads are there by the time the guest runs.
+    if (postcopy_) HAKO_TRY(begin_faulting());
     const Frame frame = HAKO_TRY(next_frame(within(config_.timeouts.handover)));
     HAKO_TRY(open_frame<LocksReleased>(frame));
     return DestinationState::kLocking;
@@ -482,7 +484,6 @@ Outcome<Stamp> Destination::run_machine() {
     if (!postcopy_) return HAKO_TRY(machine_.run());
     if (!run_.valid()) {
         has_run_ = HAKO_TRY(EventFd::create());
-        HAKO_TRY(begin_faulting());
         run_ = std::async(std::launch::async, [this] {
             Result<Stamp> first = machine_.run();
             has_run_.signal();

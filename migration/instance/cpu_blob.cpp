@@ -19,10 +19,8 @@ Result<Blob> encode_cpus(std::span<const kvm::VcpuState> cpus) {
     return std::move(writer).finish();
 }
 
-Result<> check_cpus(std::span<const std::byte> blob, const kvm::System& system, const kvm::Vm& vm) {
+Result<> check_cpus(std::span<const std::byte> blob, const HostCpu& host) {
     state::Reader reader = HAKO_TRY(state::Reader::parse(blob));
-    HostCpu host = HAKO_TRY(HostCpu::read(system));
-    host.tsc_khz = vm.tsc_khz();
     for (const std::string_view number : reader.instances(kCpu)) {
         const auto cpu = HAKO_TRY(reader.take<kvm::VcpuState>(kCpu, number));
         HAKO_TRY_WRAP(refuse_differences(cpu_differences(cpu, host)), "vCPU {}", number);

@@ -5,16 +5,14 @@
 
 #include "migration/protocol/messages.h"
 #include "vmm/base/result.h"
-#include "vmm/kvm/system.h"
 #include "vmm/kvm/vcpu_state.h"
-#include "vmm/kvm/vm.h"
+#include "vmm/machine/cpu_compat.h"
 
 namespace hako::migration {
 
 [[nodiscard]] Result<Blob> encode_cpus(std::span<const kvm::VcpuState> cpus);
 /// Refuses CPUs that this host does not have, by name of the first differences. Anybody may have written
 /// `blob`.
-[[nodiscard]] Result<> check_cpus(std::span<const std::byte> blob, const kvm::System& system,
-                                  const kvm::Vm& vm);
+[[nodiscard]] Result<> check_cpus(std::span<const std::byte> blob, const HostCpu& host);
 
 }  // namespace hako::migration

@@ -39,8 +39,8 @@ class PostcopySender {
     PostcopySender& operator=(const PostcopySender&) = delete;
 
     /// A PAGE_REQUEST of the peer.
-    /// Where there is a connection for it, the pages go at once: a thread that had to wake up first would take as
-    /// long as all the rest.
+    /// Where there is a connection for it, the pages go at once: a thread that had to wake up first would
+    /// take as long as all the rest.
     Outcome<> ask(const PageRequest& request);
     /// Ends the connections.
     void shut_down();

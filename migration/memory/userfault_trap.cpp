@@ -9,7 +9,7 @@
 namespace hako::migration {
 namespace {
 
-/// Pages of one mincore() call.
+/// Pages of one system call.
 constexpr std::uint64_t kLookPages = 16 * 1024;
 
 }  // namespace
@@ -38,28 +38,44 @@ Result<> UserfaultTrap::arm(const PageBits& missing) {
     if (gate_) gate_->close();
     for (const std::span<std::byte> mapping : memory_.mappings)
         HAKO_TRY(faults_.watch(mapping));
-    return remove(missing);
+    HAKO_TRY(take_away(missing));
+    PageBits rest = missing;
+    if (!gone_.empty()) remove_bits(rest, gone_);
+    return check_gone(rest);
 }
 
 Result<> UserfaultTrap::remove(const PageBits& stale) {
-    for (std::size_t region = 0; region < stale.size(); ++region) {
-        RunScanner scanner(stale[region], 0, memory_.layout.regions[region].pages(), kLookPages);
-        while (const auto run = scanner.next())
-            HAKO_TRY(remove_run(region, *run));
-    }
-    return {};
+    HAKO_TRY(take_away(stale));
+    gone_ = stale;
+    return check_gone(stale);
 }
 
-Result<> UserfaultTrap::remove_run(std::size_t region, const PageRun& run) const {
-    const std::span<std::byte> host = memory_.pages({.region = region, .first = run.first}, run.pages);
-    if (::madvise(host.data(), host.size(), MADV_REMOVE) != 0)
+Result<> UserfaultTrap::take_away(const PageBits& pages) const {
+    return for_each_run(pages, [](std::span<std::byte> host) -> Result<> {
+        if (::madvise(host.data(), host.size(), MADV_REMOVE) == 0) return {};
         return fail_errno(errno, "cannot take old pages away");
-    // A page that stayed would be taken for what the guest wrote.
-    std::vector<unsigned char> there(run.pages);
-    if (::mincore(host.data(), host.size(), there.data()) != 0)
-        return fail_errno(errno, "cannot tell which pages are there");
-    if (std::ranges::any_of(there, [](unsigned char page) { return (page & 1) != 0; }))
+    });
+}
+
+/// A page that stayed would be taken for what the guest wrote.
+Result<> UserfaultTrap::check_gone(const PageBits& pages) const {
+    std::vector<unsigned char> there;
+    return for_each_run(pages, [&](std::span<std::byte> host) -> Result<> {
+        there.resize(host.size() / kPageSize);
+        if (::mincore(host.data(), host.size(), there.data()) != 0)
+            return fail_errno(errno, "cannot tell which pages are there");
+        if (std::ranges::none_of(there, [](unsigned char page) { return (page & 1) != 0; })) return {};
         return fail_host("this host does not take single pages away, which postcopy needs");
+    });
+}
+
+template <typename Look>
+Result<> UserfaultTrap::for_each_run(const PageBits& pages, Look look) const {
+    for (std::size_t region = 0; region < pages.size(); ++region) {
+        RunScanner scanner(pages[region], 0, memory_.layout.regions[region].pages(), kLookPages);
+        while (const auto run = scanner.next())
+            HAKO_TRY(look(memory_.pages({.region = region, .first = run->first}, run->pages)));
+    }
     return {};
 }
 

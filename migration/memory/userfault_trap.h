@@ -31,11 +31,15 @@ class UserfaultTrap final : public PageTrap {
   private:
     UserfaultTrap(const MemoryView& memory, bool huge, Userfault faults, std::shared_ptr<DiscardGate> gate)
         : memory_(memory), huge_(huge), faults_(std::move(faults)), gate_(std::move(gate)) {}
-    Result<> remove_run(std::size_t region, const PageRun& run) const;
+    Result<> take_away(const PageBits& pages) const;
+    Result<> check_gone(const PageBits& pages) const;
+    template <typename Look>
+    Result<> for_each_run(const PageBits& pages, Look look) const;
 
     const MemoryView memory_;
     const bool huge_;
     Userfault faults_;
+    PageBits gone_;  ///< remove() has seen that they go; none yet: empty
     const std::shared_ptr<DiscardGate> gate_;
 };
 

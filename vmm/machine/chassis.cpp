@@ -47,7 +47,7 @@ Result<Chassis> Chassis::build(const MachineConfig& config, GuestMemory memory, 
     vcpus.reserve(config.cpus.count);
     for (std::uint32_t id = 0; id < config.cpus.count; ++id)
         vcpus.push_back(HAKO_TRY(vm.create_vcpu(id)));
-    return Chassis{.system = std::move(system),
+    return Chassis{.cpu = HAKO_TRY(HostCpu::read(system, vm)),
                    .memory = std::move(memory),
                    .vm = std::move(vm),
                    .vcpus = std::move(vcpus),

@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "vmm/base/result.h"
-#include "vmm/kvm/system.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/cpu_compat.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -15,7 +15,7 @@ namespace hako {
 
 /// A VM of KVM without a guest. A migration's destination builds it while the guest still runs at the source.
 struct Chassis {
-    kvm::System system;
+    HostCpu cpu;                   ///< asked for once: it takes KVM a while to tell
     GuestMemory memory;            ///< in the VM's slots
     kvm::Vm vm;                    ///< with its interrupt controllers
     std::vector<kvm::Vcpu> vcpus;  ///< by number, as KVM makes them

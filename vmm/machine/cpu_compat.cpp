@@ -165,13 +165,13 @@ class Comparison {
 
 }  // namespace
 
-Result<HostCpu> HostCpu::read(const kvm::System& system) {
+Result<HostCpu> HostCpu::read(const kvm::System& system, const kvm::Vm& vm) {
     return HostCpu{
         .cpuid = HAKO_TRY(system.supported_cpuid()),
         .msrs = HAKO_TRY(kvm::state_msrs(system)),
         .tsc_deadline = system.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
         .tsc_scaling = system.extension(KVM_CAP_TSC_CONTROL) != 0,
-        .tsc_khz = 0,
+        .tsc_khz = vm.tsc_khz(),
         .arch_capabilities = system.feature_msr(kvm::msr::kArchCapabilities),
     };
 }

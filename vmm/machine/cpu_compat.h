@@ -11,6 +11,7 @@
 #include "vmm/kvm/system.h"
 #include "vmm/kvm/uapi.h"
 #include "vmm/kvm/vcpu_state.h"
+#include "vmm/kvm/vm.h"
 
 namespace hako {
 
@@ -23,8 +24,8 @@ struct HostCpu {
     std::uint32_t tsc_khz = 0;            ///< 0: not known
     std::optional<std::uint64_t> arch_capabilities;
 
-    /// Of this host, but for the TSC's rate.
-    static Result<HostCpu> read(const kvm::System& system);
+    /// Of this host; the TSC's rate is a VM's.
+    static Result<HostCpu> read(const kvm::System& system, const kvm::Vm& vm);
 };
 
 /// What the entries `guest` tell and `host` do not, each on a line that names leaf, register and bit: "CPUID

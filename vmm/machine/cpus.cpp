@@ -29,22 +29,18 @@ void log_losses(const kvm::VcpuRestored& outcome) {
 
 }  // namespace
 
-Result<Cpus> Cpus::create(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+Result<Cpus> Cpus::create(const HostCpu& host, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
                           std::uint32_t most, GuestMemory& memory, const boot::BootState& boot) {
-    const std::vector<kvm_cpuid_entry2> supported = HAKO_TRY(system.supported_cpuid());
     const boot::CpuidConfig cpuid_config{
-        .vcpus = most,
-        .tsc_deadline = system.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
-        .tsc_khz = place.vm.tsc_khz(),
-    };
+        .vcpus = most, .tsc_deadline = host.tsc_deadline, .tsc_khz = host.tsc_khz};
 
     Cpus cpus(std::move(place), most);
-    cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
+    cpus.msrs_ = host.msrs;
     const std::size_t count = vcpus.size();
     HAKO_TRY(cpus.keep(std::move(vcpus)));
     for (std::uint32_t id = 0; id < count; ++id) {
         Slot& slot = cpus.slots_[id];
-        slot.cpuid = boot::guest_cpuid(supported, id, cpuid_config);
+        slot.cpuid = boot::guest_cpuid(host.cpuid, id, cpuid_config);
         HAKO_TRY_WRAP(set_up(*slot.spare, slot.cpuid), "vCPU {}", id);
     }
     HAKO_TRY(boot::start_boot_vcpu(*cpus.slots_.front().spare, memory, boot));
@@ -78,11 +74,11 @@ void Cpus::renew_brake() {
     brake_ = std::make_unique<CpuBrake>(std::move(threads));
 }
 
-Result<Cpus> Cpus::restore(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+Result<Cpus> Cpus::restore(const HostCpu& host, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
                            std::uint32_t most, std::span<const kvm::VcpuState> states,
                            const kvm::ClockState& saved_at, const kvm::ClockState& now) {
     Cpus cpus(std::move(place), most);
-    cpus.msrs_ = HAKO_TRY(kvm::state_msrs(system));
+    cpus.msrs_ = host.msrs;
     HAKO_TRY(cpus.keep(std::move(vcpus)));
     for (const kvm::VcpuState& state : states) {
         if (state.id >= most) return fail_input("vCPU {} was saved, the machine has {}", state.id, most);

@@ -11,10 +11,10 @@
 #include "vmm/boot/boot_state.h"
 #include "vmm/bus/bus.h"
 #include "vmm/kvm/clock.h"
-#include "vmm/kvm/system.h"
 #include "vmm/kvm/vcpu_state.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/cpu_brake.h"
+#include "vmm/machine/cpu_compat.h"
 #include "vmm/machine/vcpu_thread.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -39,14 +39,14 @@ class Cpus {
   public:
     /// Takes vCPUs in KVM's reset state, parked; vCPU 0 is set to start at `boot`, the others wait for a
     /// SIPI. `most`: how many there may be once all are plugged.
-    static Result<Cpus> create(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+    static Result<Cpus> create(const HostCpu& host, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
                                std::uint32_t most, GuestMemory& memory, const boot::BootState& boot);
 
     /// As create(), with vCPUs that go on from `states`, whose ids are below `most`; what this host does not
     /// give them is logged. Of `vcpus`, those that no state is for are kept for later, and those that are
     /// missing are made. The VM's interrupt controllers are restored, and its clock (see kvm::restore_clock()
     /// for the two moments).
-    static Result<Cpus> restore(const kvm::System& system, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
+    static Result<Cpus> restore(const HostCpu& host, CpuPlace place, std::vector<kvm::Vcpu> vcpus,
                                 std::uint32_t most, std::span<const kvm::VcpuState> states,
                                 const kvm::ClockState& saved_at, const kvm::ClockState& now);
 

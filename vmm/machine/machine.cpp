@@ -102,9 +102,7 @@ Result<> check_shape(const MachineConfig& config, const MachineState& state, con
 }
 
 /// Refuses a guest that was told of what this host's CPU does not have.
-Result<> check_cpus(const kvm::System& system, const kvm::Vm& vm, const MachineState& state) {
-    HostCpu host = HAKO_TRY(HostCpu::read(system));
-    host.tsc_khz = vm.tsc_khz();
+Result<> check_cpus(const HostCpu& host, const MachineState& state) {
     for (std::size_t i = 0; i < state.cpus.size(); ++i)
         HAKO_TRY_WRAP(refuse_differences(cpu_differences(state.cpus[i], host)), "vCPU {}", state.cpus[i].id);
     return {};
@@ -188,7 +186,7 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, Chassis c
                                                  const MachineHost& host, MachineListener& listener,
                                                  const MachineState& state, kvm::Downtime downtime) {
     HAKO_TRY(check_shape(config, state, chassis.memory));
-    HAKO_TRY(check_cpus(chassis.system, chassis.vm, state));
+    HAKO_TRY(check_cpus(chassis.cpu, state));
     std::unique_ptr<Machine> machine = on(std::move(config), chassis, host, listener);
     HAKO_TRY(machine->go_on(std::move(chassis), state, downtime));
     return machine;
@@ -233,7 +231,7 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
     HAKO_TRY(acpi::write_tables(memory_, acpi));
     HAKO_TRY(boot::write_reset_vector(memory_));
     show_generation();
-    cpus_.emplace(HAKO_TRY(Cpus::create(chassis.system, cpu_place(), std::move(chassis.vcpus),
+    cpus_.emplace(HAKO_TRY(Cpus::create(chassis.cpu, cpu_place(), std::move(chassis.vcpus),
                                         config_.cpus.most(), memory_, boot)));
     return {};
 }
@@ -253,7 +251,7 @@ Result<> Machine::go_on(Chassis chassis, const MachineState& state, kvm::Downtim
     interrupts_.hold_routes();
     HAKO_TRY(build_devices(std::move(chassis.resources), &state));
     HAKO_TRY(interrupts_.apply_routes());
-    cpus_.emplace(HAKO_TRY(Cpus::restore(chassis.system, cpu_place(), std::move(chassis.vcpus),
+    cpus_.emplace(HAKO_TRY(Cpus::restore(chassis.cpu, cpu_place(), std::move(chassis.vcpus),
                                          config_.cpus.most(), state.cpus, state.clock, now)));
     leaving_ = {state.facts.leaving};
     for (const SegmentState& segment : state.segments)

@@ -139,6 +139,8 @@ TEST_CASE("missing pages: userfaultfd over shared memory, where this host has it
     PageBits bits = make_bits(tiny_layout(), false);
     set(bits, 0, 1);
     set(bits, 0, 2);
+    REQUIRE(trap.remove(bits));
+    memory.write(0, 2, 33);  // as KVM does, in between
     set(bits, 0, 3);
     REQUIRE(trap.arm(bits));
     MissingPages missing(trap, bits);

@@ -1,6 +1,7 @@
 // Addresses, sockets, TLS.
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -118,6 +119,38 @@ TEST_CASE("migration transport: over TCP, whose port is free again at once") {
             check_talk(ends);
         }
     }
+}
+
+TEST_CASE("migration transport: what is read ahead is not lost, whatever is asked for next") {
+    std::array<int, 2> ends{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+    SocketStream near{Fd(ends[0])};
+    SocketStream far{Fd(ends[1])};
+    // More than is read ahead, twice as many parts as one system call takes, and sizes in between.
+    const std::array<std::size_t, 7> sizes = {16, 21, 4096, 1, 40'000, 7, 9000};
+    const std::array<std::size_t, 7> counts = {1, 1, 3, 600, 1, 300, 2};
+    Blob sent(200'000);
+    for (std::size_t at = 0; at < sent.size(); ++at)
+        sent[at] = static_cast<std::byte>(at * 31 + at / 251);
+    std::thread sends([&] {
+        CHECK(near.send(sent, kPatient));
+        near.shut_down();
+    });
+    Blob came(sent.size());
+    std::size_t at = 0;
+    for (std::size_t turn = 0; turn < sizes.size(); ++turn) {
+        std::vector<iovec> parts;
+        for (std::size_t part = 0; part < counts[turn]; ++part) {
+            parts.push_back({.iov_base = came.data() + at, .iov_len = sizes[turn]});
+            at += sizes[turn];
+        }
+        CHECK(far.receive(parts, kPatient));
+    }
+    CHECK(far.receive(std::span(came).subspan(at), kPatient));
+    CHECK(came == sent);
+    std::array<std::byte, 1> more{};
+    CHECK_FALSE(far.receive(more, kPatient));
+    sends.join();
 }
 
 TEST_CASE("migration transport: who stops ends a wait; who is silent is not waited for") {
