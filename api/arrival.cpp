@@ -96,7 +96,8 @@ Result<migration::Prepared> Arrival::prepare(const migration::Hello& hello,
     HostResources resources =
         HAKO_TRY(HostResources::open(config, virtio::blk::Disk::Claim::kAnnounce, moving));
     HAKO_TRY(check_images(prepared.disks, resources.disks));
-    chassis_.emplace(HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources))));
+    chassis_.emplace(
+        HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources), instance_->dirty_log())));
     HAKO_TRY(migration::check_cpus(hello.cpu, chassis_->cpu));
     record_path_ = migration::record_path_of(config, moving);
     if (record_path_) HAKO_TRY(check_storage(*record_path_, uuid_));

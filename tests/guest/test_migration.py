@@ -138,7 +138,7 @@ def test_over_tcp_with_many_connections(server):
     goes_on(destination, 5)
 
 
-@pytest.mark.parametrize("mode", ["classic", "manual", "initially-set"])
+@pytest.mark.parametrize("mode", ["classic", "manual", "initially-set", "ring"])
 def test_with_each_dirty_log_of_kvms(server, disk, mode):
     """Over several rounds, if the guest gets to write meanwhile; what it says tells whether a page was missed."""
     a, b = (server("-v", "--dirty-log", mode) for _ in range(2))

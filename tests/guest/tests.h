@@ -41,6 +41,7 @@ void test_touch();
 void test_echo();
 void test_watchdog();
 void test_hot();
+void test_journal();
 void test_obey();
 
 inline constexpr Test kTests[] = {
@@ -73,6 +74,7 @@ inline constexpr Test kTests[] = {
     {"echo", test_echo},
     {"watchdog", test_watchdog},
     {"hot", test_hot},
+    {"journal", test_journal},
     {"obey", test_obey},
 };
 

@@ -89,9 +89,10 @@ class Hako:
     """`local`: memory is handed over as descriptors."""
 
     name = "hako"
+    arguments: list[str] = []  # of hako serve
 
     def __init__(self, stack: ExitStack, folder: Path, mib: int, waits: bool, local: bool = False):
-        self._server = stack.enter_context(Server(folder, typing=True, console=Heart))
+        self._server = stack.enter_context(Server(folder, *self.arguments, typing=True, console=Heart))
         self._url = f"unix:{folder}/migration.sock"
         self._local = local
         if not waits:

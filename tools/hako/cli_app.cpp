@@ -115,10 +115,9 @@ App::App() : root("hako runs virtual machines on KVM: one process, one VM.", "ha
          "of its other name, cloud-hypervisor");
     value(*serve, "--seccomp", seccomp, "true|false|log|errno", kConduct,
           "taken from those who launch cloud-hypervisor; hako has no filter of system calls yet");
-    value(
-        *serve, "--dirty-log", dirty_log, "classic|manual|initially-set", kConduct,
-        "how KVM tells which memory a guest writes, for migrations and live snapshots; otherwise the last of "
-        "these that the host has");
+    value(*serve, "--dirty-log", dirty_log, "classic|manual|initially-set|ring", kConduct,
+          "how KVM tells which memory a guest writes, for migrations and live snapshots, if the host can; "
+          "otherwise the last that it can of the first three");
     flag(*run, "--no-reboot", no_reboot, kConduct, "end with exit code 3 when the guest asks for a reboot");
     value(*run, "--shutdown-timeout", shutdown_timeout, "SECONDS", kConduct,
           "after SIGTERM press the power button, and end the VM if it is not off by then (default 30)");

@@ -43,7 +43,7 @@ struct ServeCommand {
     std::optional<EventMonitor> event_monitor;
     std::optional<std::string> log_file;
     bool outlive_vm = true;                                ///< stay when the guest has ended its VM
-    DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
+    DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< if this host has it
     unsigned verbosity = 0;
 };
 

@@ -163,9 +163,10 @@ Result<Command> run_command(const App& app) {
 }
 
 Result<DirtyLogMode> parse_dirty_log(std::string_view value) {
-    for (const auto mode : {DirtyLogMode::kClassic, DirtyLogMode::kManual, DirtyLogMode::kInitiallySet})
+    for (const auto mode :
+         {DirtyLogMode::kClassic, DirtyLogMode::kManual, DirtyLogMode::kInitiallySet, DirtyLogMode::kRing})
         if (text(mode) == value) return mode;
-    return fail_input("--dirty-log {}: must be classic, manual or initially-set", value);
+    return fail_input("--dirty-log {}: must be classic, manual, initially-set or ring", value);
 }
 
 /// `persona`: under the name of cloud-hypervisor.

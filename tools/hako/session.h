@@ -30,7 +30,7 @@ class Session {
         std::optional<cli::ApiSocket> api_socket;
         bool reboot = true;                                    ///< carry out the guest's wish to reboot
         bool outlive_vm = true;                                ///< stay when the guest has ended its VM
-        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
+        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< if this host has it
         /// SIGTERM presses the power button, and the guest has this long. Unset: it ends the VM at once.
         std::optional<std::chrono::seconds> shutdown_timeout;
     };

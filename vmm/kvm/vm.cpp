@@ -56,6 +56,16 @@ Result<> Vm::clear_dirty_log(std::uint32_t slot, std::uint64_t first_page, std::
     return {};
 }
 
+Result<> Vm::use_dirty_rings(std::uint32_t entries) {
+    HAKO_TRY(enable_capability(KVM_CAP_DIRTY_LOG_RING, std::uint64_t{entries} * sizeof(kvm_dirty_gfn)));
+    rings_ = std::make_unique<DirtyRings>(entries);
+    return {};
+}
+
+Result<> Vm::take_dirty_rings(const std::function<void(std::uint32_t slot, std::uint64_t page)>& page) {
+    return rings_->take(fd_.get(), page);
+}
+
 Result<> Vm::set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map) {
     if (ioctl_retry(fd_.get(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
         return fail_errno(errno, "KVM_SET_IDENTITY_MAP_ADDR");
@@ -162,6 +172,7 @@ std::uint32_t Vm::tsc_khz() const {
 Result<Vcpu> Vm::create_vcpu(std::uint32_t id) {
     Fd vcpu(ioctl_retry(fd_.get(), KVM_CREATE_VCPU, static_cast<unsigned long>(id)));
     if (!vcpu.valid()) return fail_errno(errno, "KVM_CREATE_VCPU {}", id);
+    if (rings_) HAKO_TRY_WRAP(rings_->add(vcpu.get()), "vCPU {}", id);
     return Vcpu::adopt(std::move(vcpu), vcpu_mmap_size_, id);
 }
 

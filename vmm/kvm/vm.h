@@ -8,6 +8,7 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/result.h"
+#include "vmm/kvm/dirty_rings.h"
 #include "vmm/kvm/uapi.h"
 
 namespace hako::kvm {
@@ -41,6 +42,12 @@ class Vm {
     /// multiple of 64, and so is `pages`, unless they end the slot.
     Result<> clear_dirty_log(std::uint32_t slot, std::uint64_t first_page, std::uint64_t pages,
                              std::span<const std::uint64_t> bits);
+    /// KVM_CAP_DIRTY_LOG_RING: from now on vCPUs have rings of so many entries (a power of two, 1024 at
+    /// least), and dirty_log() fails. Before there is a vCPU.
+    Result<> use_dirty_rings(std::uint32_t entries);
+    [[nodiscard]] bool has_dirty_rings() const { return rings_ != nullptr; }
+    /// DirtyRings::take().
+    Result<> take_dirty_rings(const std::function<void(std::uint32_t slot, std::uint64_t page)>& page);
     /// KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR: pages that Intel hosts without "unrestricted guest"
     /// need.
     Result<> set_tss_and_identity_map(std::uint64_t tss, std::uint64_t identity_map);
@@ -79,6 +86,7 @@ class Vm {
 
     Fd fd_;
     std::size_t vcpu_mmap_size_;
+    std::unique_ptr<DirtyRings> rings_;  ///< if it has them
 };
 
 }  // namespace hako::kvm

@@ -8,6 +8,9 @@
 namespace hako {
 namespace {
 
+/// Of each vCPU's ring: 16 MiB that it writes before it needs room.
+constexpr std::uint32_t kRingEntries = 4096;
+
 Result<> require_extensions(const kvm::System& system) {
     struct Extension {
         std::uint32_t capability;
@@ -32,7 +35,8 @@ Result<> check_count(const kvm::System& system, std::uint32_t count) {
 
 }  // namespace
 
-Result<Chassis> Chassis::build(const MachineConfig& config, GuestMemory memory, HostResources resources) {
+Result<Chassis> Chassis::build(const MachineConfig& config, GuestMemory memory, HostResources resources,
+                               DirtyLogMode dirty_log) {
     kvm::System system = HAKO_TRY(kvm::System::open());
     HAKO_TRY(require_extensions(system));
     HAKO_TRY(check_count(system, config.cpus.count));
@@ -43,6 +47,8 @@ Result<Chassis> Chassis::build(const MachineConfig& config, GuestMemory memory, 
     for (std::uint32_t slot = 0; const MemoryRegion& region : memory.regions())
         HAKO_TRY(vm.set_memory_slot(slot++, region.base.value, region.host, region.size, 0));
     HAKO_TRY(vm.create_irqchip());
+    if (dirty_log == DirtyLogMode::kRing && system.extension(KVM_CAP_DIRTY_LOG_RING) > 0)
+        HAKO_TRY(vm.use_dirty_rings(kRingEntries));
     std::vector<kvm::Vcpu> vcpus;
     vcpus.reserve(config.cpus.count);
     for (std::uint32_t id = 0; id < config.cpus.count; ++id)

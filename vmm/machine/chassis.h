@@ -8,6 +8,7 @@
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/cpu_compat.h"
+#include "vmm/machine/dirty_log_mode.h"
 #include "vmm/machine/host_resources.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -21,7 +22,9 @@ struct Chassis {
     std::vector<kvm::Vcpu> vcpus;  ///< by number, as KVM makes them
     HostResources resources;
 
-    static Result<Chassis> build(const MachineConfig& config, GuestMemory memory, HostResources resources);
+    /// `dirty_log`: of this, only rings count here, and only where this host has them.
+    static Result<Chassis> build(const MachineConfig& config, GuestMemory memory, HostResources resources,
+                                 DirtyLogMode dirty_log);
 };
 
 }  // namespace hako

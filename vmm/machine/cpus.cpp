@@ -61,8 +61,8 @@ Result<> Cpus::keep(std::vector<kvm::Vcpu> vcpus) {
 }
 
 void Cpus::start(Slot& slot) {
-    slot.thread =
-        std::make_unique<VcpuThread>(std::move(*slot.spare), place_.pio, place_.mmio, place_.on_stop);
+    slot.thread = std::make_unique<VcpuThread>(std::move(*slot.spare), place_.pio, place_.mmio,
+                                               place_.on_stop, place_.on_full_ring);
     slot.spare.reset();
     slot.fresh = false;
 }

@@ -32,6 +32,7 @@ struct CpuPlace {
     Bus& pio;
     Bus& mmio;
     std::function<void(const VcpuStop&)> on_stop;  ///< on a vCPU's thread
+    std::function<void()> on_full_ring;            ///< the same: its dirty ring is full
 };
 
 /// Control thread, but for metrics() and throttle().

@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint64_t kPiece = 64 * MiB;
 
 DirtyLogMode best_mode(const kvm::Vm& vm, DirtyLogMode at_most) {
+    if (vm.has_dirty_rings()) return DirtyLogMode::kRing;
+    at_most = std::min(at_most, DirtyLogMode::kInitiallySet);
     const int offered = vm.extension(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
     if ((offered & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) == 0) return DirtyLogMode::kClassic;
     if ((offered & KVM_DIRTY_LOG_INITIALLY_SET) == 0) return std::min(at_most, DirtyLogMode::kManual);
@@ -20,6 +22,7 @@ DirtyLogMode best_mode(const kvm::Vm& vm, DirtyLogMode at_most) {
 std::uint64_t flags_of(DirtyLogMode mode) {
     switch (mode) {
         case DirtyLogMode::kClassic:
+        case DirtyLogMode::kRing:
             return 0;
         case DirtyLogMode::kManual:
             return KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
@@ -51,6 +54,7 @@ Result<> DirtyTracker::start() {
     // The capability holds for the VM until it is set again; it counts when a slot's log begins.
     if (vm_.extension(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) != 0)
         HAKO_TRY(vm_.enable_capability(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, flags_of(mode_)));
+    HAKO_TRY(make_room());  // what was written before
     memory_.start_dirty_tracking();
     active_ = true;
     Result<> logging = set_logging(true);
@@ -81,14 +85,22 @@ void DirtyTracker::stop() {
     memory_.stop_dirty_tracking();
 }
 
+Result<> DirtyTracker::make_room() {
+    if (mode_ != DirtyLogMode::kRing) return {};
+    return vm_.take_dirty_rings([this](std::uint32_t slot, std::uint64_t page) {
+        if (DirtyBitmap* const own = memory_.dirty_bitmap(slot)) own->mark(page * kPageSize, kPageSize);
+    });
+}
+
 Result<> DirtyTracker::collect(std::span<std::vector<std::uint64_t>> bits) {
     if (foreign_ != nullptr) foreign_->collect();
+    HAKO_TRY(make_room());
     const auto regions = memory_.regions();
     for (std::uint32_t slot = 0; slot < regions.size(); ++slot) {
         DirtyBitmap& own = *memory_.dirty_bitmap(slot);
         // KVM writes the whole bitmap, without regard to what was there.
         log_.assign(own.words(), 0);
-        HAKO_TRY(vm_.dirty_log(slot, log_));
+        if (mode_ != DirtyLogMode::kRing) HAKO_TRY(vm_.dirty_log(slot, log_));
         for (std::size_t word = 0; word < log_.size(); ++word)
             log_[word] |= own.take(word);
         // Looked at last: what is written into a block that is plugged from now on has a bit of its own.
@@ -103,7 +115,7 @@ Result<> DirtyTracker::collect(std::span<std::vector<std::uint64_t>> bits) {
 
 Result<> DirtyTracker::clear(std::size_t region, std::uint64_t first, std::uint64_t pages,
                              std::span<const std::uint64_t> words) {
-    if (mode_ == DirtyLogMode::kClassic) return {};
+    if (mode_ == DirtyLogMode::kClassic || mode_ == DirtyLogMode::kRing) return {};
     return vm_.clear_dirty_log(static_cast<std::uint32_t>(region), first, pages, words);
 }
 

@@ -26,7 +26,7 @@ class ForeignWrites {
 /// One user at a time.
 class DirtyTracker {
   public:
-    /// Both outlive it. The best mode that this host has, or `at_most`.
+    /// Both outlive it. The best bitmap that this host has, or `at_most`; rings, if the VM has them.
     DirtyTracker(kvm::Vm& vm, GuestMemory& memory, DirtyLogMode at_most = DirtyLogMode::kInitiallySet);
     DirtyTracker(const DirtyTracker&) = delete;
     DirtyTracker& operator=(const DirtyTracker&) = delete;
@@ -42,6 +42,9 @@ class DirtyTracker {
     Result<> start();
     /// Does nothing when it is not active.
     void stop();
+
+    /// Makes room in the vCPUs' rings; what is there counts for the next collect(). Any thread.
+    Result<> make_room();
 
     /// Sets the bits of pages written since the last call, or since start(): bit n of word w of a region is
     /// its page 64 * w + n. In the manual modes a page's bit stays until it is cleared.

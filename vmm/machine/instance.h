@@ -54,7 +54,7 @@ class Instance final : private MachineListener {
     struct Options {
         /// Carry out the wish to reboot of guest and watchdog; otherwise InstanceEvents::ended.
         bool reboot = true;
-        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
+        DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< if this host has it
     };
 
     /// Starts the io thread and opens the host ends of the consoles; all else waits for boot(). `window`:
@@ -86,6 +86,8 @@ class Instance final : private MachineListener {
     Result<> press_power_button();
 
     [[nodiscard]] VmState state() const { return state_; }
+    /// What a chassis for restore() is built with.
+    [[nodiscard]] DirtyLogMode dirty_log() const { return options_.dirty_log; }
     /// As the machine is now, or will be at the next boot.
     [[nodiscard]] const MachineConfig& config() const { return machine_ ? machine_->config() : config_; }
     /// The machine to work on, or a Fault::kState that tells the state.

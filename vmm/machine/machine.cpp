@@ -170,13 +170,14 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, HostResou
     if (config.balloon) HAKO_TRY_WRAP(virtio::balloon::check(*config.balloon, config.memory), "balloon");
     if (restored) {
         HAKO_TRY(check_shape(config, restored->state, restored->memory));
-        auto chassis = HAKO_TRY(Chassis::build(config, std::move(restored->memory), std::move(resources)));
+        auto chassis = HAKO_TRY(
+            Chassis::build(config, std::move(restored->memory), std::move(resources), host.dirty_log));
         return create(std::move(config), std::move(chassis), host, listener, restored->state,
                       restored->downtime);
     }
     GuestMemory memory = HAKO_TRY(GuestMemory::create(config.memory));
     const boot::BootState start = HAKO_TRY(boot::load(memory, config.payload));
-    auto chassis = HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources)));
+    auto chassis = HAKO_TRY(Chassis::build(config, std::move(memory), std::move(resources), host.dirty_log));
     std::unique_ptr<Machine> machine = on(std::move(config), chassis, host, listener);
     HAKO_TRY(machine->boot(std::move(chassis), start));
     return machine;
@@ -237,9 +238,15 @@ Result<> Machine::boot(Chassis chassis, const boot::BootState& boot) {
 }
 
 CpuPlace Machine::cpu_place() {
-    return {.vm = vm_, .pio = pio_, .mmio = mmio_, .on_stop = [this](const VcpuStop& stop) {
-                cpu_stopped(stop);
-            }};
+    return {.vm = vm_,
+            .pio = pio_,
+            .mmio = mmio_,
+            .on_stop = [this](const VcpuStop& stop) { cpu_stopped(stop); },
+            .on_full_ring =
+                [this] {
+                    if (const Result<> room = dirty_.make_room(); !room)
+                        ring_errors_.warn("{}", room.error().text());
+                }};
 }
 
 /// Interrupt controllers, clock, devices, vCPUs: each finds what it builds on. A clock that is set after

@@ -12,6 +12,7 @@
 #include "devices/pci/segment.h"
 #include "devices/platform_events.h"
 #include "devices/watchdog/device.h"
+#include "vmm/base/log.h"
 #include "vmm/bus/bus.h"
 #include "vmm/bus/gsi_router.h"
 #include "vmm/bus/kick.h"
@@ -67,7 +68,7 @@ class MachineListener {
 struct MachineHost {
     io::Engine& engine;
     Consoles& consoles;
-    DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< at most
+    DirtyLogMode dirty_log = DirtyLogMode::kInitiallySet;  ///< if this host has it
 };
 
 /// A built VM. Used by the control thread; one KVM VM, one process.
@@ -248,6 +249,7 @@ class Machine final : private PlatformEvents {
     GuestMemory memory_;
     std::atomic<std::uint64_t> memory_bytes_;  ///< without what a device plugs
     DirtyTracker dirty_;
+    LogLimit ring_errors_;
     Bus pio_;
     Bus mmio_;
     GsiRouter interrupts_;

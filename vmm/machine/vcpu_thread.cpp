@@ -64,8 +64,13 @@ VcpuStop internal_error(const kvm_run& run, const kvm::Vcpu& vcpu) {
 
 }  // namespace
 
-VcpuThread::VcpuThread(kvm::Vcpu vcpu, Bus& pio, Bus& mmio, std::function<void(const VcpuStop&)> on_stop)
-    : vcpu_(std::move(vcpu)), pio_(pio), mmio_(mmio), on_stop_(std::move(on_stop)) {
+VcpuThread::VcpuThread(kvm::Vcpu vcpu, Bus& pio, Bus& mmio, std::function<void(const VcpuStop&)> on_stop,
+                       std::function<void()> on_full_ring)
+    : vcpu_(std::move(vcpu)),
+      pio_(pio),
+      mmio_(mmio),
+      on_stop_(std::move(on_stop)),
+      on_full_ring_(std::move(on_full_ring)) {
     install_kick_handler();
     thread_ = std::thread([this] { thread_main(); });
     ::pthread_setname_np(thread_.native_handle(), fmt::format("vcpu{}", vcpu_.id()).c_str());
@@ -185,6 +190,9 @@ std::optional<VcpuStop> VcpuThread::handle_exit() {
             return std::nullopt;
         case KVM_EXIT_INTR:
         case KVM_EXIT_IRQ_WINDOW_OPEN:
+            return std::nullopt;
+        case KVM_EXIT_DIRTY_RING_FULL:
+            on_full_ring_();
             return std::nullopt;
         case KVM_EXIT_SHUTDOWN: {
             std::string where;

@@ -33,9 +33,10 @@ struct VcpuStop {
 /// The methods are for the control thread.
 class VcpuThread {
   public:
-    /// `on_stop` is called once, on the vCPU's thread, if it can run no further. The buses outlive the
-    /// thread.
-    VcpuThread(kvm::Vcpu vcpu, Bus& pio, Bus& mmio, std::function<void(const VcpuStop&)> on_stop);
+    /// `on_stop` is called once, on the vCPU's thread, if it can run no further; `on_full_ring`, there as
+    /// well, whenever its dirty ring needs room. The buses outlive the thread.
+    VcpuThread(kvm::Vcpu vcpu, Bus& pio, Bus& mmio, std::function<void(const VcpuStop&)> on_stop,
+               std::function<void()> on_full_ring);
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;
     ~VcpuThread();
@@ -76,6 +77,7 @@ class VcpuThread {
     Bus& pio_;
     Bus& mmio_;
     std::function<void(const VcpuStop&)> on_stop_;
+    std::function<void()> on_full_ring_;
 
     std::mutex mutex_;
     std::condition_variable changed_;

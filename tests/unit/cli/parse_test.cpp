@@ -594,7 +594,7 @@ TEST_CASE("serve is parsed") {
     const auto error = [](std::vector<const char*> words) { return parse_words(words).error().text(); };
     CHECK(contains(error({"serve"}), "--api-socket is missing"));
     CHECK(contains(error({"serve", "--api-socket", "a", "--seccomp", "maybe"}), "--seccomp maybe"));
-    CHECK(contains(error({"serve", "--api-socket", "a", "--dirty-log", "ring"}), "--dirty-log ring"));
+    CHECK(contains(error({"serve", "--api-socket", "a", "--dirty-log", "rings"}), "--dirty-log rings"));
     CHECK(contains(error({"serve", "--api-socket", "a", "--event-monitor", "fd=x"}),
                    "--event-monitor fd=x: fd= takes"));
     CHECK(contains(error({"serve", "--api-socket", "a", "--kernel", "k"}), "no such option"));
