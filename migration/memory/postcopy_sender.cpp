@@ -48,8 +48,7 @@ Outcome<> PostcopySender::send_asked() {
     const std::lock_guard lock(fast_mutex_);
     while (const auto item = queue_.next(true, {})) {
         const MemoryTotals more = HAKO_TRY(send_item(*streams_[0], *item));
-        fast_sent_.pages += more.pages;
-        fast_sent_.zero_pages += more.zero_pages;
+        fast_sent_ += more;
     }
     return {};
 }
@@ -68,8 +67,7 @@ Outcome<> PostcopySender::send_share(unsigned index) {
     Round sum{.round = setup_.round, .last = true};
     {
         const std::lock_guard lock(mutex_);
-        sent_.pages += sent.pages;
-        sent_.zero_pages += sent.zero_pages;
+        sent_ += sent;
         if (--running_ > 0) return {};
         sum.pages = sent_.pages;
         sum.zero_pages = sent_.zero_pages;
@@ -86,7 +84,7 @@ Outcome<MemoryTotals> PostcopySender::keep_fast_lane() {
             HAKO_TRY(send_round(*streams_[0], fast_sent_));
             return fast_sent_;
         }
-        HAKO_TRY(send_message(*streams_[0], Ping{}, {.silence = setup_.silence, .stop = &stop_}));
+        HAKO_TRY(send_message(*streams_[0], Ping{}, wait()));
     }
 }
 
@@ -101,12 +99,11 @@ Outcome<MemoryTotals> PostcopySender::send_queue(Stream& stream) {
         if (item) {
             const MemoryTotals more = HAKO_TRY(send_item(stream, *item));
             if (!item->asked_for) setup_.limit.take(more.bytes);
-            sent.pages += more.pages;
-            sent.zero_pages += more.zero_pages;
+            sent += more;
         } else if (queue_.over()) {
             break;
         } else if (Clock::now() - last >= setup_.ping) {
-            HAKO_TRY(send_message(stream, Ping{}, {.silence = setup_.silence, .stop = &stop_}));
+            HAKO_TRY(send_message(stream, Ping{}, wait()));
         } else {
             continue;
         }
@@ -120,7 +117,7 @@ Outcome<> PostcopySender::send_round(Stream& stream, const MemoryTotals& sent) {
     return send_message(
         stream,
         Round{.round = setup_.round, .last = true, .pages = sent.pages, .zero_pages = sent.zero_pages},
-        {.silence = setup_.silence, .stop = &stop_});
+        wait());
 }
 
 Outcome<MemoryTotals> PostcopySender::send_item(Stream& stream, const PageQueue::Item& item) {
@@ -145,7 +142,7 @@ Outcome<MemoryTotals> PostcopySender::send_item(Stream& stream, const PageQueue:
     parts[0] = {.iov_base = header.data(), .iov_len = header.size()};
     parts[1] = {.iov_base = const_cast<std::byte*>(payload.data()), .iov_len = payload.size()};
     more.bytes = header.size() + payload.size() + more.pages * kPageSize;
-    HAKO_TRY(stream.send(std::span<iovec>(parts), {.silence = setup_.silence, .stop = &stop_}));
+    HAKO_TRY(stream.send(std::span<iovec>(parts), wait()));
     setup_.counters.add(more);
     return more;
 }

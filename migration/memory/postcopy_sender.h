@@ -55,6 +55,7 @@ class PostcopySender {
           running_(streams_.size()) {}
     void run(unsigned index);
     Outcome<> send_share(unsigned index);
+    [[nodiscard]] Wait wait() const { return {.silence = setup_.silence, .stop = &stop_}; }
     [[nodiscard]] bool has_fast_lane() const { return streams_.size() > 1; }
     /// What is asked for, on the first connection.
     Outcome<> send_asked();

@@ -6,7 +6,6 @@
 namespace guest {
 namespace {
 
-constexpr std::uint64_t kFlushFeature = std::uint64_t{1} << 9;
 constexpr std::uint32_t kSector = 512;
 
 alignas(4096) Rings rings;

@@ -6,7 +6,6 @@
 namespace guest {
 namespace {
 
-constexpr std::uint64_t kFlushFeature = 1 << 9;  // VIRTIO_BLK_F_FLUSH
 constexpr std::uint32_t kBytes = 512;
 /// Sectors; then it begins again.
 constexpr std::uint64_t kRecords = 8192;

@@ -1,7 +1,6 @@
 """A guest that writes a journal while it moves: what it has acknowledged is on the disk, whatever breaks and dies. Runs on any
 KVM."""
 
-import contextlib
 import re
 
 import pytest
@@ -50,12 +49,14 @@ def assert_on_disk(image, numbers: list[int]) -> None:
 
 
 class Move:
-    """Begins when it is entered. `along`: the disk moves, too, to `copy`."""
+    """Begins when it is entered. `along`: the disk moves, too, to a copy. `dies`: the side that is killed at the fault."""
 
-    def __init__(self, server, journal, tmp_path, fault: Fault | None, along: bool, **fields):  # noqa: F811
+    def __init__(self, server, journal, tmp_path, fault: Fault | None, along: bool, dies: int = 0, **fields):  # noqa: F811
         self.servers = [server("-v") for _ in range(2)]
         self.images = [journal, tmp_path / "copy.img" if along else journal]
         self._fault = fault
+        if fault:
+            fault.strike = lambda: kill(self.servers[dies])
         with self.servers[0].api() as api:
             api.put("vm.create", vm_config("journal", **TTY, disks=[{"id": "data", "path": str(journal)}]))
             api.put("vm.boot")
@@ -102,11 +103,7 @@ def test_nothing_breaks(server, journal, tmp_path, fields, along):  # noqa: F811
 @pytest.mark.parametrize("frame", FRAMES)
 def test_the_destination_dies(server, journal, tmp_path, frame, along):  # noqa: F811
     """But for RUNNING: then the guest was there, and is no more; its disk is what it was."""
-    fault = Fault(frame)
-    with contextlib.ExitStack() as stack:
-        going = Move(server, journal, tmp_path, fault, along)
-        fault.strike = lambda: kill(going.servers[1])
-        stack.enter_context(going)
+    with Move(server, journal, tmp_path, Fault(frame), along, dies=1) as going:
         with going.servers[0].api() as api:
             status = wait_for_end(api)["status"]
         if frame == "RUNNING":
@@ -121,11 +118,7 @@ def test_the_destination_dies(server, journal, tmp_path, frame, along):  # noqa:
 @pytest.mark.parametrize("along", [False, True], ids=["shared", "along"])
 @pytest.mark.parametrize("frame", FRAMES)
 def test_the_source_dies(server, journal, tmp_path, frame, along):  # noqa: F811
-    fault = Fault(frame)
-    with contextlib.ExitStack() as stack:
-        going = Move(server, journal, tmp_path, fault, along)
-        fault.strike = lambda: kill(going.servers[0])
-        stack.enter_context(going)
+    with Move(server, journal, tmp_path, Fault(frame), along, dies=0) as going:
         if going.came():
             return going.settle(1)
         assert_on_disk(going.images[0], acknowledged(*going.servers))

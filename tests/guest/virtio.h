@@ -21,6 +21,7 @@ struct UsedElement {
 
 constexpr std::uint16_t kQueueSize = 128;
 constexpr std::uint64_t kVersion1 = std::uint64_t{1} << 32;
+constexpr std::uint64_t kFlushFeature = std::uint64_t{1} << 9;  // VIRTIO_BLK_F_FLUSH
 
 // The vectors of a device under test.
 constexpr std::uint8_t kQueueInterrupt = 0x41;

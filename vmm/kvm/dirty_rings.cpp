@@ -20,8 +20,8 @@ std::size_t DirtyRing::take(const std::function<void(std::uint32_t slot, std::ui
 }
 
 DirtyRings::~DirtyRings() {
-    for (const std::span<kvm_dirty_gfn> mapping : mappings_)
-        ::munmap(mapping.data(), mapping.size_bytes());
+    for (const DirtyRing& ring : rings_)
+        ::munmap(ring.entries().data(), ring.entries().size_bytes());
 }
 
 Result<> DirtyRings::add(int vcpu) {
@@ -29,8 +29,7 @@ Result<> DirtyRings::add(int vcpu) {
                                  MAP_SHARED, vcpu, static_cast<off_t>(KVM_DIRTY_LOG_PAGE_OFFSET * kPageSize));
     if (mapping == MAP_FAILED) return fail_errno(errno, "cannot map a vCPU's dirty ring");
     const std::lock_guard lock(mutex_);
-    mappings_.emplace_back(static_cast<kvm_dirty_gfn*>(mapping), entries_);
-    rings_.emplace_back(mappings_.back());
+    rings_.emplace_back(std::span(static_cast<kvm_dirty_gfn*>(mapping), entries_));
     return {};
 }
 

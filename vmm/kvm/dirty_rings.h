@@ -24,6 +24,7 @@ class DirtyRing {
     /// Takes what the kernel has put there, at most the whole ring once, and marks it for
     /// KVM_RESET_DIRTY_RINGS: how many pages that was.
     std::size_t take(const std::function<void(std::uint32_t slot, std::uint64_t page)>& page);
+    [[nodiscard]] std::span<kvm_dirty_gfn> entries() const { return entries_; }
 
   private:
     std::span<kvm_dirty_gfn> entries_;
@@ -48,7 +49,6 @@ class DirtyRings {
   private:
     const std::size_t entries_;
     std::mutex mutex_;
-    std::vector<std::span<kvm_dirty_gfn>> mappings_;
     std::vector<DirtyRing> rings_;
 };
 
